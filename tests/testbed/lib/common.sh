@@ -109,12 +109,15 @@ release_ports() {
     done <"$DIR/ports"
 }
 
-# write_env COMPONENTS writes what tests read. Each component prints its own keys.
+# write_env COMPONENTS writes what tests read, for these components and those that earlier calls asked for. Each prints
+# its own keys.
 write_env() {
-    local name
+    local name all
+    all=$({ cat "$DIR/components" 2>/dev/null || true; xargs -n1 <<<"$1"; } | awk '!seen[$0]++')
+    echo "$all" >"$DIR/components"
     {
         echo "PATH_PREFIX=$DIR/bin"
-        for name in $1; do "env_$name"; done
+        for name in $all; do "env_$name"; done
     } >"$DIR/env.new"
     mv "$DIR/env.new" "$DIR/env"
 }

@@ -70,7 +70,7 @@ apt_install() {
     export DEBIAN_FRONTEND=noninteractive
     umask 022
     apt-get -qq update
-    apt-get -qq install -y --no-install-recommends "$@"
+    apt-get -qq install -y --no-install-recommends "$@" || return
     for service in "${services[@]}"; do
         ! have systemctl || systemctl disable "$service" || true
     done

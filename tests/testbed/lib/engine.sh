@@ -2,6 +2,7 @@
 
 up_engine() {
     cat >"$DIR/engine.tfrc" <<EOF
+disable_checkpoint = true
 provider_installation {
   filesystem_mirror {
     path = "$(tool providers)"

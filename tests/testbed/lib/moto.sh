@@ -17,16 +17,19 @@ up_moto() { start_moto; }
 start_moto() {
     local user=landfall-test answer
     ! alive moto || return 0
-    launch moto env -u INITIAL_NO_AUTH_ACTION_COUNT "$(tool moto)/bin/python" -m moto.server -H 127.0.0.1 -p "$(port moto)"
+    launch moto env -u INITIAL_NO_AUTH_ACTION_COUNT "$(tool moto)/bin/python" \
+        "$tests/tools/moto/server.py" -H 127.0.0.1 -p "$(port moto)"
     ready moto curl -sf "$(moto_url)/moto-api/seed?a=$((16#$(secret moto | cut -c1-8)))" -X POST
     {
         iam CreateUser "UserName=$user" &&
             iam PutUserPolicy "UserName=$user" PolicyName=everything \
                 'PolicyDocument={"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
     } >/dev/null && answer=$(iam CreateAccessKey "UserName=$user") &&
-        curl -sf "$(moto_url)/moto-api/reset-auth" -d 0 -o /dev/null || die "moto did not make the user: $DIR/log/moto.log"
-    sed -n 's|.*<AccessKeyId>\(.*\)</AccessKeyId>.*|AWS_TEST_ACCESS_KEY_ID=\1|p; s|.*<SecretAccessKey>\(.*\)</SecretAccessKey>.*|AWS_TEST_SECRET_ACCESS_KEY=\1|p' \
-        <<<"$answer" >"$DIR/secret/aws"
+        curl -sf "$(moto_url)/moto-api/reset-auth" -H 'Content-Type: text/plain' -d 0 -o /dev/null || die "moto did not make the user: $DIR/log/moto.log"
+    {
+        sed -n 's|.*<AccessKeyId>\(.*\)</AccessKeyId>.*|AWS_TEST_ACCESS_KEY_ID=\1|p' <<<"$answer"
+        sed -n 's|.*<SecretAccessKey>\(.*\)</SecretAccessKey>.*|AWS_TEST_SECRET_ACCESS_KEY=\1|p' <<<"$answer"
+    } >"$DIR/secret/aws"
 }
 
 env_moto() {
