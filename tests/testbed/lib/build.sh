@@ -34,7 +34,7 @@ build_providers() {
 expect_moto='1 minute'
 inputs_moto() { echo "$tests/tools/moto/requirements.txt"; }
 build_moto() {
-    python3 -m venv "$1"
+    "$python" -m venv "$1"
     "$1/bin/python" -m pip --disable-pip-version-check --no-input install -q -r "$tests/tools/moto/requirements.txt"
 }
 

@@ -25,7 +25,7 @@ missing_packages() {
     have pdns_server || [ -x /usr/sbin/pdns_server ] || echo pdns-server
     [ -n "$(pdns_schema)" ] || echo pdns-backend-sqlite3
     have sqlite3 || echo sqlite3
-    python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
+    "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
     have jq || echo jq
     have curl || echo curl
     have openssl || echo openssl
