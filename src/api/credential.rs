@@ -1,0 +1,153 @@
+//! `CloudCredential`: one way into a provider, proved by the provider.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AllowedNamespaces, Condition, DurationText, LocalReference};
+
+/// Credentials for one provider account, probed regularly.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "landfall.dev",
+    version = "v1alpha1",
+    kind = "CloudCredential",
+    plural = "cloudcredentials",
+    shortname = "cred",
+    category = "landfall",
+    namespaced,
+    status = "CloudCredentialStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudCredentialSpec {
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Amazon Web Services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsCredential>,
+    /// PowerDNS Authoritative Server, HTTP API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub powerdns: Option<PowerDnsCredential>,
+    /// The account that the probe must find; another makes the credential invalid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_account: Option<String>,
+    /// How often to probe.
+    #[serde(default)]
+    pub probe: ProbeSettings,
+    /// Namespaces of the same organization that may refer to this credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// No probes while true.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// AWS access keys. Secret keys: `access_key_id`, `secret_access_key`, `session_token` (optional).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsCredential {
+    /// Secret of this namespace.
+    pub secret_ref: LocalReference,
+    /// Region for the probe and for the engine's `AWS_REGION`.
+    pub region: String,
+    /// Another STS endpoint; only what the installation allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+}
+
+/// PowerDNS API key. Secret key: `api_key`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PowerDnsCredential {
+    /// Secret of this namespace.
+    pub secret_ref: LocalReference,
+    /// Base URL of the API; only what the installation allows.
+    pub endpoint: String,
+    /// Server id in the API.
+    #[serde(default = "localhost")]
+    pub server_id: String,
+}
+
+fn localhost() -> String {
+    "localhost".into()
+}
+
+/// When to probe, and how long a proof lasts while the provider is away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeSettings {
+    /// Time between probes.
+    #[serde(default = "ten_minutes")]
+    pub interval: DurationText,
+    /// How long the last success stands while the provider cannot be asked.
+    #[serde(default = "one_day")]
+    pub grace_after_last_success: DurationText,
+}
+
+fn ten_minutes() -> DurationText {
+    DurationText("10m".into())
+}
+
+fn one_day() -> DurationText {
+    DurationText("24h".into())
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        Self { interval: ten_minutes(), grace_after_last_success: one_day() }
+    }
+}
+
+/// What the probes found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudCredentialStatus {
+    /// Generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Whose credential it is, as the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// What it can serve: `terraform`, `dns`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// Version and keyed digest of the Secret that was proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretSeen>,
+    /// Last probe; moves on change, else hourly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_probe_time: Option<String>,
+    /// Last successful probe; moves on change, else hourly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success_time: Option<String>,
+    /// Live objects that refer to this credential.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<i64>,
+    /// `Valid`, `Ready`, `InUse`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// The account and principal behind a credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Account, project or tenant id; absent where the provider has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// Who acts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+}
+
+/// The Secret as it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSeen {
+    /// resourceVersion of the Secret.
+    pub resource_version: String,
+    /// `hmac-sha256:<hex>` under the installation's key.
+    pub digest: String,
+}

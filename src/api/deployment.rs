@@ -1,0 +1,365 @@
+//! `TerraformDeployment`: a module, its variables, and the gate before each change.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, DurationText, KeyReference, LastHandled, LocalReference, Reference};
+
+/// A Terraform module that is planned, approved and applied on the record.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "landfall.dev",
+    version = "v1alpha1",
+    kind = "TerraformDeployment",
+    plural = "terraformdeployments",
+    shortname = "tfd",
+    category = "landfall",
+    namespaced,
+    status = "TerraformDeploymentStatus",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TerraformDeploymentSpec {
+    /// The credential whose environment the engine gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_ref: Option<Reference>,
+    /// Which engine, and which version of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineSelector>,
+    /// Region for the engine's environment; overrides the credential's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// Where the module comes from.
+    pub source: Source,
+    /// Values for the module's variables, any JSON.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, serde_json::Value>,
+    /// Values from Secrets and ConfigMaps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables_from: Vec<VariableSource>,
+    /// Who lets a plan become a change.
+    #[serde(default)]
+    pub approval: ApprovalMode,
+    /// Limits on what a plan may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrails: Option<Guardrails>,
+    /// Where the outputs go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outputs: Option<Outputs>,
+    /// Taking over a state that exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateSelector>,
+    /// What becomes of the resources when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// How often a failed run is tried again.
+    #[serde(default)]
+    pub retry: Retry,
+    /// The longest each phase may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// No new runs while true.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// An engine and a version prefix that the found binary must match.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineSelector {
+    /// Which engine.
+    #[serde(rename = "type")]
+    pub kind: EngineKind,
+    /// Prefix of the version, whole components: `1.12` matches `1.12.6`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// The engines that Landfall drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum EngineKind {
+    /// OpenTofu.
+    OpenTofu,
+    /// HashiCorp Terraform.
+    Terraform,
+}
+
+/// Exactly one source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Source {
+    /// Files by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<BTreeMap<String, String>>,
+    /// A ConfigMap whose keys are files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_ref: Option<LocalReference>,
+}
+
+/// One variable from a Secret or a ConfigMap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VariableSource {
+    /// Key of a Secret; the variable becomes sensitive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<KeyReference>,
+    /// Key of a ConfigMap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map_key_ref: Option<KeyReference>,
+    /// Name of the module's variable.
+    #[serde(rename = "as")]
+    pub variable: String,
+    /// Leave the variable out where object or key does not exist.
+    #[serde(default)]
+    pub optional: bool,
+}
+
+/// Who lets a plan become a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApprovalMode {
+    /// A person with the verb `approve` names the plan's digest.
+    #[default]
+    Manual,
+    /// Applied when the guardrails permit.
+    Automatic,
+    /// Planned, never applied.
+    PlanOnly,
+}
+
+/// Limits on what a plan may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Guardrails {
+    /// The most that a plan may destroy or replace: a count (`3`) or a share of the state (`"10%"`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_destroy: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
+}
+
+/// Where the outputs go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Outputs {
+    /// Secret of this namespace, made and owned by this object.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+    /// Only these outputs; all where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+}
+
+/// Taking over a state that exists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StateSelector {
+    /// Lineage of the state that a former object of this name left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<String>,
+}
+
+/// What becomes of the resources when the object is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Resources and state stay.
+    #[default]
+    Retain,
+    /// A destroy plan is made, approved and applied first.
+    Destroy,
+}
+
+/// Automatic attempts of a failed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Attempts before `RetriesExhausted`.
+    #[serde(default = "five")]
+    #[schemars(range(min = 0, max = 100))]
+    pub limit: u32,
+    /// The longest wait between attempts.
+    #[serde(default = "one_hour")]
+    pub max_backoff: DurationText,
+}
+
+fn five() -> u32 {
+    5
+}
+
+fn one_hour() -> DurationText {
+    DurationText("1h".into())
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { limit: five(), max_backoff: one_hour() }
+    }
+}
+
+/// The longest each phase may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Timeouts {
+    /// `init`.
+    #[serde(default = "five_minutes")]
+    pub init: DurationText,
+    /// `plan`.
+    #[serde(default = "ten_minutes")]
+    pub plan: DurationText,
+    /// `apply`.
+    #[serde(default = "one_hour")]
+    pub apply: DurationText,
+    /// The apply of a destroy plan.
+    #[serde(default = "one_hour")]
+    pub destroy: DurationText,
+}
+
+fn five_minutes() -> DurationText {
+    DurationText("5m".into())
+}
+
+fn ten_minutes() -> DurationText {
+    DurationText("10m".into())
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { init: five_minutes(), plan: ten_minutes(), apply: one_hour(), destroy: one_hour() }
+    }
+}
+
+/// Where a deployment stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TerraformDeploymentStatus {
+    /// Generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<DeploymentPhase>,
+    /// The current plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+    /// The approval that was taken last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalStatus>,
+    /// The newest run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<RunStatus>,
+    /// Outputs that are not sensitive, 16 KiB at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, serde_json::Value>,
+    /// The newest acknowledged state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateStatus>,
+    /// What was taken of each command annotation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_handled: LastHandled,
+    /// `Ready`, `Planned`, `Applied`, `ActionRequired`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}
+
+/// One word for where a deployment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum DeploymentPhase {
+    Pending,
+    Planning,
+    AwaitingApproval,
+    Applying,
+    Applied,
+    NoChanges,
+    Failed,
+    Destroying,
+    Destroyed,
+    Cancelled,
+    Interrupted,
+}
+
+/// Whether a plan builds or destroys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Change {
+    /// Towards the module.
+    Apply,
+    /// Everything goes.
+    Destroy,
+}
+
+/// How many resource instances a plan touches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanSummary {
+    /// Created.
+    pub add: u32,
+    /// Updated in place.
+    pub change: u32,
+    /// Destroyed and not made again.
+    pub destroy: u32,
+    /// Destroyed and made again.
+    pub replace: u32,
+}
+
+/// The current plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// `sha256:<64 hex>`: what an approval names.
+    pub digest: String,
+    /// The run that made it.
+    pub run_id: String,
+    /// When, RFC 3339.
+    pub created_at: String,
+    /// Apply or Destroy.
+    pub kind: Change,
+    /// Counts.
+    pub summary: PlanSummary,
+}
+
+/// An approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalStatus {
+    /// The plan that was approved.
+    pub digest: String,
+    /// The user, as admission proved it.
+    pub by: String,
+    /// When the controller took it, RFC 3339.
+    pub at: String,
+}
+
+/// A run, as status tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    /// Run id.
+    pub id: String,
+    /// `Plan`, `Apply` or `Destroy`.
+    pub kind: String,
+    /// `Pending`, `Running`, `Succeeded`, `Failed`, `Cancelled`, `Interrupted`.
+    pub phase: String,
+    /// When the runner took it, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<String>,
+    /// When it ended, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// The engine's exit code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+}
+
+/// The newest acknowledged state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StateStatus {
+    /// Serial within the lineage.
+    pub serial: i64,
+    /// Lineage, a UUID that the engine made.
+    pub lineage: String,
+    /// SHA-256 of the state's bytes, hex.
+    pub sha256: String,
+    /// Managed resource instances.
+    pub resources: u32,
+}

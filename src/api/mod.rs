@@ -1,0 +1,36 @@
+//! The kinds of `landfall.dev/v1alpha1`: types, CEL rules and pure validation.
+
+mod common;
+mod credential;
+mod deployment;
+mod reason;
+
+pub use common::*;
+pub use credential::*;
+pub use deployment::*;
+pub use reason::*;
+
+/// API group of all kinds.
+pub const GROUP: &str = "landfall.dev";
+/// API version of all kinds.
+pub const VERSION: &str = "v1alpha1";
+/// Field manager under which the controller writes.
+pub const FIELD_MANAGER: &str = "landfall";
+/// Holds a deletion until the object's own endings are done.
+pub const FINALIZER: &str = "landfall.dev/finalizer";
+/// Namespace label that names the organization.
+pub const ORGANIZATION_LABEL: &str = "landfall.dev/organization";
+
+/// The command annotations; see `docs/commands.md`.
+pub mod annotation {
+    /// Full digest of the plan to apply, once.
+    pub const APPROVE: &str = "landfall.dev/approve";
+    /// The caller's user name, held to the truth by admission.
+    pub const COMMAND_BY: &str = "landfall.dev/command-by";
+    /// Any new value: reconcile now.
+    pub const RECONCILE: &str = "landfall.dev/reconcile";
+    /// Run id: start over after `RetriesExhausted`.
+    pub const RETRY: &str = "landfall.dev/retry";
+    /// Run id: stop that run gracefully.
+    pub const CANCEL: &str = "landfall.dev/cancel";
+}

@@ -1,0 +1,96 @@
+//! The words in conditions, each with its class.
+
+use crate::error::Class;
+
+/// Defines [`Reason`]: the word, its class, what it means.
+macro_rules! reasons {
+    ($($word:ident, $class:ident, $doc:literal;)*) => {
+        /// Why a condition is what it is. The names are part of the contract with users.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        pub enum Reason { $(#[doc = $doc] $word,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$word,)*];
+
+            /// The CamelCase word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$word => stringify!($word),)* }
+            }
+
+            /// How to go on when an object stands at this reason.
+            pub const fn class(self) -> Class {
+                match self { $(Self::$word => Class::$class,)* }
+            }
+
+            /// One sentence for the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$word => $doc,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // every kind
+    Ready, Blocked, "The world is what the spec says.";
+    Suspended, Blocked, "`spec.suspend` is true: no new effects.";
+    RefNotPermitted, Blocked, "A reference leads where the target's `allowedNamespaces` or the organization does not permit.";
+    LedgerUnavailable, Transient, "Postgres is away: nothing is changed until it is back.";
+    ApiServerUnavailable, Transient, "The API server did not answer or refused the call.";
+    Deposed, Terminal, "Another replica leads now.";
+    InputOutput, Transient, "A file or process of the controller's machine failed.";
+    IntegrityViolation, Terminal, "Stored data is damaged or a key is missing.";
+    InUse, Blocked, "The deletion waits for the objects that refer to it.";
+    EndpointNotAllowed, Terminal, "The endpoint is not on the installation's list.";
+    GateNotInstalled, Blocked, "The admission policies are missing or changed: no command annotation is taken.";
+    Progressing, Transient, "Work is under way.";
+
+    // CloudCredential
+    Valid, Blocked, "The provider proved the credential.";
+    StaleOk, Transient, "The provider is away; the last proof is within the grace.";
+    InvalidCredentials, Blocked, "The provider refused the credential.";
+    Expired, Blocked, "The credential has expired.";
+    InsufficientPermissions, Blocked, "The credential lives but lacks a right.";
+    AccountMismatch, Blocked, "The credential belongs to another account than `expectedAccount`.";
+    SecretNotFound, Blocked, "The Secret does not exist.";
+    SecretKeyMissing, Blocked, "The Secret lacks a key, or the key is empty.";
+    RateLimited, Transient, "The provider asked to slow down.";
+    ProviderUnavailable, Transient, "The provider failed or sent something that is no answer.";
+    Timeout, Transient, "A phase or call took longer than it may.";
+    ClockSkew, Transient, "The provider finds our clock wrong.";
+    IpNotAllowed, Blocked, "The provider does not accept this network address.";
+    NotProbed, Transient, "No probe has been made yet.";
+
+    // TerraformDeployment
+    Planned, Blocked, "`PlanOnly`, and the plan is current.";
+    Applied, Blocked, "The last plan was applied.";
+    NoChanges, Blocked, "The plan found nothing to change.";
+    SourceNotFound, Blocked, "The source's ConfigMap does not exist.";
+    SourceInvalid, Blocked, "The source, or a variable, is not acceptable; the message names it.";
+    CredentialNotReady, Blocked, "The credential is not valid yet.";
+    InitFailed, Transient, "`init` failed; the engine's first error is in the message.";
+    PlanFailed, Transient, "`plan` failed; the engine's first error is in the message.";
+    ApprovalRequired, Blocked, "A plan waits for approval.";
+    ApprovalStale, Blocked, "The approval names another plan than the current one.";
+    GuardrailBreached, Blocked, "The plan destroys more than the guardrails permit.";
+    ApplyFailed, Transient, "`apply` failed; the engine's first error is in the message.";
+    DestroyFailed, Transient, "`destroy` failed; the engine's first error is in the message.";
+    StateLocked, Transient, "Another holder has the state's lock.";
+    StateFound, Blocked, "A state exists under this name; adopt it with `spec.state.adopt`.";
+    StateRegressed, Blocked, "The database's state is older than what was acknowledged.";
+    StalePlan, Transient, "The state moved after the plan; a new plan follows.";
+    RetriesExhausted, Blocked, "No more automatic attempts; retry by annotation or change the spec.";
+    Interrupted, Blocked, "A run died in mid-apply; its leftovers are in the inventory.";
+    Cancelled, Blocked, "The run was cancelled.";
+    OutputsSecretNotOwned, Blocked, "The outputs' Secret belongs to somebody else.";
+    ExecutorNotPermitted, Blocked, "The executor does not permit this run.";
+    EngineNotFound, Blocked, "No installed engine matches `spec.engine`.";
+    Destroyed, Terminal, "Everything was destroyed.";
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

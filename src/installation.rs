@@ -1,0 +1,152 @@
+//! `landfall.yaml`: what the platform team decides once for an installation.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{ApprovalMode, EngineKind};
+use crate::{Error, Result};
+
+/// The whole file. Unknown fields are refused.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Installation {
+    /// Landfall's own namespace: Lease, cluster id, run Jobs.
+    #[serde(default = "landfall_system")]
+    pub namespace: String,
+    /// Namespaces that are watched; all where empty.
+    #[serde(default)]
+    pub watch_namespaces: Vec<String>,
+    /// Endpoints outside the public ranges that a spec may name: scheme, host and port, e.g. `http://127.0.0.1:8081`.
+    #[serde(default)]
+    pub allowed_endpoints: Vec<String>,
+    /// Key-encryption keys; the current one seals, all open.
+    pub encryption: Encryption,
+    /// Engine binaries by kind.
+    #[serde(default)]
+    pub engines: BTreeMap<EngineKind, PathBuf>,
+    /// Engine for specs that name none.
+    #[serde(default = "opentofu")]
+    pub default_engine: EngineKind,
+    /// CLI configuration file for the engines (a provider mirror, for instance).
+    #[serde(default)]
+    pub engine_cli_config: Option<PathBuf>,
+    /// How runs are executed.
+    #[serde(default)]
+    pub executor: ExecutorSettings,
+    /// What no object may loosen.
+    #[serde(default)]
+    pub ceilings: Ceilings,
+    /// Concurrency and timeouts.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Address of health, metrics and run API. Fixed, because runners come back to it.
+    #[serde(default = "listen")]
+    pub listen: SocketAddr,
+}
+
+/// Key-encryption keys: files of 32 bytes, base64.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Encryption {
+    /// Id of the key that seals new data.
+    pub current: String,
+    /// All keys by id.
+    pub keys: BTreeMap<String, PathBuf>,
+}
+
+/// How runs are executed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExecutorSettings {
+    /// `local`: a child process of the controller, for development.
+    #[serde(rename = "type", default)]
+    pub kind: ExecutorKind,
+    /// Working directories of runs.
+    #[serde(default = "work_dir")]
+    pub work_dir: PathBuf,
+    /// Runs at once.
+    #[serde(default = "four")]
+    pub max_runs: usize,
+}
+
+impl Default for ExecutorSettings {
+    fn default() -> Self {
+        Self { kind: ExecutorKind::Local, work_dir: work_dir(), max_runs: four() }
+    }
+}
+
+/// Executors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExecutorKind {
+    /// A child process of the controller, for development.
+    #[default]
+    Local,
+}
+
+/// What no object may loosen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ceilings {
+    /// The most that any plan may destroy or replace: count or percentage.
+    #[serde(default)]
+    pub max_destroy: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
+    /// Approval modes that objects may use; all where empty.
+    #[serde(default)]
+    pub approval_modes: Vec<ApprovalMode>,
+}
+
+/// Concurrency and timeouts.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// Reconciles at once for each kind.
+    #[serde(default = "eight")]
+    pub concurrency: u16,
+    /// The longest one reconcile may take, seconds.
+    #[serde(default = "sixty")]
+    pub reconcile_timeout_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { concurrency: eight(), reconcile_timeout_seconds: sixty() }
+    }
+}
+
+fn landfall_system() -> String {
+    "landfall-system".into()
+}
+fn opentofu() -> EngineKind {
+    EngineKind::OpenTofu
+}
+fn listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+fn work_dir() -> PathBuf {
+    "/var/lib/landfall".into()
+}
+fn four() -> usize {
+    4
+}
+fn eight() -> u16 {
+    8
+}
+fn sixty() -> u64 {
+    60
+}
+
+impl Installation {
+    /// Reads and checks the file.
+    ///
+    /// # Errors
+    /// Names the file and the field.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(format!("{}", path.display())))?;
+        serde_yaml::from_str(&text).map_err(|e| Error::Integrity(format!("{}: {e}", path.display())))
+    }
+}

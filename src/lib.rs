@@ -1,0 +1,22 @@
+//! Landfall: manifests become Terraform runs and provider calls, and each of them is on a record in Postgres.
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`api`] | the kinds' types, CEL rules and pure validation; no client, no runtime, no SQL |
+//! | `reconcile` | the generic machinery: observe, decide, act, report; backoff, watches, leadership |
+//! | `kinds` | what should be: one folder a kind, the same furniture in each |
+//! | `access` | whose an object is, which references are permitted, Secret bytes at the moment of use |
+//! | [`terraform`] | plans and their digests, sources, the engine, the runner, executors |
+//! | `providers` | vendors' protocols behind one HTTP client |
+//! | `ledger` | Postgres: intents, activity chain, mirror, runs, sealed state |
+//! | `web` | HTTP served: health, metrics, run API |
+//! | `cli` | what people type |
+//!
+//! Arrows point down: kinds → terraform → providers, ledger, access → api.
+
+pub mod api;
+pub mod error;
+pub mod installation;
+pub mod terraform;
+
+pub use error::{Class, Error, Result};

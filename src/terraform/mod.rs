@@ -1,0 +1,3 @@
+//! Plans and their digests, sources, the engine, the runner, executors.
+
+pub mod protocol;

@@ -1,0 +1,223 @@
+//! What runner and run API say to each other, as JSON over HTTP with a bearer token per run.
+//!
+//! | call | body → answer |
+//! |---|---|
+//! | `POST /runs/{id}/claim` | [`Claim`] → [`RunSpec`]; 409 when another process holds the run, 410 when it has ended |
+//! | `GET /runs/{id}/control` | → [`Control`] |
+//! | `POST /runs/{id}/phase` | [`Progress`] → 204, committed before it answers |
+//! | `GET`, `PUT /runs/{id}/artifacts/{name}` | bytes of an [`Artifact`] |
+//! | `PUT /runs/{id}/logs/{offset}` | bytes from that offset of the log → 204; the same again is a no-op |
+//! | `GET /runs/{id}/state` | → bytes, or 404 |
+//! | `PUT /runs/{id}/state` | bytes → 204; the same serial and bytes again too; 409 otherwise |
+//! | `POST`, `DELETE /runs/{id}/lock` | lock JSON → 204; 423 with the holder's lock JSON |
+//! | `PUT /runs/{id}/resources/{offset}` | `Vec<`[`ResourceEvent`]`>`, the first being number `offset` of the run → 204 |
+//! | `POST /runs/{id}/result` | [`RunResult`] → 204; the same again too |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::api::{Change, EngineKind, PlanSummary, Reason};
+
+/// What a run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunKind {
+    /// init, plan, show.
+    Plan,
+    /// init with the stored lock file, apply of the stored plan file.
+    Apply,
+}
+
+/// Where a run stands. A run moves forward only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum RunPhase {
+    /// Committed, not yet claimed by a runner.
+    Pending,
+    /// Claimed; the runner prepares.
+    Claimed,
+    /// `init`.
+    Init,
+    /// `plan`.
+    Plan,
+    /// From here on the world may have changed.
+    Apply,
+    /// The engine is done; the last state is being acknowledged.
+    Finishing,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly, and the engine said so.
+    Failed,
+    /// Stopped on request.
+    Cancelled,
+    /// Died; what it did is found by observing.
+    Interrupted,
+}
+
+impl RunPhase {
+    /// No more is to come from this run.
+    pub fn is_final(self) -> bool {
+        self >= Self::Succeeded
+    }
+}
+
+/// The process that holds a run. A pid alone is reused; with start time and boot id it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Process id, which is also session and process group.
+    pub pid: i32,
+    /// Field 22 of `/proc/<pid>/stat`, clock ticks since boot.
+    pub start_time: u64,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+/// A runner takes a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Claim {
+    /// Who takes it.
+    pub holder: ProcessIdentity,
+}
+
+/// All that a runner needs. Lives in memory and in 0600 files, never in argv or logs.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Run id.
+    pub id: Uuid,
+    /// Plan or apply.
+    pub kind: RunKind,
+    /// Build or destroy.
+    pub change: Change,
+    /// Which engine.
+    pub engine: EngineKind,
+    /// Digest of the plan that is applied; for `LANDFALL_PLAN_DIGEST`.
+    pub plan_digest: Option<String>,
+    /// Environment of the engine: the credential's.
+    pub environment: BTreeMap<String, SecretText>,
+    /// Values of variables, as JSON text.
+    pub variables: BTreeMap<String, SecretText>,
+    /// Variables to be declared sensitive.
+    pub sensitive: BTreeSet<String>,
+    /// Seconds for init, plan, and apply (or destroy).
+    pub init_seconds: u64,
+    /// See `init_seconds`.
+    pub plan_seconds: u64,
+    /// See `init_seconds`.
+    pub apply_seconds: u64,
+}
+
+/// Text that is never shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretText(pub Zeroizing<String>);
+
+impl SecretText {
+    /// Takes the text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text, for the moment of use.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("«secret»")
+    }
+}
+
+/// What the runner must obey, asked every two seconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Control {
+    /// Stop gracefully.
+    pub cancel: bool,
+}
+
+/// The runner enters a phase. [`RunPhase::Apply`] is entered only after the answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// The phase.
+    pub phase: RunPhase,
+    /// Version of the engine, from `init` on.
+    pub engine_version: Option<String>,
+}
+
+/// The files of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Artifact {
+    /// Uncompressed tar of the module as handed to the run. For a plan run the controller puts it; the plan run replaces
+    /// it by what stood there after `init` (with fetched modules, without providers and values).
+    Snapshot,
+    /// `.terraform.lock.hcl` after init.
+    LockFile,
+    /// The engine's plan file.
+    Plan,
+    /// `show -json` of it.
+    PlanJson,
+}
+
+impl Artifact {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Snapshot, Self::LockFile, Self::Plan, Self::PlanJson];
+
+    /// Name in paths and rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::LockFile => "lock-file",
+            Self::Plan => "plan",
+            Self::PlanJson => "plan-json",
+        }
+    }
+}
+
+/// One thing that the engine's event stream said about a resource instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceEvent {
+    /// Address in the module tree.
+    pub address: String,
+    /// Resource type.
+    pub resource_type: String,
+    /// Provider's source address, where the event tells it.
+    pub provider: Option<String>,
+    /// Provider's id, where the event tells it.
+    pub id: Option<String>,
+    /// What happened.
+    pub what: ResourceAction,
+}
+
+/// What happened to a resource instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum ResourceAction {
+    CreateStarted,
+    Created,
+    CreateFailed,
+    UpdateStarted,
+    Updated,
+    UpdateFailed,
+    DeleteStarted,
+    Deleted,
+    DeleteFailed,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// [`RunPhase::Succeeded`], [`RunPhase::Failed`] or [`RunPhase::Cancelled`].
+    pub phase: RunPhase,
+    /// Why it failed.
+    pub reason: Option<Reason>,
+    /// First error block of the engine, redacted, 2,048 bytes at most.
+    pub message: Option<String>,
+    /// Exit code of the engine's last command.
+    pub exit_code: Option<i32>,
+    /// Of a plan.
+    pub summary: Option<PlanSummary>,
+    /// Serial of the state that a plan was made on, 0 for none.
+    pub state_serial: Option<i64>,
+}
