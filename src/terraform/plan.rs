@@ -1,0 +1,271 @@
+//! What a plan would do, read from `show -json`, and whether the guardrails permit it.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
+
+use crate::api::PlanSummary;
+use crate::{Error, Result};
+
+#[derive(Deserialize)]
+struct Plan {
+    #[serde(default)]
+    resource_changes: Vec<ResourceChange>,
+    #[serde(default)]
+    output_changes: std::collections::BTreeMap<String, OutputChange>,
+}
+
+#[derive(Deserialize)]
+struct ResourceChange {
+    address: String,
+    previous_address: Option<String>,
+    mode: Option<String>,
+    change: Actions,
+}
+
+#[derive(Deserialize)]
+struct Actions {
+    actions: Vec<String>,
+    importing: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct OutputChange {
+    actions: Vec<String>,
+}
+
+/// What one entry does to the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    Add,
+    Change,
+    Destroy,
+    Replace,
+}
+
+/// An action that is not known counts as a replacement: the strictest reading.
+fn effect(actions: &[String]) -> Effect {
+    let words: Vec<&str> = actions.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] | ["no-op" | "read" | "open"] => Effect::Nothing,
+        ["create"] => Effect::Add,
+        ["update" | "forget"] | ["create", "forget"] => Effect::Change,
+        ["delete"] => Effect::Destroy,
+        _ => Effect::Replace,
+    }
+}
+
+fn parse(plan_json: &[u8]) -> Result<Plan> {
+    serde_json::from_slice(plan_json).map_err(|e| Error::Integrity(format!("plan JSON: {e}")))
+}
+
+fn managed(plan: &Plan) -> impl Iterator<Item = (&ResourceChange, Effect)> {
+    plan.resource_changes.iter().filter(|r| r.mode.as_deref() != Some("data")).map(|r| (r, effect(&r.change.actions)))
+}
+
+/// Counts of a plan. Resources that the engine only forgets count as changed.
+///
+/// # Errors
+/// [`Error::Integrity`] where the text is no plan.
+pub fn summary(plan_json: &[u8]) -> Result<PlanSummary> {
+    let plan = parse(plan_json)?;
+    let mut counts = PlanSummary::default();
+    for (_, effect) in managed(&plan) {
+        let count = match effect {
+            Effect::Nothing => continue,
+            Effect::Add => &mut counts.add,
+            Effect::Change => &mut counts.change,
+            Effect::Destroy => &mut counts.destroy,
+            Effect::Replace => &mut counts.replace,
+        };
+        *count = count.saturating_add(1);
+    }
+    Ok(counts)
+}
+
+/// Addresses that the plan destroys or replaces, in the plan's order.
+///
+/// # Errors
+/// [`Error::Integrity`] where the text is no plan.
+pub fn destroys(plan_json: &[u8]) -> Result<Vec<String>> {
+    let plan = parse(plan_json)?;
+    let gone = managed(&plan).filter(|(_, e)| matches!(e, Effect::Destroy | Effect::Replace));
+    Ok(gone.map(|(r, _)| r.address.clone()).collect())
+}
+
+/// Whether applying the plan would write anything: resources, moves, imports or outputs.
+///
+/// # Errors
+/// [`Error::Integrity`] where the text is no plan.
+pub fn has_changes(plan_json: &[u8]) -> Result<bool> {
+    let plan = parse(plan_json)?;
+    let resources = managed(&plan)
+        .any(|(r, e)| e != Effect::Nothing || r.previous_address.is_some() || r.change.importing.is_some());
+    Ok(resources || plan.output_changes.values().any(|o| effect(&o.actions) != Effect::Nothing))
+}
+
+/// Which limit a plan breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the plan destroys or replaces {found} of {resources} resources; {limit_of} permits {limit}")]
+pub struct Breach {
+    /// Resources destroyed or replaced.
+    pub found: u32,
+    /// Managed resources in the state.
+    pub resources: u32,
+    /// The limit as it was written.
+    pub limit: String,
+    /// Whose limit it is: `spec.guardrails.maxDestroy` or the installation's ceiling.
+    pub limit_of: &'static str,
+}
+
+/// Whether a plan keeps to the object's own limit and to the installation's ceiling. A limit that is neither a count nor a
+/// percentage permits nothing.
+///
+/// # Errors
+/// The first limit that is broken, the installation's first.
+pub fn guardrail(
+    max_destroy: Option<&IntOrString>,
+    ceiling: Option<&IntOrString>,
+    resources_in_state: u32,
+    summary: &PlanSummary,
+) -> Result<(), Breach> {
+    let found = summary.destroy.saturating_add(summary.replace);
+    let limits = [(ceiling, "the installation's ceilings.maxDestroy"), (max_destroy, "spec.guardrails.maxDestroy")];
+    for (limit, limit_of) in limits {
+        if let Some(limit) = limit
+            && !permits(limit, found, resources_in_state)
+        {
+            let limit = match limit {
+                IntOrString::Int(count) => count.to_string(),
+                IntOrString::String(text) => text.clone(),
+            };
+            return Err(Breach { found, resources: resources_in_state, limit, limit_of });
+        }
+    }
+    Ok(())
+}
+
+fn permits(limit: &IntOrString, found: u32, resources: u32) -> bool {
+    if found == 0 {
+        return true;
+    }
+    match limit {
+        IntOrString::Int(count) => i64::from(found) <= i64::from(*count),
+        IntOrString::String(text) => match text.strip_suffix('%').map(str::parse::<u32>) {
+            Some(Ok(percent)) => u64::from(found) * 100 <= u64::from(percent.min(100)) * u64::from(resources),
+            _ => text.parse::<u32>().is_ok_and(|count| found <= count),
+        },
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(actions: &[&[&str]]) -> Vec<u8> {
+        let changes: Vec<_> = actions
+            .iter()
+            .enumerate()
+            .map(|(n, a)| json!({"address": format!("x.y[{n}]"), "mode": "managed", "change": {"actions": a}}))
+            .collect();
+        json!({"format_version": "1.2", "resource_changes": changes}).to_string().into_bytes()
+    }
+
+    #[test]
+    fn each_action_counts_once_and_replacement_in_either_order() {
+        let json = plan(&[
+            &["no-op"],
+            &["create"],
+            &["update"],
+            &["delete"],
+            &["delete", "create"],
+            &["create", "delete"],
+            &["read"],
+            &["forget"],
+        ]);
+        assert_eq!(summary(&json).unwrap(), PlanSummary { add: 1, change: 2, destroy: 1, replace: 2 });
+        assert_eq!(destroys(&json).unwrap(), ["x.y[3]", "x.y[4]", "x.y[5]"]);
+    }
+
+    #[test]
+    fn an_action_of_tomorrow_is_read_in_the_strictest_way() {
+        assert_eq!(summary(&plan(&[&["obliterate"]])).unwrap().replace, 1);
+    }
+
+    #[test]
+    fn data_sources_are_not_changes() {
+        let json =
+            json!({"resource_changes": [{"address": "data.a.b", "mode": "data", "change": {"actions": ["create"]}}]});
+        assert_eq!(summary(json.to_string().as_bytes()).unwrap(), PlanSummary::default());
+    }
+
+    #[test]
+    fn outputs_moves_and_imports_are_changes_too() {
+        let entry = |extra: serde_json::Value| {
+            let mut e = json!({"address": "a.b", "mode": "managed", "change": {"actions": ["no-op"]}});
+            e.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            json!({"resource_changes": [e]}).to_string()
+        };
+        assert!(!has_changes(entry(json!({})).as_bytes()).unwrap());
+        assert!(has_changes(entry(json!({"previous_address": "a.c"})).as_bytes()).unwrap());
+        let import = json!({"change": {"actions": ["no-op"], "importing": {"id": "x"}}});
+        assert!(has_changes(entry(import).as_bytes()).unwrap());
+        let output = json!({"output_changes": {"o": {"actions": ["create"]}}}).to_string();
+        assert!(has_changes(output.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_plan_is_an_error_and_not_an_empty_plan() {
+        assert!(summary(b"").is_err());
+        assert!(summary(br#"{"resource_changes": [{"address": "a"}]}"#).is_err());
+    }
+
+    fn of(destroy: u32, replace: u32) -> PlanSummary {
+        PlanSummary { destroy, replace, ..PlanSummary::default() }
+    }
+
+    fn count(n: i32) -> IntOrString {
+        IntOrString::Int(n)
+    }
+
+    fn share(text: &str) -> IntOrString {
+        IntOrString::String(text.into())
+    }
+
+    #[test]
+    fn limits_hold_by_count_and_by_share_and_replacements_count() {
+        assert!(guardrail(Some(&count(2)), None, 9, &of(1, 1)).is_ok());
+        assert!(guardrail(Some(&count(1)), None, 9, &of(1, 1)).is_err());
+        assert!(guardrail(Some(&share("10%")), None, 20, &of(2, 0)).is_ok());
+        assert!(guardrail(Some(&share("10%")), None, 19, &of(2, 0)).is_err());
+        assert!(guardrail(Some(&share("10%")), None, 0, &of(0, 0)).is_ok());
+        assert!(guardrail(None, None, 9, &of(9, 0)).is_ok());
+    }
+
+    #[test]
+    fn the_ceiling_cannot_be_left_out_by_an_object() {
+        let breach = guardrail(Some(&share("100%")), Some(&count(0)), 9, &of(1, 0)).unwrap_err();
+        assert_eq!(breach.limit_of, "the installation's ceilings.maxDestroy");
+        assert!(guardrail(None, Some(&count(0)), 9, &of(1, 0)).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_limit_that_cannot_be_read_permits_nothing(text in "\\PC*", found in 1u32..) {
+            prop_assume!(text.trim_end_matches('%').parse::<u32>().is_err());
+            prop_assert!(guardrail(Some(&share(&text)), None, u32::MAX, &of(found, 0)).is_err());
+        }
+
+        #[test]
+        fn more_destruction_never_becomes_permitted(limit in 0u32..=100, resources: u32, found: u32) {
+            let limit = share(&format!("{limit}%"));
+            if guardrail(Some(&limit), None, resources, &of(found, 0)).is_err() {
+                prop_assert!(guardrail(Some(&limit), None, resources, &of(found.saturating_add(1), 0)).is_err());
+            }
+        }
+    }
+}
