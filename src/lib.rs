@@ -8,7 +8,7 @@
 //! | `access` | whose an object is, which references are permitted, Secret bytes at the moment of use |
 //! | [`terraform`] | plans and their digests, sources, the engine, the runner, executors |
 //! | `providers` | vendors' protocols behind one HTTP client |
-//! | `ledger` | Postgres: intents, activity chain, mirror, runs, sealed state |
+//! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | `web` | HTTP served: health, metrics, run API |
 //! | `cli` | what people type |
 //!
@@ -17,6 +17,7 @@
 pub mod api;
 pub mod error;
 pub mod installation;
+pub mod ledger;
 pub mod terraform;
 
 pub use error::{Class, Error, Result};

@@ -1,0 +1,297 @@
+//! Intent before effect, outcome after it: one row for each call, one event for each object that it serves.
+
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::json::jcs_safe;
+use super::{Actor, Event, Ledger, ObjectKind, Organization, Subject, Transaction, Writer};
+use crate::{Error, Result};
+
+/// Names an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IntentId(pub Uuid);
+
+impl std::fmt::Display for IntentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is about to be done.
+#[derive(Clone, Debug)]
+pub struct NewIntent {
+    /// The objects that it serves; at least one. The first one's organization holds the row.
+    pub subjects: Vec<Subject>,
+    /// What is called: `terraform.apply`, `powerdns.patch_zone`, …
+    pub call: &'static str,
+    /// Why, in words.
+    pub why: String,
+    /// Who approved it, where it needs that.
+    pub approved_by: Option<String>,
+    /// What is needed to settle it later. Never a secret.
+    pub details: Value,
+}
+
+/// How it went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The effect took place.
+    Done,
+    /// It surely did not, or ended in an error that was told.
+    Failed,
+    /// Not known; to be settled by observing, never by repeating.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word in the table.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "Done",
+            Self::Failed => "Failed",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+/// An intent without a settled outcome.
+#[derive(Clone, Debug)]
+pub struct OpenIntent {
+    /// Its id.
+    pub id: IntentId,
+    /// What was to be called.
+    pub call: String,
+    /// What was kept for settling it.
+    pub details: Value,
+    /// Under which epoch it was made.
+    pub epoch: i64,
+    /// `Unknown` was recorded already.
+    pub unknown: bool,
+}
+
+impl Transaction {
+    /// Puts an intent on record in this unit of work.
+    ///
+    /// # Errors
+    /// No subject, or a unit that is not the leader's; or Postgres's.
+    pub async fn intend(&mut self, intent: NewIntent) -> Result<IntentId> {
+        let (Some(first), Some((fence, holder))) = (intent.subjects.first(), self.leader.clone()) else {
+            return Err(Error::Integrity(format!(
+                "intent {}: needs a subject, and a unit of work of the leader",
+                intent.call
+            )));
+        };
+        let id = Uuid::now_v7();
+        let details = jcs_safe(intent.details);
+        let done = sqlx::query(
+            "INSERT INTO intents (intent_id, organization_id, cluster_id, call, why, approved_by, details, epoch)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(id)
+        .bind(first.organization.as_str())
+        .bind(fence.cluster)
+        .bind(intent.call)
+        .bind(&intent.why)
+        .bind(&intent.approved_by)
+        .bind(Json(&details))
+        .bind(fence.epoch)
+        .execute(self.connection())
+        .await?;
+        super::touched(done.rows_affected(), 1, "intents")?;
+        for (position, subject) in (0..).zip(&intent.subjects) {
+            self.put_object(id, position, subject).await?;
+            self.append(Event {
+                subject: subject.clone(),
+                actor: Actor::Controller(holder.clone()),
+                action: "intent.made",
+                details: json!({"intent": id, "call": intent.call, "why": intent.why, "approvedBy": intent.approved_by, "details": details}),
+            });
+        }
+        Ok(IntentId(id))
+    }
+
+    async fn put_object(&mut self, intent: Uuid, position: i32, subject: &Subject) -> Result<()> {
+        let done = sqlx::query(
+            "INSERT INTO intent_objects (intent_id, position, organization_id, cluster_id, object_kind, object_uid, namespace, name)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(intent)
+        .bind(position)
+        .bind(subject.organization.as_str())
+        .bind(subject.cluster)
+        .bind(subject.kind.as_str())
+        .bind(subject.uid)
+        .bind(&subject.namespace)
+        .bind(&subject.name)
+        .execute(self.connection())
+        .await?;
+        super::touched(done.rows_affected(), 1, "intent_objects")
+    }
+
+    /// Puts an outcome on record in this unit of work. `Unknown` may be settled later; else an outcome is final, and the
+    /// same again is a no-op.
+    ///
+    /// # Errors
+    /// No such intent, or it ended otherwise; or Postgres's.
+    pub async fn conclude(&mut self, intent: IntentId, outcome: Outcome, details: Value, actor: Actor) -> Result<()> {
+        let details = jcs_safe(details);
+        let call: Option<String> = sqlx::query_scalar(
+            "UPDATE intents SET outcome = $2, outcome_details = $3, concluded_at = clock_timestamp()
+             WHERE intent_id = $1 AND (outcome IS NULL OR (outcome = 'Unknown' AND $2 <> 'Unknown')) RETURNING call",
+        )
+        .bind(intent.0)
+        .bind(outcome.as_str())
+        .bind(Json(&details))
+        .fetch_optional(self.connection())
+        .await?;
+        let Some(call) = call else { return self.concluded_before(intent, outcome).await };
+        for subject in self.objects(intent).await? {
+            self.append(Event {
+                subject,
+                actor: actor.clone(),
+                action: "intent.concluded",
+                details: json!({"intent": intent.0, "call": call, "outcome": outcome.as_str(), "details": details}),
+            });
+        }
+        Ok(())
+    }
+
+    async fn concluded_before(&mut self, intent: IntentId, outcome: Outcome) -> Result<()> {
+        let found: Option<Option<String>> = sqlx::query_scalar("SELECT outcome FROM intents WHERE intent_id = $1")
+            .bind(intent.0)
+            .fetch_optional(self.connection())
+            .await?;
+        match found.flatten() {
+            Some(found) if found == outcome.as_str() => Ok(()),
+            Some(found) => Err(Error::Integrity(format!(
+                "intent {intent} ended as {found} and cannot end as {} too",
+                outcome.as_str()
+            ))),
+            None => Err(Error::Integrity(format!("intent {intent} is not in the ledger"))),
+        }
+    }
+
+    async fn objects(&mut self, intent: IntentId) -> Result<Vec<Subject>> {
+        let rows: Vec<ObjectRow> = sqlx::query_as(
+            "SELECT organization_id, cluster_id, object_kind, object_uid, namespace, name FROM intent_objects
+             WHERE intent_id = $1 ORDER BY position",
+        )
+        .bind(intent.0)
+        .fetch_all(self.connection())
+        .await?;
+        rows.into_iter().map(ObjectRow::subject).collect()
+    }
+}
+
+/// A subject as columns.
+#[derive(sqlx::FromRow)]
+pub(super) struct ObjectRow {
+    organization_id: String,
+    cluster_id: Uuid,
+    object_kind: String,
+    object_uid: Uuid,
+    namespace: String,
+    name: String,
+}
+
+impl ObjectRow {
+    pub(super) fn subject(self) -> Result<Subject> {
+        let kind = ObjectKind::parse(&self.object_kind).ok_or_else(|| {
+            Error::Integrity(format!(
+                "object_kind: found \"{}\", which this program does not know; run a newer one",
+                self.object_kind
+            ))
+        })?;
+        Ok(Subject {
+            organization: Organization(self.organization_id),
+            cluster: self.cluster_id,
+            kind,
+            uid: self.object_uid,
+            namespace: self.namespace,
+            name: self.name,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct OpenRow {
+    intent_id: Uuid,
+    call: String,
+    details: Json<Value>,
+    epoch: i64,
+    unknown: bool,
+}
+
+impl Ledger {
+    /// Puts an outcome on record, by any replica.
+    ///
+    /// # Errors
+    /// As [`Transaction::conclude`].
+    pub async fn conclude(&self, intent: IntentId, outcome: Outcome, details: Value, actor: Actor) -> Result<()> {
+        let mut transaction = self.begin(&self.organization_of(intent).await?).await?;
+        transaction.conclude(intent, outcome, details, actor).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Intents of a cluster whose outcome is missing or unknown, oldest first.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn open_intents(&self, cluster: Uuid) -> Result<Vec<OpenIntent>> {
+        let rows: Vec<OpenRow> = sqlx::query_as(
+            "SELECT intent_id, call, details, epoch, outcome IS NOT NULL AS unknown FROM intents
+             WHERE cluster_id = $1 AND (outcome IS NULL OR outcome = 'Unknown') ORDER BY created_at, intent_id",
+        )
+        .bind(cluster)
+        .fetch_all(&self.pool)
+        .await?;
+        let open = |row: OpenRow| OpenIntent {
+            id: IntentId(row.intent_id),
+            call: row.call,
+            details: row.details.0,
+            epoch: row.epoch,
+            unknown: row.unknown,
+        };
+        Ok(rows.into_iter().map(open).collect())
+    }
+
+    async fn organization_of(&self, intent: IntentId) -> Result<Organization> {
+        let found: Option<String> = sqlx::query_scalar("SELECT organization_id FROM intents WHERE intent_id = $1")
+            .bind(intent.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        found.map(Organization).ok_or_else(|| Error::Integrity(format!("intent {intent} is not in the ledger")))
+    }
+}
+
+impl Writer {
+    /// Puts an intent on record; the effect may follow when this has returned.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`], or as [`Transaction::intend`].
+    pub async fn intend(&self, intent: NewIntent) -> Result<IntentId> {
+        let Some(first) = intent.subjects.first() else {
+            return Err(Error::Integrity(format!("intent {}: needs a subject", intent.call)));
+        };
+        let mut transaction = self.begin(&first.organization).await?;
+        for subject in intent.subjects.iter().skip(1) {
+            super::activity::ensure(&self.pool, &subject.organization).await?;
+        }
+        let id = transaction.intend(intent).await?;
+        transaction.commit().await?;
+        Ok(id)
+    }
+
+    /// Puts an outcome on record, as the leader.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`], or as [`Transaction::conclude`].
+    pub async fn conclude(&self, intent: IntentId, outcome: Outcome, details: Value) -> Result<()> {
+        let mut transaction = self.begin(&self.organization_of(intent).await?).await?;
+        transaction.conclude(intent, outcome, details, Actor::Controller(self.holder().to_owned())).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}

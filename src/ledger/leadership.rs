@@ -1,0 +1,122 @@
+//! Epochs: minted in Postgres, so that they never run backwards, and checked in each transaction of a leader.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Ledger;
+use crate::{Error, Result};
+
+/// Under which leadership a transaction writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The cluster.
+    pub cluster: Uuid,
+    /// Its epoch when leadership was won.
+    pub epoch: i64,
+}
+
+impl Fence {
+    /// Holds the cluster's row until the transaction ends, so that no new epoch is minted in between.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`] when there is a newer epoch.
+    pub async fn check(&self, connection: &mut PgConnection) -> Result<()> {
+        let row: Option<(i64, Option<String>)> =
+            sqlx::query_as("SELECT writer_epoch, writer_holder FROM clusters WHERE cluster_id = $1 FOR SHARE")
+                .bind(self.cluster)
+                .fetch_optional(connection)
+                .await?;
+        match row {
+            Some((epoch, _)) if epoch == self.epoch => Ok(()),
+            Some((epoch, holder)) => {
+                let holder = holder.as_deref().unwrap_or("nobody");
+                Err(Error::Deposed(format!(
+                    "epoch {} of cluster {} was followed by {epoch}, held by {holder}",
+                    self.epoch, self.cluster
+                )))
+            }
+            None => Err(Error::Deposed(format!("cluster {} is not in the ledger", self.cluster))),
+        }
+    }
+}
+
+/// The ledger in the hands of the leader: what changes the world's record goes through here.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    ledger: Ledger,
+    pub(super) fence: Arc<Fence>,
+    holder: Arc<str>,
+}
+
+impl Deref for Writer {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        &self.ledger
+    }
+}
+
+impl Writer {
+    /// The epoch under which this process leads.
+    pub fn epoch(&self) -> i64 {
+        self.fence.epoch
+    }
+
+    /// The cluster that it leads.
+    pub fn cluster(&self) -> Uuid {
+        self.fence.cluster
+    }
+
+    /// Who leads, as given to [`Ledger::lead`].
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Whether this process still leads.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`] when not.
+    pub async fn check(&self) -> Result<()> {
+        let mut transaction = self.ledger.pool.begin().await?;
+        self.fence.check(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+impl Ledger {
+    /// Makes the cluster known. The name of one already known stays as it is.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn register_cluster(&self, cluster: Uuid, name: &str) -> Result<()> {
+        sqlx::query("INSERT INTO clusters (cluster_id, name) VALUES ($1, $2) ON CONFLICT (cluster_id) DO NOTHING")
+            .bind(cluster)
+            .bind(name)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Mints the next epoch: from here on, writers of earlier ones are refused.
+    ///
+    /// # Errors
+    /// The cluster is not registered, or Postgres's.
+    pub async fn lead(&self, cluster: Uuid, holder: &str) -> Result<Writer> {
+        let epoch: Option<i64> = sqlx::query_scalar(
+            "UPDATE clusters SET writer_epoch = writer_epoch + 1, writer_holder = $2, writer_since = clock_timestamp()
+             WHERE cluster_id = $1 RETURNING writer_epoch",
+        )
+        .bind(cluster)
+        .bind(holder)
+        .fetch_optional(&self.pool)
+        .await?;
+        let epoch = epoch.ok_or_else(|| {
+            Error::Integrity(format!("cluster {cluster} is not in the ledger: register it before leading"))
+        })?;
+        Ok(Writer { ledger: self.clone(), fence: Arc::new(Fence { cluster, epoch }), holder: holder.into() })
+    }
+}

@@ -1,0 +1,135 @@
+//! Postgres, and nothing but Postgres: intents, the activity chain, the mirror, sealed bytes.
+//!
+//! Two ways to write. [`Ledger::record`] hands one event to the batching appender and waits for its commit.
+//! [`Ledger::begin`] opens a unit of work: rows and the events that tell of them commit together. A [`Writer`] does the
+//! same under its epoch; after another leader was elected, it is refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::sync::mpsc;
+
+mod activity;
+mod appender;
+mod chain;
+mod intents;
+pub mod json;
+mod leadership;
+mod schema;
+mod sealing;
+mod subject;
+
+pub use activity::Transaction;
+pub use intents::{IntentId, NewIntent, OpenIntent, Outcome};
+pub use leadership::{Fence, Writer};
+pub use schema::migrate;
+pub use sealing::{Aad, Keyring, Sealed};
+pub use subject::{Actor, Event, ObjectKind, Organization, Subject};
+
+use crate::{Error, Result};
+
+/// The ledger in the hands of any replica.
+#[derive(Clone)]
+pub struct Ledger {
+    pool: PgPool,
+    keys: Arc<Keyring>,
+    appender: mpsc::Sender<appender::Entry>,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Connects as `landfall_writer`, of which the URL's role must be a member.
+    ///
+    /// # Errors
+    /// Postgres is away, the role may not write, or the schema is older than this program.
+    pub async fn connect(url: &str, keys: Keyring) -> Result<Self> {
+        let options = options(url)?;
+        // A pool keeps trying until its patience ends: what is wrong with the URL is said by one connection.
+        let mut connection = PgConnection::connect_with(&options).await?;
+        connection.execute(AS_WRITER).await.map_err(not_a_writer)?;
+        schema::check(&mut connection).await?;
+        connection.close().await?;
+        let pool = pool(options, Some(AS_WRITER));
+        let (appender, entries) = mpsc::channel(appender::QUEUE);
+        tokio::spawn(appender::run(pool.clone(), entries));
+        Ok(Self { pool, keys: Arc::new(keys), appender })
+    }
+
+    /// The keys that seal and digest.
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
+    }
+
+    /// For reading: audit, tests.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// One round trip: for `/readyz`.
+    ///
+    /// # Errors
+    /// Postgres is away.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// A pool for people's questions: the URL's own role, which row security then confines.
+///
+/// # Errors
+/// The URL is no Postgres URL.
+pub fn reader(url: &str) -> Result<PgPool> {
+    Ok(pool(options(url)?, None))
+}
+
+const AS_WRITER: &str = "SET ROLE landfall_writer";
+
+fn options(url: &str) -> Result<PgConnectOptions> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options.application_name("landfall").options([
+        ("search_path", "landfall,pg_temp"),
+        ("timezone", "UTC"),
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", "30s"),
+    ]))
+}
+
+fn pool(options: PgConnectOptions, role: Option<&'static str>) -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(5));
+    let pool = pool.after_connect(move |connection, _| {
+        Box::pin(async move {
+            if let Some(role) = role {
+                connection.execute(role).await?;
+            }
+            Ok(())
+        })
+    });
+    pool.connect_lazy_with(options)
+}
+
+fn not_a_writer(error: sqlx::Error) -> Error {
+    match error.as_database_error().and_then(|e| e.code()).as_deref() {
+        Some("42501") => Error::Integrity(format!(
+            "database URL: {error}; its role must be a member of landfall_writer: GRANT landfall_writer TO that role"
+        )),
+        Some("22023") => Error::Integrity(format!("database URL: {error}; run `landfall migrate` first")),
+        _ => error.into(),
+    }
+}
+
+/// Every write says how many rows it meant.
+fn touched(found: u64, wanted: u64, table: &'static str) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::Integrity(format!("{table}: {found} rows written where {wanted} were meant; nothing was committed")))
+}

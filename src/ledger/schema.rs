@@ -1,0 +1,65 @@
+//! Migrations: roles and schema first, then the numbered files, all under one lock.
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::{Error, Result};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// Brings the database up to date; twice is a no-op, and replicas wait for one another. The URL's role is a superuser, or
+/// a member of `landfall_migrator` where the roles exist already; everything is owned by `landfall_owner`.
+///
+/// # Errors
+/// The role may not do this, or a migration failed; it is rolled back then.
+pub async fn migrate(url: &str) -> Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    // Held by the session until it closes.
+    connection.execute("SELECT pg_advisory_lock(hashtext('landfall migrate'))").await?;
+    bootstrap(&mut connection).await?;
+    connection.execute("SET ROLE landfall_owner; SET search_path = landfall").await?;
+    MIGRATIONS.run(&mut connection).await.map_err(failed)?;
+    connection
+        .execute("GRANT SELECT ON _sqlx_migrations TO landfall_writer, landfall_reader, landfall_auditor")
+        .await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Another database of the same server may be creating the same roles at this moment: then once more.
+async fn bootstrap(connection: &mut PgConnection) -> Result<()> {
+    for _ in 0..5 {
+        match connection.execute(include_str!("bootstrap.sql")).await {
+            Err(sqlx::Error::Database(error))
+                if matches!(error.code().as_deref(), Some("XX000" | "42710" | "23505")) => {}
+            other => return Ok(other.map(drop)?),
+        }
+    }
+    connection.execute(include_str!("bootstrap.sql")).await?;
+    Ok(())
+}
+
+fn failed(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Error::Ledger(error),
+        other => Error::Integrity(format!("migrations: {other}")),
+    }
+}
+
+/// Refuses a schema older than this program. A newer one is fine: migrations keep what older replicas need.
+pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
+    let wanted = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let found: Option<i64> =
+        match sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(connection).await
+        {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => None,
+            other => other?,
+        };
+    match found {
+        Some(found) if found >= wanted => Ok(()),
+        found => Err(Error::Integrity(format!(
+            "database schema: found version {}, this program needs {wanted}; run `landfall migrate`",
+            found.unwrap_or_default()
+        ))),
+    }
+}

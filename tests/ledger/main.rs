@@ -1,0 +1,9 @@
+//! The ledger on a real Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
+
+#[path = "../harness/database.rs"]
+mod database;
+
+mod chain;
+mod schema;
+mod world;
