@@ -10,11 +10,12 @@
 //! | `providers` | vendors' protocols behind one HTTP client |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | `web` | HTTP served: health, metrics, run API |
-//! | `cli` | what people type |
+//! | [`cli`] | what people type |
 //!
 //! Arrows point down: kinds → terraform → providers, ledger, access → api.
 
 pub mod api;
+pub mod cli;
 pub mod error;
 pub mod installation;
 pub mod ledger;

@@ -1,3 +1,9 @@
 //! The `landfall` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    landfall::cli::run(landfall::cli::Arguments::parse())
+}

@@ -8,12 +8,37 @@ use serde::{Deserialize, Serialize};
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 
+/// A rule in CEL that the API server holds objects to, with the message that a refusal shows.
+pub(super) fn rule(expression: &str, message: &str) -> serde_json::Value {
+    serde_json::json!({"rule": expression, "message": message})
+}
+
+/// The same, for a rule whose message belongs to one field below the schema that carries it.
+pub(super) fn rule_at(field: &str, expression: &str, message: &str) -> serde_json::Value {
+    serde_json::json!({"rule": expression, "message": message, "fieldPath": field})
+}
+
+/// Any text but U+0000, which Postgres' `jsonb` cannot hold.
+pub(super) const TEXT: &str = r"^[^\x00]*$";
+/// Names of objects, RFC 1123 subdomains.
+pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// Names of namespaces, RFC 1123 labels.
+pub(super) const NAMESPACE_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// Keys of Secrets and ConfigMaps.
+pub(super) const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
+/// Identifiers of HCL: names of variables and outputs.
+pub(super) const IDENTIFIER: &str = r"^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}-]*$";
+/// Region names, as all providers write them.
+pub(super) const REGION: &str = r"^[a-z0-9]+(-[a-z0-9]+)*$";
+/// Base URLs of HTTP services: no credentials, no query, no fragment.
+pub(super) const HTTP_URL: &str = r"^https?://[^\s/?#@\x00]+(/[^\s?#@\x00]*)?$";
+
 /// A Secret or ConfigMap of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalReference {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
 }
 
@@ -22,10 +47,10 @@ pub struct LocalReference {
 #[serde(rename_all = "camelCase")]
 pub struct KeyReference {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
     /// Key in its data.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253), regex(pattern = DATA_KEY))]
     pub key: String,
 }
 
@@ -34,21 +59,29 @@ pub struct KeyReference {
 #[serde(rename_all = "camelCase")]
 pub struct Reference {
     /// Name of the object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253), regex(pattern = OBJECT_NAME))]
     pub name: String,
     /// Its namespace; the referrer's where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(max = 63), regex(pattern = NAMESPACE_NAME))]
     pub namespace: Option<String>,
 }
 
 /// Which other namespaces of the organization may refer to an object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "has(self.names) || has(self.selector)",
+    "allowedNamespaces needs names or selector; leave it out to permit this namespace alone",
+)]))]
 pub struct AllowedNamespaces {
     /// By name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
+    #[schemars(
+        length(max = 100),
+        inner(length(max = 63), regex(pattern = NAMESPACE_NAME)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub names: Vec<String>,
     /// By the namespace's labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,8 +122,22 @@ impl JsonSchema for DurationText {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        // The pattern implies the length; CEL's cost estimate needs it said.
         schemars::json_schema!({"type": "string", "pattern": "^([0-9]{1,5}[hms]){1,3}$", "maxLength": 18})
     }
+}
+
+/// For durations of which zero would be a busy loop or an instant failure.
+pub(super) fn at_least_a_second() -> serde_json::Value {
+    serde_json::json!([rule("duration(self) >= duration('1s')", "must be at least 1s")])
+}
+
+/// Conditions are one per type, so that appliers can share the list.
+pub(super) fn conditions(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let mut schema = generator.subschema_for::<Vec<Condition>>();
+    schema.insert("x-kubernetes-list-type".into(), "map".into());
+    schema.insert("x-kubernetes-list-map-keys".into(), serde_json::json!(["type"]));
+    schema
 }
 
 /// What was taken of each command annotation, by the annotation's short name.

@@ -4,6 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::common::{HTTP_URL, REGION, TEXT, at_least_a_second, rule, rule_at};
 use super::{AllowedNamespaces, Condition, DurationText, LocalReference};
 
 /// Credentials for one provider account, probed regularly.
@@ -17,12 +18,38 @@ use super::{AllowedNamespaces, Condition, DurationText, LocalReference};
     category = "landfall",
     namespaced,
     status = "CloudCredentialStatus",
-    derive = "PartialEq"
+    derive = "PartialEq",
+    doc = "Credentials for one provider account, probed regularly.",
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name": "Valid", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Valid')].status"}"#,
+    printcolumn = r#"{"name": "Account", "type": "string", "jsonPath": ".status.identity.account"}"#,
+    printcolumn = r#"{"name": "Used By", "type": "integer", "jsonPath": ".status.usedBy"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].message", "priority": 1}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule("has(self.aws) != has(self.powerdns)", "exactly one provider is needed: aws or powerdns"),
+    rule(
+        "has(self.aws) == has(oldSelf.aws) && has(self.powerdns) == has(oldSelf.powerdns)",
+        "the provider cannot change; make another CloudCredential",
+    ),
+    rule_at(
+        ".expectedAccount",
+        "!has(self.powerdns) || !has(self.expectedAccount)",
+        "expectedAccount has no meaning for powerdns, whose API names no account; leave it out",
+    ),
+    rule_at(
+        ".expectedAccount",
+        "!has(self.aws) || !has(self.expectedAccount) || self.expectedAccount.matches('^[0-9]{12}$')",
+        "expectedAccount must be the 12 digits of an AWS account",
+    ),
+]))]
 pub struct CloudCredentialSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024), regex(pattern = TEXT))]
     pub description: Option<String>,
     /// Amazon Web Services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +59,7 @@ pub struct CloudCredentialSpec {
     pub powerdns: Option<PowerDnsCredential>,
     /// The account that the probe must find; another makes the credential invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = TEXT))]
     pub expected_account: Option<String>,
     /// How often to probe.
     #[serde(default)]
@@ -51,9 +79,11 @@ pub struct AwsCredential {
     /// Secret of this namespace.
     pub secret_ref: LocalReference,
     /// Region for the probe and for the engine's `AWS_REGION`.
+    #[schemars(length(max = 64), regex(pattern = REGION))]
     pub region: String,
     /// Another STS endpoint; only what the installation allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
     pub endpoint: Option<String>,
 }
 
@@ -64,9 +94,11 @@ pub struct PowerDnsCredential {
     /// Secret of this namespace.
     pub secret_ref: LocalReference,
     /// Base URL of the API; only what the installation allows.
+    #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
     pub endpoint: String,
     /// Server id in the API.
     #[serde(default = "localhost")]
+    #[schemars(length(max = 128), regex(pattern = r"^[A-Za-z0-9._-]+$"))]
     pub server_id: String,
 }
 
@@ -80,6 +112,7 @@ fn localhost() -> String {
 pub struct ProbeSettings {
     /// Time between probes.
     #[serde(default = "ten_minutes")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
     pub interval: DurationText,
     /// How long the last success stands while the provider cannot be asked.
     #[serde(default = "one_day")]
@@ -127,6 +160,7 @@ pub struct CloudCredentialStatus {
     pub used_by: Option<i64>,
     /// `Valid`, `Ready`, `InUse`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
 }
 

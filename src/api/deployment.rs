@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::common::{IDENTIFIER, OBJECT_NAME, REGION, TEXT, at_least_a_second, rule};
 use super::{Condition, DurationText, KeyReference, LastHandled, LocalReference, Reference};
 
 /// A Terraform module that is planned, approved and applied on the record.
@@ -19,7 +20,17 @@ use super::{Condition, DurationText, KeyReference, LastHandled, LocalReference, 
     category = "landfall",
     namespaced,
     status = "TerraformDeploymentStatus",
-    derive = "PartialEq"
+    derive = "PartialEq",
+    doc = "A Terraform module that is planned, approved and applied on the record.",
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name": "Phase", "type": "string", "jsonPath": ".status.phase"}"#,
+    printcolumn = r#"{"name": "Add", "type": "integer", "jsonPath": ".status.plan.summary.add"}"#,
+    printcolumn = r#"{"name": "Change", "type": "integer", "jsonPath": ".status.plan.summary.change"}"#,
+    printcolumn = r#"{"name": "Destroy", "type": "integer", "jsonPath": ".status.plan.summary.destroy"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Plan", "type": "string", "jsonPath": ".status.plan.digest", "priority": 1}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].message", "priority": 1}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TerraformDeploymentSpec {
@@ -31,14 +42,20 @@ pub struct TerraformDeploymentSpec {
     pub engine: Option<EngineSelector>,
     /// Region for the engine's environment; overrides the credential's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = REGION))]
     pub region: Option<String>,
     /// Where the module comes from.
     pub source: Source,
     /// Values for the module's variables, any JSON.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "variables_schema")]
     pub variables: BTreeMap<String, serde_json::Value>,
     /// Values from Secrets and ConfigMaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["as"])
+    )]
     pub variables_from: Vec<VariableSource>,
     /// Who lets a plan become a change.
     #[serde(default)]
@@ -75,6 +92,7 @@ pub struct EngineSelector {
     pub kind: EngineKind,
     /// Prefix of the version, whole components: `1.12` matches `1.12.6`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), regex(pattern = r"^[0-9]+(\.[0-9]+){0,2}(-[0-9A-Za-z.]+)?$"))]
     pub version: Option<String>,
 }
 
@@ -90,18 +108,57 @@ pub enum EngineKind {
 /// Exactly one source.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "has(self.inline) != has(self.configMapRef)",
+    "exactly one source is needed: inline or configMapRef",
+)]))]
 pub struct Source {
-    /// Files by name.
+    /// Files by name, at most 64 of them and 131072 characters in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "files_schema")]
     pub inline: Option<BTreeMap<String, String>>,
     /// A ConfigMap whose keys are files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map_ref: Option<LocalReference>,
 }
 
+/// Inline files. Their names are keys, which only CEL can hold to a form.
+fn files_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 131_072, "pattern": TEXT},
+        "x-kubernetes-validations": [
+            rule(
+                "self.all(name, size(name) <= 253 && name.matches('^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$'))",
+                "file names are relative paths of letters, digits, '_', '.', '-' and '/', at most 253 characters long",
+            ),
+            rule(
+                "self.all(name, !name.matches('(^|/)[.][.]?(/|$)'))",
+                "file names must not have '.' or '..' as a part",
+            ),
+            rule("self.map(name, size(self[name])).sum() <= 131072", "files must not exceed 131072 characters in all"),
+        ],
+    })
+}
+
+/// Free JSON by name: CEL cannot see into it, so the names are held to HCL by an admission policy.
+fn variables_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object",
+        "maxProperties": 256,
+        "additionalProperties": {"x-kubernetes-preserve-unknown-fields": true},
+    })
+}
+
 /// One variable from a Secret or a ConfigMap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+    "exactly one of secretKeyRef and configMapKeyRef is needed",
+)]))]
 pub struct VariableSource {
     /// Key of a Secret; the variable becomes sensitive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +168,7 @@ pub struct VariableSource {
     pub config_map_key_ref: Option<KeyReference>,
     /// Name of the module's variable.
     #[serde(rename = "as")]
+    #[schemars(length(max = 253), regex(pattern = IDENTIFIER))]
     pub variable: String,
     /// Leave the variable out where object or key does not exist.
     #[serde(default)]
@@ -135,7 +193,19 @@ pub enum ApprovalMode {
 pub struct Guardrails {
     /// The most that a plan may destroy or replace: a count (`3`) or a share of the state (`"10%"`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "max_destroy_schema")]
     pub max_destroy: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
+}
+
+/// A count or a percentage.
+fn max_destroy_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "x-kubernetes-validations": [rule(
+            "type(self) == int ? self >= 0 && self <= 2147483647 : self.matches('^([0-9]{1,2}|100)%$')",
+            "maxDestroy must be a count of 0 or more, or a percentage from \"0%\" to \"100%\"",
+        )],
+    })
 }
 
 /// Where the outputs go.
@@ -143,10 +213,15 @@ pub struct Guardrails {
 #[serde(rename_all = "camelCase")]
 pub struct Outputs {
     /// Secret of this namespace, made and owned by this object.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(max = 253), regex(pattern = OBJECT_NAME))]
     pub secret_name: String,
     /// Only these outputs; all where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 256),
+        inner(length(max = 253), regex(pattern = IDENTIFIER)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub include: Vec<String>,
 }
 
@@ -156,6 +231,7 @@ pub struct Outputs {
 pub struct StateSelector {
     /// Lineage of the state that a former object of this name left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"))]
     pub adopt: Option<String>,
 }
 
@@ -179,6 +255,7 @@ pub struct Retry {
     pub limit: u32,
     /// The longest wait between attempts.
     #[serde(default = "one_hour")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
     pub max_backoff: DurationText,
 }
 
@@ -202,15 +279,19 @@ impl Default for Retry {
 pub struct Timeouts {
     /// `init`.
     #[serde(default = "five_minutes")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
     pub init: DurationText,
     /// `plan`.
     #[serde(default = "ten_minutes")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
     pub plan: DurationText,
     /// `apply`.
     #[serde(default = "one_hour")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
     pub apply: DurationText,
     /// The apply of a destroy plan.
     #[serde(default = "one_hour")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
     pub destroy: DurationText,
 }
 
@@ -249,6 +330,7 @@ pub struct TerraformDeploymentStatus {
     pub last_run: Option<RunStatus>,
     /// Outputs that are not sensitive, 16 KiB at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "variables_schema")]
     pub outputs: BTreeMap<String, serde_json::Value>,
     /// The newest acknowledged state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -258,6 +340,7 @@ pub struct TerraformDeploymentStatus {
     pub last_handled: LastHandled,
     /// `Ready`, `Planned`, `Applied`, `ActionRequired`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -2,11 +2,13 @@
 
 mod common;
 mod credential;
+mod definitions;
 mod deployment;
 mod reason;
 
 pub use common::*;
 pub use credential::*;
+pub use definitions::definitions;
 pub use deployment::*;
 pub use reason::*;
 

@@ -1,0 +1,37 @@
+//! The CustomResourceDefinitions, as they are installed.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use kube::CustomResourceExt;
+
+use super::{CloudCredential, TerraformDeployment};
+
+/// The definitions of all kinds, in a stable order.
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    let mut all = vec![CloudCredential::crd(), TerraformDeployment::crd()];
+    for version in all.iter_mut().flat_map(|definition| &mut definition.spec.versions) {
+        if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
+            tidy(schema);
+        }
+    }
+    all
+}
+
+/// Takes away what the derive says of Rust's types and the contract does not: a field that is there has a value, since
+/// `has()` in a rule cannot tell null from a value; and integers have bounds instead of Rust's formats.
+fn tidy(schema: &mut JSONSchemaProps) {
+    schema.nullable = None;
+    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+        schema.format = None;
+    }
+    schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(tidy);
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => tidy(items),
+        Some(JSONSchemaPropsOrArray::Schemas(each)) => each.iter_mut().for_each(tidy),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        tidy(values);
+    }
+}

@@ -1,0 +1,129 @@
+//! Who may do what: the ClusterRoles of an installation, as a table.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use kube::api::ObjectMeta;
+
+/// One row: a group, resources of it, verbs on them.
+struct Rule(&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// One role: its name, the built-in role that it is aggregated to, its rules.
+struct Role {
+    name: &'static str,
+    aggregate: Option<&'static str>,
+    rules: &'static [Rule],
+}
+
+const LANDFALL: &str = crate::api::GROUP;
+const KINDS: &[&str] = &["cloudcredentials", "terraformdeployments"];
+const STATUS: &[&str] = &["cloudcredentials/status", "terraformdeployments/status"];
+const FINALIZERS: &[&str] = &["cloudcredentials/finalizers", "terraformdeployments/finalizers"];
+const READ: &[&str] = &["get", "list", "watch"];
+const CHANGE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
+
+const ROLES: &[Role] = &[
+    // Bound to the controller's service account, in all namespaces or in each of `watchNamespaces`.
+    Role {
+        name: "landfall-controller",
+        aggregate: None,
+        rules: &[
+            // `patch` is for finalizers and for taking command annotations away.
+            Rule(LANDFALL, KINDS, &["get", "list", "watch", "patch"]),
+            Rule(LANDFALL, STATUS, &["update", "patch"]),
+            // Owner references that block deletion.
+            Rule(LANDFALL, FINALIZERS, &["update"]),
+            Rule("", &["namespaces"], READ),
+            Rule("", &["secrets"], READ),
+            // Outputs.
+            Rule("", &["secrets"], &["create", "update", "patch"]),
+            Rule("", &["configmaps"], READ),
+            // The cluster id, made once.
+            Rule("", &["configmaps"], &["create"]),
+            Rule("events.k8s.io", &["events"], &["create", "patch"]),
+            Rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
+            // Whether the gate stands.
+            Rule(
+                "admissionregistration.k8s.io",
+                &["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+                &["get"],
+            ),
+        ],
+    },
+    Role { name: "landfall-viewer", aggregate: Some("view"), rules: &[Rule(LANDFALL, KINDS, READ)] },
+    // Deployments, without the gate: approval, bypass and the use of credentials are granted on their own.
+    Role {
+        name: "landfall-editor",
+        aggregate: Some("edit"),
+        rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, &["terraformdeployments"], CHANGE)],
+    },
+    // Commands are annotations, so that whoever gives them may patch.
+    Role {
+        name: "landfall-approver",
+        aggregate: None,
+        rules: &[
+            Rule(LANDFALL, KINDS, READ),
+            Rule(LANDFALL, &["terraformdeployments"], &["patch", "approve", "operate"]),
+        ],
+    },
+    Role {
+        name: "landfall-operator",
+        aggregate: None,
+        rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, KINDS, &["patch", "operate"])],
+    },
+    Role {
+        name: "landfall-bypass",
+        aggregate: None,
+        rules: &[Rule(LANDFALL, &["terraformdeployments"], &["bypass-approval"])],
+    },
+    Role {
+        name: "landfall-credential-user",
+        aggregate: None,
+        rules: &[Rule(LANDFALL, &["cloudcredentials"], &["get", "list", "watch", "use"])],
+    },
+    Role {
+        name: "landfall-credential-admin",
+        aggregate: None,
+        rules: &[
+            Rule(LANDFALL, &["cloudcredentials"], READ),
+            Rule(LANDFALL, &["cloudcredentials"], CHANGE),
+            Rule(LANDFALL, &["cloudcredentials"], &["use", "operate"]),
+        ],
+    },
+    // Moves namespaces between organizations; `organizations` exist only as names.
+    Role {
+        name: "landfall-organization-admin",
+        aggregate: None,
+        rules: &[
+            Rule(LANDFALL, &["organizations"], &["assign"]),
+            Rule("", &["namespaces"], &["get", "list", "watch", "patch"]),
+        ],
+    },
+];
+
+/// The ClusterRoles in the order of the table.
+pub(super) fn cluster_roles() -> Vec<ClusterRole> {
+    ROLES.iter().map(cluster_role).collect()
+}
+
+fn cluster_role(role: &Role) -> ClusterRole {
+    let mut labels = BTreeMap::from([("app.kubernetes.io/part-of".to_owned(), "landfall".to_owned())]);
+    if let Some(to) = role.aggregate {
+        labels.insert(format!("rbac.authorization.k8s.io/aggregate-to-{to}"), "true".to_owned());
+    }
+    ClusterRole {
+        metadata: ObjectMeta { name: Some(role.name.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
+        rules: Some(role.rules.iter().map(policy_rule).collect()),
+        ..ClusterRole::default()
+    }
+}
+
+fn policy_rule(Rule(group, resources, verbs): &Rule) -> PolicyRule {
+    let owned = |list: &[&str]| list.iter().map(|&s| s.to_owned()).collect::<Vec<_>>();
+    PolicyRule {
+        api_groups: Some(vec![(*group).to_owned()]),
+        resources: Some(owned(resources)),
+        verbs: owned(verbs),
+        ..PolicyRule::default()
+    }
+}

@@ -1,0 +1,180 @@
+//! What the integration tests share: the test bed's users, an installation of Landfall's manifests, namespaces of one's
+//! own, and waiting for a condition. Each test binary uses a part of it.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
+use kube::api::{Api, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use landfall::api::TerraformDeployment;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// A value of the test bed's environment.
+pub fn env(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run `make test`, or export a test bed's env"))
+}
+
+/// The top of the work tree.
+pub fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The users of the test bed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum User {
+    /// May do everything.
+    Admin,
+    /// Has no right but those that a test grants.
+    Alice,
+    /// The same.
+    Bob,
+    /// The same.
+    Carol,
+    /// The service account `system:serviceaccount:landfall-system:landfall-controller`.
+    Controller,
+}
+
+impl User {
+    /// The name by which the API server knows the user.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Alice => "alice",
+            Self::Bob => "bob",
+            Self::Carol => "carol",
+            Self::Controller => "system:serviceaccount:landfall-system:landfall-controller",
+        }
+    }
+
+    /// Path of the user's kubeconfig.
+    pub fn kubeconfig(self) -> String {
+        env(match self {
+            Self::Admin => "KUBECONFIG",
+            Self::Alice => "KUBECONFIG_ALICE",
+            Self::Bob => "KUBECONFIG_BOB",
+            Self::Carol => "KUBECONFIG_CAROL",
+            Self::Controller => "KUBECONFIG_CONTROLLER",
+        })
+    }
+
+    async fn config(self) -> Config {
+        let file = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a usable kubeconfig")
+    }
+
+    /// A client that acts as this user.
+    pub async fn client(self) -> Client {
+        Client::try_from(self.config().await).expect("a client")
+    }
+
+    /// A client of this user that impersonates `name`.
+    pub async fn impersonating(self, name: &str) -> Client {
+        let mut config = self.config().await;
+        config.auth_info.impersonate = Some(name.to_owned());
+        Client::try_from(config).expect("a client")
+    }
+}
+
+/// kubectl as a user.
+pub fn kubectl(user: User) -> Command {
+    let mut command = Command::new(std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into()));
+    command.env("KUBECONFIG", user.kubeconfig());
+    command
+}
+
+/// Installs CRDs, ClusterRoles and policies, once per test binary, and waits until they are in force.
+pub async fn install() {
+    static DONE: OnceCell<()> = OnceCell::const_new();
+    DONE.get_or_init(|| async {
+        let status = kubectl(User::Admin)
+            .args(["apply", "--server-side", "--force-conflicts", "-k"])
+            .arg(top().join("manifests/install"))
+            .output()
+            .expect("kubectl");
+        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
+        let client = User::Admin.client().await;
+        let api: Api<TerraformDeployment> = Api::namespaced(client, "landfall-system");
+        // The last policy of the file in force means that the others are.
+        wait_until(Duration::from_secs(30), "the policies to be in force", async || {
+            let dry = PostParams { dry_run: true, ..PostParams::default() };
+            let object = deployment("probe", json!({"source": {"inline": {"main.tf": ""}}, "variables": {"1": 1}}));
+            let refused = api.create(&dry, &serde_json::from_value(object).unwrap()).await;
+            refused.is_err_and(|e| e.to_string().contains("landfall-variables"))
+        })
+        .await;
+    })
+    .await;
+}
+
+/// A fresh namespace in an organization of its own.
+pub async fn namespace() -> String {
+    let name = format!("test-{}", uuid::Uuid::new_v4().simple());
+    let object = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
+    let api: Api<Namespace> = Api::all(User::Admin.client().await);
+    api.create(&PostParams::default(), &object).await.expect("a namespace");
+    name
+}
+
+/// Binds `user` to ClusterRoles within `namespace`, and waits until each is in force.
+pub async fn grant(namespace: &str, user: User, roles: &[&str]) {
+    let admin = User::Admin.client().await;
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), namespace);
+    for role in roles {
+        let binding = json!({
+            "metadata": {"name": format!("{}-{role}", user.name().replace(':', "-"))},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name()}],
+        });
+        bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.expect("a binding");
+        let role: ClusterRole = Api::all(admin.clone()).get(role).await.expect("a ClusterRole of the installation");
+        wait_for_right(namespace, user, &role).await;
+    }
+}
+
+/// The last verb of a role is the one that no other role of the installation has along with it.
+async fn wait_for_right(namespace: &str, user: User, role: &ClusterRole) {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client().await);
+    let rule = role.rules.iter().flatten().next_back().expect("a rule");
+    let review = json!({"spec": {"resourceAttributes": {
+        "namespace": namespace,
+        "group": rule.api_groups.iter().flatten().next(),
+        "resource": rule.resources.iter().flatten().next(),
+        "verb": rule.verbs.last(),
+    }}});
+    let review: SelfSubjectAccessReview = serde_json::from_value(review).unwrap();
+    wait_until(Duration::from_secs(10), "a grant to be in force", async || {
+        let answer = reviews.create(&PostParams::default(), &review).await.expect("a review");
+        answer.status.is_some_and(|status| status.allowed)
+    })
+    .await;
+}
+
+/// Asks again until `condition` holds; panics at the deadline with what was awaited.
+pub async fn wait_until(deadline: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !condition().await {
+        assert!(Instant::now() < end, "waited {deadline:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A TerraformDeployment as JSON.
+pub fn deployment(name: &str, spec: Value) -> Value {
+    object("TerraformDeployment", name, spec)
+}
+
+/// A CloudCredential as JSON.
+pub fn credential(name: &str, spec: Value) -> Value {
+    object("CloudCredential", name, spec)
+}
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({"apiVersion": "landfall.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
