@@ -5,7 +5,7 @@
 //! | [`api`] | the kinds' types, CEL rules and pure validation; no client, no runtime, no SQL |
 //! | `reconcile` | the generic machinery: observe, decide, act, report; backoff, watches, leadership |
 //! | `kinds` | what should be: one folder a kind, the same furniture in each |
-//! | `access` | whose an object is, which references are permitted, Secret bytes at the moment of use |
+//! | [`access`] | whose an object is, which references are permitted, Secret bytes at the moment of use |
 //! | [`terraform`] | plans and their digests, sources, the engine, the runner, executors |
 //! | `providers` | vendors' protocols behind one HTTP client |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
@@ -14,6 +14,7 @@
 //!
 //! Arrows point down: kinds → terraform → providers, ledger, access → api.
 
+pub mod access;
 pub mod api;
 pub mod cli;
 pub mod error;
