@@ -20,6 +20,9 @@ pub mod cli;
 pub mod error;
 pub mod installation;
 pub mod ledger;
+pub mod providers;
+pub mod reconcile;
 pub mod terraform;
+pub mod web;
 
 pub use error::{Class, Error, Result};

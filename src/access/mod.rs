@@ -1,5 +1,12 @@
-//! Whose an object is, which references are permitted, and whether the gate stands.
+//! Whose an object is, which references are permitted, Secret bytes at the moment of use, and whether the gate stands.
 
+mod endpoint;
 mod gate;
+mod reference;
+mod secret;
 
+pub(crate) use endpoint::is_listed_host;
+pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, Gate};
+pub use reference::{organization, organization_of, resolve_credential};
+pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};

@@ -1,0 +1,217 @@
+//! Which addresses Landfall itself may call: public ones, and those that the installation names.
+//!
+//! Without this, who may edit a `CloudCredential` could send the token to himself, or the controller to a metadata
+//! service.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+use crate::api::Reason;
+use crate::installation::Installation;
+use crate::{Error, Result};
+
+/// Parses an endpoint of a spec and checks it against the installation's list and the public ranges, every address
+/// that its host has included.
+///
+/// # Errors
+/// `EndpointNotAllowed` names the field and says what to do; `ProviderUnavailable` where the host does not resolve.
+pub async fn endpoint_allowed(installation: &Installation, field: &str, endpoint: &str) -> Result<Url> {
+    let refuse = |why: String| {
+        let message =
+            format!("{field}: {why}; use a public https address, or have the installation's allowedEndpoints name it");
+        Error::condition(Reason::EndpointNotAllowed, message)
+    };
+    let url = Url::parse(endpoint).map_err(|e| refuse(format!("{:?} is no URL ({e})", clip(endpoint))))?;
+    let origin = url.origin().ascii_serialization();
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse(format!("{origin} carries a user name or password")));
+    }
+    if is_listed(installation, &url) {
+        return Ok(url);
+    }
+    if url.scheme() != "https" {
+        return Err(refuse(format!("{origin} is not https")));
+    }
+    let addresses: Vec<IpAddr> = match url.host() {
+        Some(Host::Ipv4(address)) => vec![address.into()],
+        Some(Host::Ipv6(address)) => vec![address.into()],
+        Some(Host::Domain(name)) => resolve(field, name, url.port_or_known_default().unwrap_or(443)).await?,
+        None => return Err(refuse(format!("{origin} has no host"))),
+    };
+    match addresses.iter().find(|a| !is_public(**a)) {
+        None => Ok(url),
+        Some(address) => Err(refuse(format!("{origin} leads to {address}, which is not a public address"))),
+    }
+}
+
+/// Whether the installation lists scheme, host and port of this URL.
+fn is_listed(installation: &Installation, url: &Url) -> bool {
+    installation.allowed_endpoints.iter().filter_map(|text| Url::parse(text).ok()).any(|listed| {
+        listed.scheme() == url.scheme()
+            && listed.host().is_some()
+            && listed.host() == url.host()
+            && listed.port_or_known_default() == url.port_or_known_default()
+    })
+}
+
+/// Whether the installation lists a URL with this host, for name resolution, which sees no more than that.
+pub(crate) fn is_listed_host(allowed_endpoints: &[String], host: &str) -> bool {
+    allowed_endpoints
+        .iter()
+        .filter_map(|text| Url::parse(text).ok())
+        .any(|listed| listed.host_str().is_some_and(|listed| listed.eq_ignore_ascii_case(host)))
+}
+
+async fn resolve(field: &str, host: &str, port: u16) -> Result<Vec<IpAddr>> {
+    let unresolved = |why: String| {
+        Error::condition(Reason::ProviderUnavailable, format!("{field}: host {host:?} does not resolve ({why})"))
+    };
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?;
+    let addresses: Vec<_> = found.map(|a| a.ip()).collect();
+    if addresses.is_empty() { Err(unresolved("no address".into())) } else { Ok(addresses) }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(120).collect()
+}
+
+/// Whether an address is on the public internet, by the IANA special-purpose registries (RFC 6890), and is no cloud's
+/// metadata service.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    const AZURE_WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+    let special = match address.octets() {
+        [0 | 10 | 127, ..] => true,
+        [100, second, ..] => (64..128).contains(&second),
+        [169, 254, ..] => true,
+        [172, second, ..] => (16..32).contains(&second),
+        [192, 0, 0 | 2, _] | [192, 88, 99, _] | [192, 168, ..] => true,
+        [198, 18 | 19, ..] | [198, 51, 100, _] | [203, 0, 113, _] => true,
+        [first, ..] => first >= 224,
+    };
+    !special && address != AZURE_WIRE_SERVER
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let v4 = |high: u16, low: u16| {
+        let [[o1, o2], [o3, o4]] = [high.to_be_bytes(), low.to_be_bytes()];
+        is_public_v4(Ipv4Addr::new(o1, o2, o3, o4))
+    };
+    match (a, b) {
+        // IPv4-mapped and NAT64 say where they lead.
+        (0, 0) if (c, d, e, f) == (0, 0, 0, 0xffff) => v4(g, h),
+        (0x64, 0xff9b) if (c, d, e, f) == (0, 0, 0, 0) => v4(g, h),
+        (0x2002, _) => v4(b, c),
+        // Teredo, benchmarking, ORCHID and documentation lie in 2001::/23, 2001:db8::/32 and 3fff::/20.
+        (0x2001, 0..0x200 | 0xdb8) => false,
+        (0x3fff, 0..0x1000) => false,
+        // Global unicast; all else (loopback, unique local, link-local, multicast, …) is not.
+        (0x2000..0x4000, _) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn installation(allowed: &[&str]) -> Installation {
+        serde_json::from_value(serde_json::json!({
+            "encryption": {"current": "a", "keys": {}}, "allowedEndpoints": allowed,
+        }))
+        .unwrap()
+    }
+
+    async fn verdict(allowed: &[&str], endpoint: &str) -> Result<Url, (Reason, String)> {
+        let result = endpoint_allowed(&installation(allowed), "spec.powerdns.endpoint", endpoint).await;
+        result.map_err(|e| (e.reason(), e.to_string()))
+    }
+
+    #[tokio::test]
+    async fn addresses_that_are_not_public_are_refused_in_every_spelling() {
+        for endpoint in [
+            "https://127.0.0.1",
+            "https://2130706433",
+            "https://0x7f.1",
+            "https://0177.0.0.1",
+            "https://127.1:8443/x",
+            "https://0.0.0.0",
+            "https://10.1.2.3",
+            "https://172.16.0.1",
+            "https://172.31.255.255",
+            "https://192.168.1.1",
+            "https://100.64.0.1",
+            "https://100.100.100.200",
+            "https://169.254.169.254/latest",
+            "https://168.63.129.16",
+            "https://192.0.0.192",
+            "https://198.18.0.1",
+            "https://224.0.0.1",
+            "https://255.255.255.255",
+            "https://[::1]",
+            "https://[::]",
+            "https://[::ffff:127.0.0.1]",
+            "https://[::ffff:10.0.0.1]",
+            "https://[::ffff:a9fe:a9fe]",
+            "https://[::127.0.0.1]",
+            "https://[64:ff9b::a9fe:a9fe]",
+            "https://[2002:7f00:1::]",
+            "https://[2001::1]",
+            "https://[2001:db8::1]",
+            "https://[fe80::1]",
+            "https://[fd00:ec2::254]",
+            "https://[fc00::1]",
+            "https://[ff02::1]",
+            "https://localhost",
+        ] {
+            let (reason, message) = verdict(&[], endpoint).await.unwrap_err();
+            assert_eq!(reason, Reason::EndpointNotAllowed, "{endpoint}: {message}");
+            assert!(message.starts_with("spec.powerdns.endpoint: "), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn public_addresses_are_called_by_https_alone_and_never_with_a_password() {
+        for endpoint in
+            ["https://1.1.1.1", "https://[2606:4700::1111]:8443/base", "https://[::ffff:8.8.8.8]", "https://172.32.0.1"]
+        {
+            assert!(verdict(&[], endpoint).await.is_ok(), "{endpoint}");
+        }
+        for endpoint in [
+            "http://1.1.1.1",
+            "https://user@1.1.1.1",
+            "https://:pw@1.1.1.1",
+            "ftp://1.1.1.1",
+            "file:///etc/passwd",
+            "not a url",
+            "",
+        ] {
+            assert_eq!(verdict(&[], endpoint).await.unwrap_err().0, Reason::EndpointNotAllowed, "{endpoint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_installation_lists_by_scheme_host_and_port() {
+        let allowed = &["http://127.0.0.1:8081/ignored", "https://dns.internal"];
+        assert!(verdict(allowed, "http://127.0.0.1:8081").await.is_ok());
+        assert!(verdict(allowed, "http://127.0.0.1:8081/api").await.is_ok());
+        assert!(verdict(allowed, "https://DNS.internal:443/x").await.is_ok());
+        for other in [
+            "https://127.0.0.1:8081",
+            "http://127.0.0.1:8082",
+            "http://127.0.0.2:8081",
+            "http://user:pw@127.0.0.1:8081",
+        ] {
+            assert_eq!(verdict(allowed, other).await.unwrap_err().0, Reason::EndpointNotAllowed, "{other}");
+        }
+    }
+}

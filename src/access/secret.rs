@@ -1,0 +1,230 @@
+//! Secret bytes: read when they are used, wiped when dropped, never shown.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::api::Api;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::api::Reason;
+use crate::reconcile::Context;
+use crate::{Error, Result};
+
+/// The data of one Secret. It can be neither printed nor serialised:
+///
+/// ```compile_fail
+/// fn show(secret: landfall::access::SecretBytes) { println!("{secret:?}"); }
+/// ```
+/// ```compile_fail
+/// fn save(secret: landfall::access::SecretBytes) -> String { serde_json::to_string(&secret).unwrap() }
+/// ```
+pub struct SecretBytes {
+    /// Name of the Secret.
+    pub name: String,
+    /// resourceVersion of the Secret.
+    pub resource_version: String,
+    data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+}
+
+/// One text out of a Secret, or made of one.
+///
+/// ```compile_fail
+/// fn show(secret: landfall::access::SecretText) { println!("{secret:?}"); }
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// Takes the text in.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself, for the one place that uses it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl SecretBytes {
+    /// Data that was read elsewhere.
+    pub fn new(name: &str, resource_version: &str, data: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let data = data.into_iter().map(|(key, value)| (key, Zeroizing::new(value))).collect();
+        Self { name: name.into(), resource_version: resource_version.into(), data }
+    }
+
+    /// The value of a key as it stands.
+    pub fn get(&self, key: &str) -> Option<&[u8]> {
+        self.data.get(key).map(|value| value.as_slice())
+    }
+
+    /// All keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.data.keys().map(String::as_str)
+    }
+
+    /// The value of a key as text without line ends behind it, which editors and `echo` leave.
+    ///
+    /// # Errors
+    /// `SecretKeyMissing` where the key is absent, empty or not UTF-8.
+    pub fn text(&self, key: &str) -> Result<SecretText> {
+        let problem = |what: &str| {
+            let present: Vec<_> = self.keys().take(20).collect();
+            let message = format!("Secret {:?}: key {key:?} {what}; it has {present:?}", self.name);
+            Error::condition(Reason::SecretKeyMissing, message)
+        };
+        let value = self.get(key).ok_or_else(|| problem("is missing"))?;
+        let text = std::str::from_utf8(value).map_err(|_| problem("is not UTF-8"))?.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(problem("is empty"));
+        }
+        Ok(SecretText::new(text))
+    }
+
+    /// The same, `None` where the key is absent or empty.
+    ///
+    /// # Errors
+    /// `SecretKeyMissing` where the value is not UTF-8.
+    pub fn optional_text(&self, key: &str) -> Result<Option<SecretText>> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(value) if value.iter().all(|b| matches!(b, b'\r' | b'\n')) => Ok(None),
+            Some(_) => self.text(key).map(Some),
+        }
+    }
+
+    /// All data in one unambiguous form, for a keyed digest.
+    pub fn canonical(&self) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        for (key, value) in &self.data {
+            for part in [key.as_bytes(), value.as_slice()] {
+                bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes
+    }
+
+    /// The text with every value of this Secret struck out, as it is and as base64, hex, JSON or a URL would show it.
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for form in self.data.values().flat_map(|value| forms(value)) {
+            if text.contains(form.as_str()) {
+                text = text.replace(form.as_str(), "[redacted]");
+            }
+        }
+        text
+    }
+}
+
+/// How a value may show up in a text. Values of under four bytes are left alone: they are in every text.
+fn forms(value: &[u8]) -> Vec<Zeroizing<String>> {
+    let trimmed = value.strip_suffix(b"\n").unwrap_or(value);
+    if trimmed.len() < 4 {
+        return Vec::new();
+    }
+    let mut forms = Vec::new();
+    for bytes in [value, trimmed] {
+        forms.push(STANDARD.encode(bytes));
+        forms.push(hex::encode(bytes));
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let json = serde_json::Value::from(text).to_string();
+            forms.push(json.trim_matches('"').to_owned());
+            forms.push(url::form_urlencoded::byte_serialize(bytes).collect());
+            forms.push(text.to_owned());
+        }
+    }
+    forms.into_iter().map(Zeroizing::new).collect()
+}
+
+/// Reads a Secret now.
+///
+/// # Errors
+/// `SecretNotFound`, or the API server's.
+pub async fn secret(cx: &Context, namespace: &str, name: &str) -> Result<SecretBytes> {
+    let found = Api::<Secret>::namespaced(cx.client.clone(), namespace).get_opt(name).await?;
+    let Some(mut found) = found else {
+        let message = format!("there is no Secret {name:?} in namespace {namespace:?}; create it");
+        return Err(Error::condition(Reason::SecretNotFound, message));
+    };
+    let version = found.metadata.resource_version.take().unwrap_or_default();
+    // kubectl apply keeps a second copy of the values here.
+    if let Some(annotations) = &mut found.metadata.annotations {
+        annotations.values_mut().for_each(Zeroize::zeroize);
+    }
+    let data = found.data.take().unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+    Ok(SecretBytes::new(name, &version, data))
+}
+
+/// The data of one ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigMapData {
+    /// resourceVersion of the ConfigMap.
+    pub resource_version: String,
+    /// Both `data` and `binaryData`.
+    pub data: BTreeMap<String, Vec<u8>>,
+}
+
+/// Reads a ConfigMap now; `None` where there is none.
+///
+/// # Errors
+/// The API server's.
+pub async fn config_map(cx: &Context, namespace: &str, name: &str) -> Result<Option<ConfigMapData>> {
+    let found = Api::<ConfigMap>::namespaced(cx.client.clone(), namespace).get_opt(name).await?;
+    Ok(found.map(|found| {
+        let text = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+        let binary = found.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        ConfigMapData {
+            resource_version: found.metadata.resource_version.unwrap_or_default(),
+            data: text.chain(binary).collect(),
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn secret(pairs: &[(&str, &str)]) -> SecretBytes {
+        SecretBytes::new("s", "1", pairs.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())))
+    }
+
+    #[test]
+    fn a_line_end_behind_a_value_does_not_count() {
+        let secret = secret(&[("key", "abc\r\n"), ("none", "\n"), ("mid", "a\nb")]);
+        assert_eq!(secret.text("key").unwrap().expose(), "abc");
+        assert_eq!(secret.text("mid").unwrap().expose(), "a\nb");
+        assert!(secret.optional_text("none").unwrap().is_none());
+        assert!(secret.optional_text("absent").unwrap().is_none());
+        for key in ["none", "absent"] {
+            assert_eq!(secret.text(key).err().unwrap().reason(), Reason::SecretKeyMissing, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_struck_out_in_every_form() {
+        let value = "p\"ss ${x}\nwörd";
+        let secret = secret(&[("key", value), ("short", "e")]);
+        for form in [
+            value.to_owned(),
+            STANDARD.encode(value),
+            hex::encode(value),
+            serde_json::json!({"k": value}).to_string(),
+            url::form_urlencoded::byte_serialize(value.as_bytes()).collect(),
+        ] {
+            let shown = secret.redact(&format!("key <{form}> refused"));
+            assert!(shown.contains("[redacted]") && shown.contains("refused"), "{shown}");
+            assert!(!shown.contains("rd") && !shown.contains(&hex::encode("ss ")), "{shown}");
+        }
+    }
+
+    #[test]
+    fn moving_a_byte_between_keys_changes_the_canonical_form() {
+        let forms = [secret(&[("a", "bc")]), secret(&[("ab", "c")]), secret(&[("a", "b"), ("c", "")])];
+        let forms: std::collections::BTreeSet<_> = forms.iter().map(|s| s.canonical().to_vec()).collect();
+        assert_eq!(forms.len(), 3);
+    }
+}

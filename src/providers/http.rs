@@ -1,0 +1,149 @@
+//! The one HTTP client: no redirects, no proxy, short patience, small answers, public addresses only.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use super::{Doubt, ProbeResult};
+use crate::access;
+use crate::api::Reason;
+use crate::installation::Installation;
+use crate::{Error, Result};
+
+/// No answer about an identity is larger.
+const BODY_LIMIT: usize = 64 * 1024;
+/// From the first byte sent to the last received.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// No rest that a provider asks for is longer.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
+/// The client. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: reqwest::Client,
+}
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// The body, of at most 64 KiB.
+    pub body: Bytes,
+    /// `Retry-After` in seconds, of at most an hour.
+    pub retry_after: Option<Duration>,
+}
+
+/// No answer, or too much of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// `Timeout` or `ProviderUnavailable`.
+    pub reason: Reason,
+    /// What happened, without the URL.
+    pub message: String,
+}
+
+impl Http {
+    /// Makes the client. It calls public addresses, and the hosts that the installation lists.
+    ///
+    /// # Errors
+    /// Where TLS cannot be set up.
+    pub fn new(installation: &Installation) -> Result<Self> {
+        Self::with_timeout(installation, TIMEOUT)
+    }
+
+    /// The same with another timeout.
+    ///
+    /// # Errors
+    /// Where TLS cannot be set up.
+    pub fn with_timeout(installation: &Installation, timeout: Duration) -> Result<Self> {
+        let resolver = PublicOnly { listed: installation.allowed_endpoints.clone().into() };
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(timeout.min(Duration::from_secs(5)))
+            .timeout(timeout)
+            .user_agent(concat!("landfall/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(resolver))
+            .build()
+            .map_err(|e| Error::Integrity(format!("the HTTP client cannot be made: {e}")))?;
+        Ok(Self { client })
+    }
+
+    /// Sends one request, once.
+    ///
+    /// # Errors
+    /// Where no whole answer came.
+    pub async fn send(&self, request: http::Request<Bytes>) -> Result<Answer, Unanswered> {
+        let request = reqwest::Request::try_from(request).map_err(|e| Unanswered::from(&e))?;
+        let mut response = self.client.execute(request).await.map_err(|e| Unanswered::from(&e))?;
+        let status = response.status().as_u16();
+        let retry_after = retry_after(response.headers());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| Unanswered::from(&e))? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                let message = format!("the answer ({status}) is larger than {BODY_LIMIT} bytes; check the endpoint");
+                return Err(Unanswered { reason: Reason::ProviderUnavailable, message });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body: body.into(), retry_after })
+    }
+}
+
+impl From<&reqwest::Error> for Unanswered {
+    /// Says what failed without the URL, whose path and query may be anything.
+    fn from(error: &reqwest::Error) -> Self {
+        let (reason, what) = match error {
+            e if e.is_timeout() => (Reason::Timeout, "no whole answer in time"),
+            e if e.is_connect() => (Reason::ProviderUnavailable, "no connection"),
+            e if e.is_builder() => (Reason::ProviderUnavailable, "the request cannot be made of this Secret and spec"),
+            _ => (Reason::ProviderUnavailable, "the connection broke"),
+        };
+        let cause = std::iter::successors(std::error::Error::source(error), |e| e.source()).last();
+        let message = cause.map_or_else(|| what.to_owned(), |cause| format!("{what} ({cause})"));
+        Self { reason, message }
+    }
+}
+
+impl Unanswered {
+    /// As a doubt about the credential.
+    pub(super) fn into_doubt(self, provider: &str) -> ProbeResult {
+        let message = format!("{provider}: {}; it is tried again", self.message);
+        ProbeResult::Unknown(Doubt { reason: self.reason, message, retry_after: None })
+    }
+}
+
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            u64::try_from(at.as_second() - jiff::Timestamp::now().as_second()).ok()?
+        }
+    };
+    Some(Duration::from_secs(seconds).min(LONGEST_REST))
+}
+
+/// Resolves names to public addresses alone, so that a name cannot lead elsewhere between the check and the call.
+struct PublicOnly {
+    listed: Arc<[String]>,
+}
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let listed = access::is_listed_host(&self.listed, name.as_str());
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let kept: Vec<SocketAddr> = found.filter(|a| listed || access::is_public(a.ip())).collect();
+            if kept.is_empty() {
+                return Err(format!("{} has no public address", name.as_str()).into());
+            }
+            Ok(Box::new(kept.into_iter()) as Addrs)
+        })
+    }
+}

@@ -1,0 +1,216 @@
+//! Vendors' protocols behind one HTTP client.
+
+mod aws;
+mod http;
+mod powerdns;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use self::http::{Answer, Http, Unanswered};
+use crate::Result;
+use crate::access::{SecretBytes, SecretText};
+use crate::api::{CloudCredentialSpec, Identity, Reason};
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// The provider accepted the credential.
+    Valid {
+        /// Whose it is.
+        identity: Identity,
+        /// What it can serve.
+        capabilities: Vec<String>,
+    },
+    /// The provider refused it: only a new Secret or spec helps.
+    Invalid(Denial),
+    /// It lives, but lacks a right.
+    Insufficient(Denial),
+    /// It has expired.
+    Expired(Denial),
+    /// The provider could not be asked, or gave no answer about the credential.
+    Unknown(Doubt),
+}
+
+/// A no, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// What was found and what to do; redacted and capped.
+    pub message: String,
+}
+
+/// Why nothing is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Which doubt: `RateLimited`, `ProviderUnavailable`, `Timeout`, `ClockSkew`, `IpNotAllowed`.
+    pub reason: Reason,
+    /// What was found and what to do; redacted and capped.
+    pub message: String,
+    /// How long the provider asks to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl ProbeResult {
+    /// The word in the `Valid` condition.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Valid { .. } => Reason::Valid,
+            Self::Invalid(_) => Reason::InvalidCredentials,
+            Self::Insufficient(_) => Reason::InsufficientPermissions,
+            Self::Expired(_) => Reason::Expired,
+            Self::Unknown(doubt) => doubt.reason,
+        }
+    }
+
+    /// The provider said no.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Invalid(_) | Self::Insufficient(_) | Self::Expired(_))
+    }
+
+    fn unavailable(message: impl Into<String>) -> Self {
+        Self::doubt(Reason::ProviderUnavailable, message)
+    }
+
+    fn doubt(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Unknown(Doubt { reason, message: message.into(), retry_after: None })
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(Denial { message: message.into() })
+    }
+
+    /// The same with the Secret's values struck out of its text and the text cut to what a condition should hold.
+    #[must_use]
+    fn made_fit(mut self, secret: &SecretBytes) -> Self {
+        let message = match &mut self {
+            Self::Valid { .. } => return self,
+            Self::Invalid(d) | Self::Insufficient(d) | Self::Expired(d) => &mut d.message,
+            Self::Unknown(doubt) => &mut doubt.message,
+        };
+        *message = clip(&secret.redact(message), 512);
+        self
+    }
+}
+
+/// The providers. A new one is a variant here and a file beside this one; the compiler lists what else must know.
+#[derive(Clone, Copy, Debug)]
+pub enum Provider<'a> {
+    /// Amazon Web Services.
+    Aws(&'a crate::api::AwsCredential),
+    /// PowerDNS.
+    PowerDns(&'a crate::api::PowerDnsCredential),
+}
+
+/// A way to learn whose a credential is.
+trait Identify {
+    /// Field and value of the endpoint that Landfall itself will call.
+    fn endpoint(&self) -> (&'static str, String);
+    /// How long to rest before a first refusal is believed.
+    fn patience(&self) -> Duration;
+    /// Asks the provider, once.
+    ///
+    /// # Errors
+    /// `SecretKeyMissing` where the Secret lacks what the provider needs. No call is made then.
+    async fn probe(&self, http: &Http, base: &url::Url, secret: &SecretBytes, now: Timestamp) -> Result<ProbeResult>;
+    /// What the engine's provider plugins read from their environment.
+    fn environment(&self, secret: &SecretBytes, region: Option<&str>) -> Result<BTreeMap<String, SecretText>>;
+}
+
+impl<'a> Provider<'a> {
+    /// The provider of a spec; `None` where the spec names none or several, which the API server refuses.
+    pub fn of(spec: &'a CloudCredentialSpec) -> Option<Self> {
+        match (&spec.aws, &spec.powerdns) {
+            (Some(aws), None) => Some(Self::Aws(aws)),
+            (None, Some(powerdns)) => Some(Self::PowerDns(powerdns)),
+            _ => None,
+        }
+    }
+
+    /// The word in metrics and in the ledger.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Aws(_) => "aws",
+            Self::PowerDns(_) => "powerdns",
+        }
+    }
+
+    /// Name of the Secret in the credential's namespace.
+    pub fn secret_name(&self) -> &'a str {
+        match self {
+            Self::Aws(p) => &p.secret_ref.name,
+            Self::PowerDns(p) => &p.secret_ref.name,
+        }
+    }
+
+    /// Field and value of the endpoint that Landfall itself will call.
+    pub fn endpoint(&self) -> (&'static str, String) {
+        match self {
+            Self::Aws(p) => p.endpoint(),
+            Self::PowerDns(p) => p.endpoint(),
+        }
+    }
+
+    /// How long to rest before a first refusal is believed: some providers remember a wrong key for a while.
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Aws(p) => p.patience(),
+            Self::PowerDns(p) => p.patience(),
+        }
+    }
+
+    /// Asks the provider, once. `base` is the endpoint, as it was permitted.
+    ///
+    /// # Errors
+    /// `SecretKeyMissing` where the Secret lacks what the provider needs. No call is made then.
+    pub async fn probe(
+        &self,
+        http: &Http,
+        base: &url::Url,
+        secret: &SecretBytes,
+        now: Timestamp,
+    ) -> Result<ProbeResult> {
+        let result = match self {
+            Self::Aws(p) => p.probe(http, base, secret, now).await?,
+            Self::PowerDns(p) => p.probe(http, base, secret, now).await?,
+        };
+        Ok(result.made_fit(secret))
+    }
+}
+
+/// What the engine's provider plugins read from their environment. `region` overrides the credential's own.
+///
+/// # Errors
+/// `SecretKeyMissing` names the key.
+pub fn engine_environment(
+    spec: &CloudCredentialSpec,
+    secret: &SecretBytes,
+    region: Option<&str>,
+) -> Result<BTreeMap<String, SecretText>> {
+    match Provider::of(spec) {
+        Some(Provider::Aws(p)) => p.environment(secret, region),
+        Some(Provider::PowerDns(p)) => p.environment(secret, region),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// A doubt from an answer that is none about the credential: overload, failure, redirect, something that is no API.
+fn doubt_of(provider: &str, answer: &Answer) -> ProbeResult {
+    let status = answer.status;
+    let (reason, what) = match status {
+        429 => (Reason::RateLimited, "asks to slow down; the next probe waits"),
+        408 => (Reason::Timeout, "waited too long for the request; it is tried again"),
+        300..400 => (Reason::ProviderUnavailable, "redirects, which is not followed; check the endpoint"),
+        500.. => (Reason::ProviderUnavailable, "fails; it is tried again"),
+        _ => (Reason::ProviderUnavailable, "gives an answer that is not of its API; check the endpoint"),
+    };
+    let message = format!("{provider} answered {status}: it {what}");
+    ProbeResult::Unknown(Doubt { reason, message, retry_after: answer.retry_after })
+}
+
+/// At most `limit` characters, in one line.
+fn clip(text: &str, limit: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= limit { line } else { line.chars().take(limit).chain(['…']).collect() }
+}

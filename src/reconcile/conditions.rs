@@ -1,0 +1,133 @@
+//! Conditions in a stable order: the same facts are always the same bytes, or the status would be written for ever.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::{Condition, Reason};
+
+/// The order of conditions in every kind's status; others follow by name.
+pub const ORDER: &[&str] =
+    &["Ready", "Valid", "Planned", "Applied", "Drifted", "ActionRequired", "InUse", "Reconciling", "Stalled"];
+
+/// What a condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// `True`.
+    True,
+    /// `False`.
+    False,
+    /// `Unknown`.
+    Unknown,
+}
+
+impl Truth {
+    /// The word in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+/// Longest message the API server's schema of conditions takes.
+const MESSAGE_LIMIT: usize = 32_768;
+
+/// Sets one condition. Its `lastTransitionTime`, in whole seconds, moves only when `status` does.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    kind: &str,
+    status: impl Into<Truth>,
+    reason: Reason,
+    message: impl Into<String>,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let status = status.into().as_str();
+    let since = conditions
+        .iter()
+        .find(|c| c.type_ == kind && c.status == status)
+        .map_or_else(|| Time(whole_seconds(now)), |c| c.last_transition_time.clone());
+    let condition = Condition {
+        type_: kind.into(),
+        status: status.into(),
+        reason: reason.as_str().into(),
+        message: message.into().chars().take(MESSAGE_LIMIT).collect(),
+        observed_generation: generation,
+        last_transition_time: since,
+    };
+    conditions.retain(|c| c.type_ != kind);
+    conditions.push(condition);
+    conditions.sort_by(|a, b| rank(&a.type_).cmp(&rank(&b.type_)));
+}
+
+/// Takes one condition away.
+pub fn clear(conditions: &mut Vec<Condition>, kind: &str) {
+    conditions.retain(|c| c.type_ != kind);
+}
+
+/// The condition of that type.
+pub fn get<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|c| c.type_ == kind)
+}
+
+/// The time without its fraction, as the API server keeps it.
+pub fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+fn rank(kind: &str) -> (usize, &str) {
+    (ORDER.iter().position(|k| *k == kind).unwrap_or(ORDER.len()), kind)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_order_does_not_depend_on_who_came_first() {
+        let build = |order: [&str; 3]| {
+            let mut conditions = Vec::new();
+            for kind in order {
+                set(&mut conditions, kind, true, Reason::Valid, "", Some(1), at(5));
+            }
+            conditions
+        };
+        let expected = build(["Ready", "Valid", "InUse"]);
+        assert_eq!(build(["InUse", "Valid", "Ready"]), expected);
+        assert_eq!(build(["Valid", "Ready", "InUse"]), expected);
+        assert_eq!(expected.iter().map(|c| c.type_.as_str()).collect::<Vec<_>>(), ["Ready", "Valid", "InUse"]);
+    }
+
+    #[test]
+    fn the_transition_time_moves_with_the_status_only() {
+        let mut conditions = Vec::new();
+        set(&mut conditions, "Ready", false, Reason::NotProbed, "a", Some(1), at(5));
+        set(&mut conditions, "Ready", false, Reason::Expired, "b", Some(2), at(6));
+        assert_eq!((conditions[0].last_transition_time.0, conditions[0].reason.as_str()), (at(5), "Expired"));
+        set(&mut conditions, "Ready", true, Reason::Valid, "c", Some(2), at(7));
+        assert_eq!(conditions[0].last_transition_time.0, at(7));
+    }
+
+    #[test]
+    fn setting_the_same_again_changes_nothing() {
+        let mut conditions = Vec::new();
+        set(&mut conditions, "Valid", true, Reason::Valid, "a", Some(1), at(5));
+        set(&mut conditions, "Ready", true, Reason::Valid, "a", Some(1), at(5));
+        let before = conditions.clone();
+        set(&mut conditions, "Valid", true, Reason::Valid, "a", Some(1), at(9));
+        assert_eq!(conditions, before);
+    }
+}

@@ -1,0 +1,76 @@
+//! What every reconcile is given.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::wake::Waker;
+use crate::api::{CloudCredential, TerraformDeployment};
+use crate::installation::Installation;
+use crate::ledger::Writer;
+use crate::providers::Http;
+use crate::web::Metrics;
+
+/// Everything that a reconcile may use. One per leadership: the ledger's writer carries the epoch.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub client: kube::Client,
+    /// Postgres, fenced by this leader's epoch.
+    pub ledger: Writer,
+    /// What the platform team decided.
+    pub installation: Arc<Installation>,
+    /// Id of this cluster in the ledger.
+    pub cluster: Uuid,
+    /// The one HTTP client for providers.
+    pub http: Http,
+    /// The one clock.
+    pub clock: Clock,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+    /// Wakes objects.
+    pub waker: Waker,
+    /// What the watches have seen.
+    pub stores: Stores,
+    /// Cancelled when this process must no longer lead.
+    pub deposed: CancellationToken,
+}
+
+/// The watched objects. They lag behind the API server by the watch's delay.
+#[derive(Clone)]
+pub struct Stores {
+    /// All credentials of the watched namespaces.
+    pub credentials: Store<CloudCredential>,
+    /// All deployments of the watched namespaces.
+    pub deployments: Store<TerraformDeployment>,
+}
+
+/// Tells the time; a test may put it.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(Arc::new(Timestamp::now))
+    }
+
+    /// A clock of the caller's.
+    pub fn of(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}

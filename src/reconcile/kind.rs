@@ -1,0 +1,162 @@
+//! What a kind must say, and what the driver does for it.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Context;
+use crate::api::Reason;
+use crate::ledger::ObjectKind;
+use crate::{Error, Result};
+
+/// A namespaced type of the API, as the driver needs it.
+pub trait Object:
+    kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<T> Object for T where
+    T: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// One kind: how it looks at the world, decides, acts and reports.
+///
+/// `decide` and `report` are total and touch nothing; only `observe` and `act` speak to the network, and only `act`
+/// changes something, one effect a step.
+pub trait Kind: Send + Sync + 'static {
+    /// The API type.
+    type Object: Object;
+    /// What `observe` found.
+    type Observed: Send + Sync;
+    /// What `decide` chose.
+    type Step: Debug + Send + Sync;
+    /// What came of it.
+    type Outcome: Debug + Send + Sync;
+    /// The kind's name in the ledger.
+    const KIND: ObjectKind;
+
+    /// Reads the world: cluster, provider, ledger. No effects.
+    fn observe(cx: &Context, object: &Arc<Self::Object>) -> impl Future<Output = Result<Self::Observed>> + Send;
+
+    /// Chooses one step.
+    fn decide(object: &Self::Object, seen: &Self::Observed, now: Timestamp) -> Self::Step;
+
+    /// Does the step: intent, effect, outcome.
+    fn act(
+        cx: &Context,
+        object: &Arc<Self::Object>,
+        seen: &Self::Observed,
+        step: &Self::Step,
+    ) -> impl Future<Output = Result<Self::Outcome>> + Send;
+
+    /// Says what users see, and when to look again.
+    fn report(
+        object: &Self::Object,
+        seen: &Self::Observed,
+        step: &Self::Step,
+        outcome: Result<&Self::Outcome, &Error>,
+        now: Timestamp,
+    ) -> Report;
+
+    /// The same, where `observe` itself failed.
+    fn unobserved(object: &Self::Object, error: &Error, now: Timestamp) -> Report;
+
+    /// Names of the Secrets of its namespace that wake this object.
+    fn secrets(_object: &Self::Object) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Names of the ConfigMaps of its namespace that wake this object.
+    fn config_maps(_object: &Self::Object) -> Vec<&str> {
+        Vec::new()
+    }
+}
+
+/// What a reconcile leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// The whole new status; `None` leaves the present one.
+    pub status: Option<serde_json::Value>,
+    /// When to look again.
+    pub next: Next,
+    /// Events to publish on the object.
+    pub events: Vec<Announcement>,
+}
+
+impl Report {
+    /// A report with a status and no Events.
+    pub fn new<S: Serialize>(status: &S, next: Next) -> Self {
+        Self { status: serde_json::to_value(status).ok(), next, events: Vec::new() }
+    }
+
+    /// A report that leaves the status as it is.
+    pub fn silent(next: Next) -> Self {
+        Self { status: None, next, events: Vec::new() }
+    }
+
+    /// The same report with one more Event.
+    #[must_use]
+    pub fn announce(mut self, event: Announcement) -> Self {
+        self.events.push(event);
+        self
+    }
+}
+
+/// When to look at an object again. Whatever wakes it comes earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// At once: the step was one of several.
+    Now,
+    /// After this time; resets the backoff.
+    After(Duration),
+    /// When something wakes it; resets the backoff.
+    AwaitChange,
+    /// After the object's own backoff.
+    Backoff,
+}
+
+/// An Event on the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// `Warning` where something needs attention.
+    pub warning: bool,
+    /// CamelCase word.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+    /// What was being done, CamelCase.
+    pub action: &'static str,
+}
+
+impl Announcement {
+    /// Something went as it should.
+    pub fn normal(reason: Reason, action: &'static str, message: impl Into<String>) -> Self {
+        Self { warning: false, reason: reason.as_str(), message: message.into(), action }
+    }
+
+    /// Something needs attention.
+    pub fn warning(reason: Reason, action: &'static str, message: impl Into<String>) -> Self {
+        Self { warning: true, reason: reason.as_str(), message: message.into(), action }
+    }
+}
