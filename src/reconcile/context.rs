@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::wake::Waker;
+use crate::access::Gate;
 use crate::api::{CloudCredential, TerraformDeployment};
 use crate::installation::Installation;
 use crate::ledger::Writer;
@@ -29,6 +30,8 @@ pub struct Context {
     pub http: Http,
     /// The one clock.
     pub clock: Clock,
+    /// Whether command annotations may be taken.
+    pub gate: Arc<Gate>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
     /// Wakes objects.
