@@ -13,19 +13,29 @@ use tokio::sync::mpsc;
 
 mod activity;
 mod appender;
+mod approvals;
+mod artifacts;
 mod chain;
 mod intents;
+mod inventory;
 pub mod json;
 mod leadership;
+pub mod runs;
 mod schema;
 mod sealing;
+pub mod states;
 mod subject;
+mod words;
 
 pub use activity::Transaction;
+pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use intents::{IntentId, NewIntent, OpenIntent, Outcome};
+pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
+pub use runs::{Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Refusal, Run};
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
+pub use states::{LockInfo, Recovery, StateClaim, StateHead, StateVersion, state_key};
 pub use subject::{Actor, Event, ObjectKind, Organization, Subject};
 
 use crate::{Error, Result};

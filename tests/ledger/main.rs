@@ -5,5 +5,7 @@
 mod database;
 
 mod chain;
+mod runs;
 mod schema;
+mod states;
 mod world;

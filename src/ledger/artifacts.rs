@@ -1,0 +1,195 @@
+//! The files of plan runs and the logs of all runs, sealed.
+
+use sha2::{Digest, Sha256};
+use sqlx::Row;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::runs::{Answer, Refusal, Run};
+use super::{Aad, Ledger, Sealed, Subject, Transaction};
+use crate::Result;
+use crate::terraform::protocol::{Artifact, RunKind};
+
+fn place(cluster: Uuid, run: Uuid, artifact: Artifact) -> Aad {
+    Aad { cluster, table: "run_artifacts", row: format!("{run}/{}", artifact.as_str()), column: "sealed", serial: 0 }
+}
+
+fn log_place(cluster: Uuid, run: Uuid, offset: i64) -> Aad {
+    Aad { cluster, table: "run_logs", row: run.to_string(), column: "sealed", serial: offset }
+}
+
+/// SHA-256 in hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// A size for a bigint column.
+pub(super) fn size(bytes: &[u8]) -> i64 {
+    i64::try_from(bytes.len()).unwrap_or(i64::MAX)
+}
+
+/// Writes one file of a run, in place of what stood there.
+pub(super) async fn put(
+    ledger: &Ledger,
+    tx: &mut Transaction,
+    subject: &Subject,
+    run: Uuid,
+    artifact: Artifact,
+    bytes: &[u8],
+) -> Result<()> {
+    let sealed = ledger.keys().seal(bytes, &place(subject.cluster, run, artifact))?;
+    sqlx::query(
+        "INSERT INTO run_artifacts (run_id, name, organization_id, sha256, size, key_id, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (run_id, name) DO UPDATE SET sha256 = excluded.sha256, size = excluded.size, key_id = excluded.key_id,
+           sealed = excluded.sealed, written_at = clock_timestamp()",
+    )
+    .bind(run)
+    .bind(artifact.as_str())
+    .bind(subject.organization.as_str())
+    .bind(sha256(bytes))
+    .bind(size(bytes))
+    .bind(&sealed.key_id)
+    .bind(sealed.to_bytes())
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+/// The SHA-256 of one file of a plan run.
+pub(super) async fn digest_of(tx: &mut Transaction, run: Uuid, artifact: Artifact) -> Result<Option<String>> {
+    let found = sqlx::query_scalar("SELECT sha256 FROM run_artifacts WHERE run_id = $1 AND name = $2")
+        .bind(run)
+        .bind(artifact.as_str())
+        .fetch_optional(tx.connection())
+        .await?;
+    Ok(found)
+}
+
+impl Ledger {
+    /// A file of a plan run; asked for an apply run, a file of its plan.
+    ///
+    /// # Errors
+    /// Postgres's; [`crate::Error::Integrity`] where the bytes are damaged or their key is not there.
+    pub async fn artifact(&self, run: Uuid, artifact: Artifact) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let row = sqlx::query(
+            "SELECT a.run_id, r.cluster_id, a.sealed FROM terraform_runs r
+             JOIN run_artifacts a ON a.run_id = coalesce(r.plan_run_id, r.run_id) WHERE r.run_id = $1 AND a.name = $2",
+        )
+        .bind(run)
+        .bind(artifact.as_str())
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let sealed = Sealed::from_bytes(row.try_get("sealed")?)?;
+        let place = place(row.try_get("cluster_id")?, row.try_get("run_id")?, artifact);
+        self.keys().open(&sealed, &place).map(Some)
+    }
+
+    /// Takes a file from the runner of a plan. After the run's end only the same bytes again are fine.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn put_artifact(&self, id: Uuid, artifact: Artifact, bytes: &[u8]) -> Answer<()> {
+        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        if run.kind != RunKind::Plan {
+            return Ok(Err(Refusal::Conflict(format!(
+                "{}: an apply uses its plan's files and stores none",
+                artifact.as_str()
+            ))));
+        }
+        if run.phase.is_final() {
+            let same = digest_of(&mut tx, id, artifact).await? == Some(sha256(bytes));
+            return Ok(if same { Ok(()) } else { Err(Refusal::Ended) });
+        }
+        put(self, &mut tx, &run.subject, id, artifact, bytes).await?;
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+
+    /// Takes a piece of a run's log. A piece at an offset that is known replaces it only if it is longer: a runner that got no
+    /// answer sends the same offset again, with what was written since.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn append_log(&self, id: Uuid, offset: i64, bytes: &[u8]) -> Answer<()> {
+        let Some(run) = self.run(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        if offset < 0 {
+            return Ok(Err(Refusal::Conflict(format!("log offset {offset} is below 0"))));
+        }
+        if bytes.is_empty() {
+            return Ok(Ok(()));
+        }
+        let sealed = self.keys().seal(bytes, &log_place(run.subject.cluster, id, offset))?;
+        sqlx::query(
+            "INSERT INTO run_logs (run_id, log_offset, organization_id, size, key_id, sealed) VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (run_id, log_offset) DO UPDATE SET size = excluded.size, key_id = excluded.key_id, sealed = excluded.sealed
+             WHERE run_logs.size < excluded.size",
+        )
+        .bind(id)
+        .bind(offset)
+        .bind(run.subject.organization.as_str())
+        .bind(size(bytes))
+        .bind(&sealed.key_id)
+        .bind(sealed.to_bytes())
+        .execute(&self.pool)
+        .await?;
+        Ok(Ok(()))
+    }
+
+    /// What the engine wrote in a run; empty for a run without output.
+    ///
+    /// # Errors
+    /// Postgres's; [`crate::Error::Integrity`] where the bytes are damaged or their key is not there.
+    pub async fn log(&self, id: Uuid) -> Result<Vec<u8>> {
+        let rows = sqlx::query(
+            "SELECT l.log_offset, l.sealed, r.cluster_id FROM run_logs l JOIN terraform_runs r USING (run_id)
+             WHERE run_id = $1 ORDER BY log_offset",
+        )
+        .bind(id)
+        .fetch_all(&self.pool)
+        .await?;
+        let mut pieces = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let offset: i64 = row.try_get("log_offset")?;
+            let sealed = Sealed::from_bytes(row.try_get("sealed")?)?;
+            pieces.push((offset, self.keys().open(&sealed, &log_place(row.try_get("cluster_id")?, id, offset))?));
+        }
+        Ok(join(&pieces))
+    }
+
+    /// A unit of work with the run locked in it.
+    pub(super) async fn open(&self, id: Uuid) -> Result<Option<(Transaction, Run)>> {
+        let Some(run) = self.run(id).await? else { return Ok(None) };
+        let mut tx = self.begin(&run.subject.organization).await?;
+        Ok(Run::locked(tx.connection(), id).await?.map(|run| (tx, run)))
+    }
+}
+
+/// Pieces in the order of their offsets; what two of them hold is taken once, what none holds is told.
+fn join<B: AsRef<[u8]>>(pieces: &[(i64, B)]) -> Vec<u8> {
+    let (mut log, mut position) = (Vec::new(), 0i64);
+    for (offset, bytes) in pieces {
+        let bytes = bytes.as_ref();
+        if *offset > position {
+            log.extend_from_slice(format!("\n[{} bytes of the log are missing here]\n", offset - position).as_bytes());
+            position = *offset;
+        }
+        let known = usize::try_from(position - offset).unwrap_or(usize::MAX);
+        let new = bytes.get(known..).unwrap_or_default();
+        log.extend_from_slice(new);
+        position += size(new);
+    }
+    log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+
+    #[test]
+    fn pieces_of_a_log_may_overlap_and_a_gap_is_told() {
+        assert_eq!(join(&[(0, "abc"), (2, "cde"), (3, "d"), (5, "f")]), b"abcdef");
+        assert_eq!(join(&[(0, "ab"), (4, "e")]), b"ab\n[2 bytes of the log are missing here]\ne");
+        assert!(join::<&str>(&[]).is_empty());
+    }
+}

@@ -1,0 +1,380 @@
+//! How runs begin: by the leader, under its epoch, each in one transaction.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::Run;
+use crate::api::{Change, EngineKind, Reason};
+use crate::ledger::words::word;
+use crate::ledger::{Aad, Actor, Event, Ledger, NewIntent, Subject, Transaction, Writer, artifacts};
+use crate::terraform::protocol::{Artifact, RunKind, RunPhase, RunSpec};
+use crate::{Error, Result};
+
+/// A plan to be made.
+pub struct NewPlanRun {
+    /// UUID v7.
+    pub id: Uuid,
+    /// The deployment.
+    pub subject: Subject,
+    /// Build or destroy.
+    pub change: Change,
+    /// Generation that is planned.
+    pub generation: i64,
+    /// Which try of it.
+    pub attempt: i32,
+    /// Which engine.
+    pub engine: EngineKind,
+    /// `variablesHmac` and `credential` (null, or `uid` and `account`), and what the kind keeps for itself. No values.
+    pub facts: Value,
+    /// Who asked for it.
+    pub requested_by: Actor,
+    /// SHA-256 of the run's token.
+    pub token_hash: [u8; 32],
+    /// What the runner gets; sealed, and wiped when the run ends.
+    pub inputs: RunSpec,
+    /// The module as a tar.
+    pub snapshot: Vec<u8>,
+}
+
+/// A plan to be applied.
+pub struct NewApplyRun {
+    /// UUID v7.
+    pub id: Uuid,
+    /// The deployment.
+    pub subject: Subject,
+    /// The plan run.
+    pub plan: Uuid,
+    /// The plan's digest, as it was approved.
+    pub digest: String,
+    /// On whose word.
+    pub approval: Approval,
+    /// Generation for which it is applied.
+    pub generation: i64,
+    /// Which try of it.
+    pub attempt: i32,
+    /// Who asked for it.
+    pub requested_by: Actor,
+    /// SHA-256 of the run's token.
+    pub token_hash: [u8; 32],
+    /// What the runner gets; sealed, and wiped when the run ends.
+    pub inputs: RunSpec,
+}
+
+/// On whose word a plan is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Approval {
+    /// A person's, taken by [`Writer::record_approval`]; this apply uses it up.
+    Person,
+    /// The spec's, within the guardrails.
+    Automatic,
+}
+
+/// What became of an apply that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyRun {
+    /// Intent and run are committed.
+    Created,
+    /// This plan was applied before, or its approval used up.
+    AlreadyApplied,
+    /// The digest is not this plan's, or nobody approved it.
+    NotApproved,
+    /// There is a newer plan, or the state has moved since.
+    Superseded,
+}
+
+impl Writer {
+    /// Commits a plan run, its sealed inputs and its snapshot.
+    ///
+    /// # Errors
+    /// [`Reason::Progressing`] while another run of the deployment is active; [`Error::Deposed`]; facts that are missing.
+    pub async fn create_plan_run(&self, new: NewPlanRun) -> Result<()> {
+        super::finish::Facts::read(&new.facts)?;
+        let mut tx = self.begin(&new.subject.organization).await?;
+        let row = Row {
+            id: new.id,
+            subject: &new.subject,
+            kind: RunKind::Plan,
+            change: new.change,
+            generation: new.generation,
+            attempt: new.attempt,
+            engine: new.engine,
+            facts: &new.facts,
+            requested_by: &new.requested_by,
+            apply: None,
+        };
+        row.insert(&mut tx).await?;
+        self.insert_secrets(&mut tx, &new.subject, new.id, &new.token_hash, &new.inputs).await?;
+        artifacts::put(self, &mut tx, &new.subject, new.id, Artifact::Snapshot, &new.snapshot).await?;
+        tx.append(Event {
+            subject: new.subject.clone(),
+            actor: new.requested_by.clone(),
+            action: "plan.started",
+            details: json!({"run": new.id, "change": new.change, "generation": new.generation, "attempt": new.attempt,
+                "engine": new.engine}),
+        });
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Commits the intent to apply a plan, if the plan is the newest, approved, and was never applied.
+    ///
+    /// # Errors
+    /// [`Reason::Progressing`] while another run of the deployment is active; [`Error::Deposed`].
+    pub async fn create_apply_run(&self, new: NewApplyRun) -> Result<ApplyRun> {
+        let mut tx = self.begin(&new.subject.organization).await?;
+        let Some(plan) = Run::locked(tx.connection(), new.plan).await? else { return Ok(ApplyRun::Superseded) };
+        let by = match permit(&mut tx, &plan, &new).await? {
+            Ok(by) => by,
+            Err(refusal) => return Ok(refusal),
+        };
+        let details = json!({"run": new.id, "plan": plan.id, "digest": new.digest, "change": plan.change,
+            "approvedBy": by, "summary": plan.summary, "generation": new.generation, "attempt": new.attempt});
+        let intent = tx
+            .intend(NewIntent {
+                subjects: vec![new.subject.clone()],
+                call: plan_call(plan.change),
+                why: format!("plan {} of generation {}", new.digest, plan.generation),
+                approved_by: by.clone(),
+                details: details.clone(),
+            })
+            .await?;
+        let row = Row {
+            id: new.id,
+            subject: &new.subject,
+            kind: RunKind::Apply,
+            change: plan.change,
+            generation: new.generation,
+            attempt: new.attempt,
+            engine: plan.engine,
+            facts: &Value::Object(serde_json::Map::new()),
+            requested_by: &new.requested_by,
+            apply: Some((plan.id, &new.digest, intent.0)),
+        };
+        row.insert(&mut tx).await?;
+        self.insert_secrets(&mut tx, &new.subject, new.id, &new.token_hash, &new.inputs).await?;
+        if new.approval == Approval::Person {
+            consume(&mut tx, &new).await?;
+        }
+        let action = if plan.change == Change::Destroy { "destroy.started" } else { "apply.started" };
+        tx.append(Event { subject: new.subject.clone(), actor: new.requested_by.clone(), action, details });
+        tx.commit().await?;
+        Ok(ApplyRun::Created)
+    }
+
+    /// Gives a run that was committed but never claimed another token, so that it can be started once more: the one that
+    /// a former leader made died with it. `false` when the run was claimed or has ended.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`].
+    pub async fn reissue_token(&self, id: Uuid, token_hash: &[u8; 32]) -> Result<bool> {
+        let Some(run) = self.run(id).await? else { return Ok(false) };
+        let mut tx = self.begin(&run.subject.organization).await?;
+        let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(false) };
+        if run.phase != RunPhase::Pending {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE run_secrets SET token_hash = $2 WHERE run_id = $1")
+            .bind(id)
+            .bind(token_hash.as_slice())
+            .execute(tx.connection())
+            .await?;
+        let actor = Actor::Controller(self.holder().to_owned());
+        tx.append(Event { subject: run.subject, actor, action: "run.token-reissued", details: json!({"run": id}) });
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn insert_secrets(
+        &self,
+        tx: &mut Transaction,
+        subject: &Subject,
+        id: Uuid,
+        token: &[u8; 32],
+        spec: &RunSpec,
+    ) -> Result<()> {
+        let text =
+            serde_json::to_vec(spec).map(Zeroizing::new).map_err(|e| Error::Integrity(format!("run inputs: {e}")))?;
+        let sealed = self.keys().seal(&text, &inputs_place(subject.cluster, id))?;
+        sqlx::query(
+            "INSERT INTO run_secrets (run_id, organization_id, token_hash, key_id, inputs) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(id)
+        .bind(subject.organization.as_str())
+        .bind(token.as_slice())
+        .bind(&sealed.key_id)
+        .bind(sealed.to_bytes())
+        .execute(tx.connection())
+        .await?;
+        Ok(())
+    }
+}
+
+fn plan_call(change: Change) -> &'static str {
+    match change {
+        Change::Apply => "terraform.apply",
+        Change::Destroy => "terraform.destroy",
+    }
+}
+
+pub(super) fn inputs_place(cluster: Uuid, id: Uuid) -> Aad {
+    Aad { cluster, table: "run_secrets", row: id.to_string(), column: "inputs", serial: 0 }
+}
+
+/// Who approved the plan (nobody by name where the spec did), or why it may not be applied. The plan's row is locked, so
+/// that of two who ask the second sees what the first did.
+async fn permit(
+    tx: &mut Transaction,
+    plan: &Run,
+    new: &NewApplyRun,
+) -> Result<std::result::Result<Option<String>, ApplyRun>> {
+    let applied: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM terraform_runs WHERE plan_run_id = $1 AND kind = 'Apply')")
+            .bind(plan.id)
+            .fetch_one(tx.connection())
+            .await?;
+    if applied {
+        return Ok(Err(ApplyRun::AlreadyApplied));
+    }
+    if plan.kind != RunKind::Plan || plan.subject.uid != new.subject.uid || plan.subject.cluster != new.subject.cluster
+    {
+        return Ok(Err(ApplyRun::Superseded));
+    }
+    if plan.phase != RunPhase::Succeeded || plan.digest.as_ref() != Some(&new.digest) {
+        return Ok(Err(ApplyRun::NotApproved));
+    }
+    if !is_current(tx, plan).await? {
+        return Ok(Err(ApplyRun::Superseded));
+    }
+    if new.approval == Approval::Automatic {
+        return Ok(Ok(None));
+    }
+    let approval: Option<(String, bool)> = sqlx::query_as(
+        "SELECT approved_by, consumed_at IS NOT NULL FROM approvals
+         WHERE organization_id = $1 AND digest = $2 AND deployment_uid = $3 AND plan_run_id = $4 FOR UPDATE",
+    )
+    .bind(plan.subject.organization.as_str())
+    .bind(&new.digest)
+    .bind(plan.subject.uid)
+    .bind(plan.id)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(match approval {
+        None => Err(ApplyRun::NotApproved),
+        Some((_, true)) => Err(ApplyRun::AlreadyApplied),
+        Some((by, false)) => Ok(Some(by)),
+    })
+}
+
+/// Whether no newer plan of that change was begun, and the state is the one that was planned on.
+pub(in crate::ledger) async fn is_current(tx: &mut Transaction, plan: &Run) -> Result<bool> {
+    let newer: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM terraform_runs n JOIN terraform_runs p ON p.run_id = $1
+         WHERE n.cluster_id = p.cluster_id AND n.deployment_uid = p.deployment_uid AND n.kind = 'Plan' AND n.change = p.change
+           AND n.run_id <> p.run_id AND (n.created_at, n.run_id) > (p.created_at, p.run_id))",
+    )
+    .bind(plan.id)
+    .fetch_one(tx.connection())
+    .await?;
+    let head: Option<(Option<String>, Option<i64>)> =
+        sqlx::query_as("SELECT lineage, serial FROM state_keys WHERE organization_id = $1 AND state_key = $2")
+            .bind(plan.subject.organization.as_str())
+            .bind(crate::ledger::states::state_key(&plan.subject))
+            .fetch_optional(tx.connection())
+            .await?;
+    let (lineage, serial) = head.unwrap_or_default();
+    Ok(!newer && lineage == plan.state_lineage && serial.unwrap_or(0) == plan.state_serial.unwrap_or(0))
+}
+
+async fn consume(tx: &mut Transaction, new: &NewApplyRun) -> Result<()> {
+    let done = sqlx::query(
+        "UPDATE approvals SET consumed_at = clock_timestamp(), consumed_by_run = $3
+         WHERE organization_id = $1 AND digest = $2 AND consumed_at IS NULL",
+    )
+    .bind(new.subject.organization.as_str())
+    .bind(&new.digest)
+    .bind(new.id)
+    .execute(tx.connection())
+    .await?;
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::Integrity(format!("approval of {}: used up between lock and use", new.digest)))
+    }
+}
+
+/// What a new run's row holds.
+struct Row<'a> {
+    id: Uuid,
+    subject: &'a Subject,
+    kind: RunKind,
+    change: Change,
+    generation: i64,
+    attempt: i32,
+    engine: EngineKind,
+    facts: &'a Value,
+    requested_by: &'a Actor,
+    /// Plan run, digest, intent.
+    apply: Option<(Uuid, &'a str, Uuid)>,
+}
+
+impl Row<'_> {
+    async fn insert(&self, tx: &mut Transaction) -> Result<()> {
+        let (plan, digest, intent) = match self.apply {
+            Some((plan, digest, intent)) => (Some(plan), Some(digest), Some(intent)),
+            None => (None, None, None),
+        };
+        sqlx::query(
+            "INSERT INTO terraform_runs (run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase,
+               generation, attempt, engine, facts, requested_by, requested_by_kind, plan_run_id, plan_digest, intent_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending', $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        )
+        .bind(self.id)
+        .bind(self.subject.organization.as_str())
+        .bind(self.subject.cluster)
+        .bind(self.subject.uid)
+        .bind(&self.subject.namespace)
+        .bind(&self.subject.name)
+        .bind(word(self.kind)?)
+        .bind(word(self.change)?)
+        .bind(self.generation)
+        .bind(self.attempt)
+        .bind(word(self.engine)?)
+        .bind(crate::ledger::json::storable(self.facts.clone()).value)
+        .bind(self.requested_by.name())
+        .bind(self.requested_by.kind())
+        .bind(plan)
+        .bind(digest)
+        .bind(intent)
+        .execute(tx.connection())
+        .await
+        .map_err(|error| self.busy(error))?;
+        Ok(())
+    }
+
+    fn busy(&self, error: sqlx::Error) -> Error {
+        match error.as_database_error().and_then(|e| e.constraint()) {
+            Some("terraform_runs_one_active") => Error::condition(
+                Reason::Progressing,
+                format!("another run of {}/{} is active; it ends first", self.subject.namespace, self.subject.name),
+            ),
+            _ => error.into(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Whether this is the token of that run. The comparison takes the same time wherever they differ.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn authorize_run(&self, id: Uuid, token_hash: &[u8; 32]) -> Result<bool> {
+        let known: Option<Vec<u8>> = sqlx::query_scalar("SELECT token_hash FROM run_secrets WHERE run_id = $1")
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?;
+        let differs =
+            known.unwrap_or_else(|| vec![0; 32]).iter().zip(token_hash).fold(0u8, |all, (a, b)| all | (a ^ b));
+        Ok(std::hint::black_box(differs) == 0)
+    }
+}

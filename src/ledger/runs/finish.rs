@@ -1,0 +1,180 @@
+//! How runs end by themselves: what a runner reports, and what follows from it.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::ending::Ending;
+use super::{Answer, Refusal, Run};
+use crate::api::{PlanSummary, Reason};
+use crate::ledger::artifacts::digest_of;
+use crate::ledger::states::state_key;
+use crate::ledger::{Actor, Event, Ledger, StateHead, Transaction};
+use crate::terraform::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
+use crate::terraform::plan;
+use crate::terraform::protocol::{Artifact, RunKind, RunPhase, RunResult};
+use crate::terraform::state::StateFile;
+use crate::{Error, Result};
+
+/// What became of a runner's report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The run has ended with it.
+    Recorded,
+    /// It was reported before.
+    Same,
+    /// The run had been given up: the report is on record, and nothing follows from it.
+    Late,
+}
+
+/// What the digest of a plan binds and only the controller knows.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Facts {
+    variables_hmac: String,
+    credential: Option<Credential>,
+}
+
+#[derive(Deserialize)]
+struct Credential {
+    uid: Uuid,
+    account: Option<String>,
+}
+
+impl Facts {
+    pub(super) fn read(facts: &Value) -> Result<Self> {
+        Self::deserialize(facts).map_err(|e| {
+            Error::Integrity(format!("facts of a plan run: {e}; variablesHmac and credential must be there"))
+        })
+    }
+}
+
+/// What a finished plan is.
+pub(super) struct Planned {
+    pub(super) digest: String,
+    pub(super) summary: PlanSummary,
+    pub(super) has_changes: bool,
+}
+
+impl Ledger {
+    /// A runner reports how its run ended. The digest of a plan is computed here, from what was stored.
+    ///
+    /// # Errors
+    /// Postgres's; [`Error::Integrity`] where stored bytes do not open.
+    pub async fn finish(&self, id: Uuid, result: &RunResult) -> Answer<Finish> {
+        if !matches!(result.phase, RunPhase::Succeeded | RunPhase::Failed | RunPhase::Cancelled) {
+            return Ok(Err(Refusal::Conflict("a result is Succeeded, Failed or Cancelled".into())));
+        }
+        let Some(run) = self.run(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        // Read before the unit of work opens: it would otherwise hold two connections.
+        let plan_json = match run.kind {
+            RunKind::Plan => self.artifact(id, Artifact::PlanJson).await?,
+            RunKind::Apply => None,
+        };
+        let state = self.state_now(&run).await?;
+        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        if run.phase.is_final() {
+            return finished_before(tx, run, result).await;
+        }
+        if run.phase == RunPhase::Pending {
+            return Ok(Err(Refusal::Conflict("the run was never claimed".into())));
+        }
+        let head = state.as_ref().map(|(head, _)| head);
+        let mut ending = Ending::of(result, Actor::Runner(id));
+        ending.state(head);
+        if run.kind == RunKind::Plan && result.phase == RunPhase::Succeeded {
+            let Some(json) = plan_json else { return Ok(Err(missing(Artifact::PlanJson))) };
+            match (plan::summary(&json), plan::has_changes(&json)) {
+                (Ok(summary), Ok(has_changes)) => match digest_input(&mut tx, &run, head).await? {
+                    Ok(input) => ending.planned(Planned { digest: plan_digest(&input)?, summary, has_changes }),
+                    Err(refusal) => return Ok(Err(refusal)),
+                },
+                (Err(error), _) | (_, Err(error)) => ending.fail(Reason::PlanFailed, &error.to_string()),
+            }
+        }
+        let instances = state.map(|(_, file)| file.instances).unwrap_or_default();
+        ending.write(&mut tx, &run, &instances).await?;
+        tx.commit().await?;
+        Ok(Ok(Finish::Recorded))
+    }
+
+    /// The newest version of the run's state, read.
+    pub(super) async fn state_now(&self, run: &Run) -> Result<Option<(StateHead, StateFile)>> {
+        let (organization, key) = (&run.subject.organization, state_key(&run.subject));
+        let Some(head) = self.state_head(organization, &key).await? else { return Ok(None) };
+        let Some(bytes) = self.state_bytes(organization, &key, Some(head.serial)).await? else { return Ok(None) };
+        Ok(Some((head, StateFile::parse(&bytes)?)))
+    }
+}
+
+fn missing(artifact: Artifact) -> Refusal {
+    Refusal::Conflict(format!("{} was not put; a plan that succeeded has it", artifact.as_str()))
+}
+
+async fn digest_input(
+    tx: &mut Transaction,
+    run: &Run,
+    head: Option<&StateHead>,
+) -> Result<std::result::Result<DigestInput, Refusal>> {
+    let mut found = Vec::new();
+    for artifact in [Artifact::Plan, Artifact::PlanJson, Artifact::Snapshot] {
+        match digest_of(tx, run.id, artifact).await? {
+            Some(sha256) => found.push(sha256),
+            None => return Ok(Err(missing(artifact))),
+        }
+    }
+    let [plan_sha256, plan_json_sha256, snapshot_sha256]: [String; 3] =
+        found.try_into().map_err(|_| Error::Integrity("artifacts of a plan".into()))?;
+    let facts = Facts::read(&run.facts)?;
+    Ok(Ok(DigestInput {
+        cluster: run.subject.cluster,
+        uid: run.subject.uid,
+        generation: run.generation,
+        run: run.id,
+        change: run.change,
+        plan_sha256,
+        plan_json_sha256,
+        snapshot_sha256,
+        lock_file_sha256: digest_of(tx, run.id, Artifact::LockFile).await?,
+        variables_hmac: facts.variables_hmac,
+        credential: facts.credential.map(|c| CredentialFact { uid: c.uid, account: c.account }),
+        backend: "landfall".into(),
+        targets: Vec::new(),
+        lineage: head.map(|head| head.lineage.clone()),
+        serial: head.map_or(0, |head| head.serial),
+        engine: EngineFact { kind: run.engine, version: run.engine_version.clone().unwrap_or_default() },
+    }))
+}
+
+async fn finished_before(mut tx: Transaction, run: Run, result: &RunResult) -> Answer<Finish> {
+    let (known, late): (Option<Json<RunResult>>, Option<Json<RunResult>>) =
+        sqlx::query_as("SELECT result, late_result FROM terraform_runs WHERE run_id = $1")
+            .bind(run.id)
+            .fetch_one(tx.connection())
+            .await?;
+    if let Some(Json(known)) = known {
+        let same = known == *result;
+        return Ok(if same {
+            Ok(Finish::Same)
+        } else {
+            Err(Refusal::Conflict("the run has ended with another result".into()))
+        });
+    }
+    if late.is_some_and(|Json(late)| late == *result) {
+        return Ok(Ok(Finish::Late));
+    }
+    sqlx::query("UPDATE terraform_runs SET late_result = $2 WHERE run_id = $1")
+        .bind(run.id)
+        .bind(Json(result))
+        .execute(tx.connection())
+        .await?;
+    tx.append(Event {
+        actor: Actor::Runner(run.id),
+        action: "run.late-result",
+        details: json!({"run": run.id, "phase": result.phase, "exitCode": result.exit_code, "reason": result.reason}),
+        subject: run.subject,
+    });
+    tx.commit().await?;
+    Ok(Ok(Finish::Late))
+}

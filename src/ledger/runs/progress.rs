@@ -1,0 +1,111 @@
+//! What a runner asks while its run goes on.
+
+use serde_json::json;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::create::inputs_place;
+use super::{Answer, Refusal};
+use crate::ledger::words::word;
+use crate::ledger::{Actor, Event, Ledger, Sealed};
+use crate::terraform::protocol::{Control, ProcessIdentity, Progress, RunKind, RunPhase, RunSpec};
+use crate::{Error, Result};
+
+impl Ledger {
+    /// A process takes a run. The same process may ask again; another one is refused for as long as the run lives.
+    ///
+    /// # Errors
+    /// Postgres's; [`Error::Integrity`] where the sealed inputs do not open.
+    pub async fn claim(&self, id: Uuid, holder: &ProcessIdentity) -> Answer<RunSpec> {
+        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        if run.phase.is_final() {
+            return Ok(Err(Refusal::Ended));
+        }
+        match &run.holder {
+            Some(known) if known == holder => return self.inputs(id).await.map(Ok),
+            Some(known) => return Ok(Err(Refusal::Conflict(format!("the run is held by process {}", known.pid)))),
+            None => {}
+        }
+        sqlx::query(
+            "UPDATE terraform_runs SET phase = 'Claimed', holder = $2, claimed_at = clock_timestamp(), phase_at = clock_timestamp()
+             WHERE run_id = $1",
+        )
+        .bind(id)
+        .bind(Json(holder))
+        .execute(tx.connection())
+        .await?;
+        tx.append(Event {
+            subject: run.subject,
+            actor: Actor::Runner(id),
+            action: "run.claimed",
+            details: json!({"run": id, "pid": holder.pid, "bootId": holder.boot_id}),
+        });
+        tx.commit().await?;
+        self.inputs(id).await.map(Ok)
+    }
+
+    async fn inputs(&self, id: Uuid) -> Result<RunSpec> {
+        let row: Option<(Option<Vec<u8>>, Uuid)> = sqlx::query_as(
+            "SELECT inputs, cluster_id FROM run_secrets JOIN terraform_runs USING (run_id) WHERE run_id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some((Some(sealed), cluster)) = row else {
+            return Err(Error::Integrity(format!("run {id}: its inputs were wiped; the run has ended")));
+        };
+        let text = self.keys().open(&Sealed::from_bytes(&sealed)?, &inputs_place(cluster, id))?;
+        // The parser's message could quote a value.
+        serde_json::from_slice(&text).map_err(|_| Error::Integrity(format!("run {id}: its inputs are not readable")))
+    }
+
+    /// What a runner must obey.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn control(&self, id: Uuid) -> Answer<Control> {
+        Ok(match self.run(id).await? {
+            None => Err(Refusal::NotFound),
+            Some(run) if run.phase.is_final() => Err(Refusal::Ended),
+            Some(run) => Ok(Control { cancel: run.cancel_requested }),
+        })
+    }
+
+    /// A runner enters a phase; forward only. An apply has changed nothing before this has said yes to [`RunPhase::Apply`].
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn set_phase(&self, id: Uuid, progress: &Progress) -> Answer<()> {
+        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        let next = progress.phase;
+        if run.phase.is_final() {
+            return Ok(Err(Refusal::Ended));
+        }
+        let odd = match run.kind {
+            RunKind::Plan => next == RunPhase::Apply,
+            RunKind::Apply => next == RunPhase::Plan,
+        };
+        if odd || next.is_final() || run.phase == RunPhase::Pending || next < run.phase {
+            let (from, to) = (word(run.phase)?, word(next)?);
+            return Ok(Err(Refusal::Conflict(format!("a run that is in {from} does not enter {to}"))));
+        }
+        sqlx::query(
+            "UPDATE terraform_runs SET phase = $2, engine_version = coalesce($3, engine_version),
+               phase_at = CASE WHEN phase = $2 THEN phase_at ELSE clock_timestamp() END,
+               applying_at = CASE WHEN $2 = 'Apply' THEN coalesce(applying_at, clock_timestamp()) ELSE applying_at END
+             WHERE run_id = $1",
+        )
+        .bind(id)
+        .bind(word(next)?)
+        .bind(&progress.engine_version)
+        .execute(tx.connection())
+        .await?;
+        if next == RunPhase::Apply && run.phase != RunPhase::Apply {
+            let action = run.action("plan.running", "apply.running", "destroy.running");
+            let details = json!({"run": id, "digest": run.digest, "engineVersion": progress.engine_version});
+            tx.append(Event { subject: run.subject, actor: Actor::Runner(id), action, details });
+        }
+        tx.commit().await?;
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,86 @@
+//! Which object holds a state's key. A re-created object of an old name must not build everything twice, nor take over
+//! unasked what another one built.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{KeyRow, StateClaim};
+use crate::Result;
+use crate::ledger::{Actor, Event, Organization, Subject, Transaction, Writer};
+
+impl Writer {
+    /// An object comes to its key. A state that holds nothing is free; one with resources needs its lineage named.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn claim_state(&self, subject: &Subject, key: &str, adopt: Option<&str>) -> Result<StateClaim> {
+        let mut tx = self.begin(&subject.organization).await?;
+        sqlx::query("INSERT INTO state_keys (organization_id, state_key, cluster_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(subject.organization.as_str())
+            .bind(key)
+            .bind(subject.cluster)
+            .execute(tx.connection())
+            .await?;
+        let row = KeyRow::locked(&mut tx, &subject.organization, key).await?;
+        if row.as_ref().is_some_and(|row| row.holder == Some(subject.uid)) {
+            return Ok(StateClaim::Held);
+        }
+        let found = row.as_ref().and_then(|row| Some((row.lineage.clone()?, row.serial?)));
+        if let Some((lineage, serial)) = &found
+            && adopt != Some(lineage.as_str())
+            && has_resources(&mut tx, &subject.organization, key).await?
+        {
+            return Ok(StateClaim::Found { lineage: lineage.clone(), serial: *serial });
+        }
+        set_holder(&mut tx, &subject.organization, key, Some(subject.uid)).await?;
+        let (lineage, serial) = found.unzip();
+        let former = row.and_then(|row| row.holder);
+        let details = json!({"key": key, "lineage": lineage, "serial": serial, "formerHolder": former, "adopt": adopt});
+        let actor = Actor::Controller(self.holder().to_owned());
+        tx.append(Event { subject: subject.clone(), actor, action: "state.claimed", details });
+        tx.commit().await?;
+        Ok(StateClaim::Held)
+    }
+
+    /// An object leaves its key; the state stays. Of no effect where another object holds it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn release_state(&self, subject: &Subject, key: &str) -> Result<()> {
+        let mut tx = self.begin(&subject.organization).await?;
+        let Some(row) = KeyRow::locked(&mut tx, &subject.organization, key).await? else { return Ok(()) };
+        if row.holder != Some(subject.uid) {
+            return Ok(());
+        }
+        set_holder(&mut tx, &subject.organization, key, None).await?;
+        let details = json!({"key": key, "lineage": row.lineage, "serial": row.serial});
+        let actor = Actor::Controller(self.holder().to_owned());
+        tx.append(Event { subject: subject.clone(), actor, action: "state.released", details });
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn set_holder(tx: &mut Transaction, organization: &Organization, key: &str, holder: Option<Uuid>) -> Result<()> {
+    sqlx::query(
+        "UPDATE state_keys SET holder_uid = $3, claimed_at = clock_timestamp() WHERE organization_id = $1 AND state_key = $2",
+    )
+    .bind(organization.as_str())
+    .bind(key)
+    .bind(holder)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
+
+async fn has_resources(tx: &mut Transaction, organization: &Organization, key: &str) -> Result<bool> {
+    let found: Option<bool> = sqlx::query_scalar(
+        "SELECT s.resources > 0 FROM state_keys k JOIN terraform_states s USING (organization_id, state_key, lineage, serial)
+         WHERE organization_id = $1 AND state_key = $2",
+    )
+    .bind(organization.as_str())
+    .bind(key)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(found.unwrap_or(false))
+}

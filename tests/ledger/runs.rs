@@ -1,0 +1,387 @@
+//! Runs: what is created once, claimed once, ended once.
+
+use landfall::Error;
+use landfall::api::{Change, EngineKind, Reason};
+use landfall::ledger::{
+    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Refusal, Standing, Subject,
+    Writer, state_key,
+};
+use landfall::terraform::protocol::{
+    Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
+    SecretText,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::world::World;
+
+pub(crate) const PLAN_JSON: &str = r#"{"format_version":"1.2","resource_changes":[{"address":"t.a","mode":"managed","change":{"actions":["create"]}}]}"#;
+
+pub(crate) fn spec(id: Uuid, kind: RunKind, change: Change, secret: &str) -> RunSpec {
+    RunSpec {
+        id,
+        kind,
+        change,
+        engine: EngineKind::OpenTofu,
+        plan_digest: None,
+        environment: [("TOKEN".into(), SecretText::new(secret))].into(),
+        variables: [("v".into(), SecretText::new(Value::String(secret.into()).to_string()))].into(),
+        sensitive: ["v".into()].into(),
+        init_seconds: 1,
+        plan_seconds: 1,
+        apply_seconds: 1,
+    }
+}
+
+pub(crate) fn holder(pid: i32) -> ProcessIdentity {
+    ProcessIdentity { pid, start_time: 7, boot_id: "boot".into() }
+}
+
+fn facts() -> Value {
+    json!({"variablesHmac": "hmac-sha256:00", "credential": null})
+}
+
+pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change, secret: &str) -> Result<Uuid, Error> {
+    let id = Uuid::now_v7();
+    let new = NewPlanRun {
+        id,
+        subject: subject.clone(),
+        change,
+        generation: 1,
+        attempt: 0,
+        engine: EngineKind::OpenTofu,
+        facts: facts(),
+        requested_by: Actor::FieldManager("kubectl".into()),
+        token_hash: [1; 32],
+        inputs: spec(id, RunKind::Plan, change, secret),
+        snapshot: secret.into(),
+    };
+    writer.create_plan_run(new).await.map(|()| id)
+}
+
+pub(crate) fn result(phase: RunPhase) -> RunResult {
+    RunResult { phase, reason: None, message: None, exit_code: Some(0), summary: None, state_serial: None }
+}
+
+pub(crate) async fn enter(ledger: &Ledger, run: Uuid, phase: RunPhase) {
+    let progress = Progress { phase, engine_version: Some("1.12.6".into()) };
+    ledger.set_phase(run, &progress).await.unwrap().unwrap();
+}
+
+/// A plan run from its creation to its digest.
+pub(crate) async fn planned(writer: &Writer, subject: &Subject, change: Change) -> (Uuid, String) {
+    let id = new_plan(writer, subject, change, "s3cret").await.unwrap();
+    writer.claim(id, &holder(1)).await.unwrap().unwrap();
+    enter(writer, id, RunPhase::Plan).await;
+    for artifact in Artifact::ALL {
+        writer.put_artifact(id, artifact, PLAN_JSON.as_bytes()).await.unwrap().unwrap();
+    }
+    assert_eq!(writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap(), Ok(Finish::Recorded));
+    let run = writer.run(id).await.unwrap().unwrap();
+    (id, run.digest.unwrap())
+}
+
+pub(crate) fn apply_of(subject: &Subject, plan: Uuid, digest: &str, approval: Approval) -> NewApplyRun {
+    let id = Uuid::now_v7();
+    NewApplyRun {
+        id,
+        subject: subject.clone(),
+        plan,
+        digest: digest.into(),
+        approval,
+        generation: 1,
+        attempt: 0,
+        requested_by: Actor::Controller("me".into()),
+        token_hash: [2; 32],
+        inputs: spec(id, RunKind::Apply, Change::Apply, "s3cret"),
+    }
+}
+
+/// An apply that has been let at the world.
+pub(crate) async fn applying(writer: &Writer, subject: &Subject) -> Uuid {
+    writer.claim_state(subject, &state_key(subject), None).await.unwrap();
+    let (plan, digest) = planned(writer, subject, Change::Apply).await;
+    let new = apply_of(subject, plan, &digest, Approval::Automatic);
+    let id = new.id;
+    assert_eq!(writer.create_apply_run(new).await.unwrap(), ApplyRun::Created);
+    writer.claim(id, &holder(2)).await.unwrap().unwrap();
+    enter(writer, id, RunPhase::Apply).await;
+    id
+}
+
+async fn actions(world: &World) -> Vec<String> {
+    sqlx::query_scalar("SELECT action FROM activity_log ORDER BY seq").fetch_all(world.ledger.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_many_who_would_apply_one_plan_exactly_one_does() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    for approval in [Approval::Person, Approval::Automatic] {
+        let (plan, digest) = planned(&writer, &subject, Change::Apply).await;
+        writer.record_approval(&subject, &digest, "alice").await.unwrap();
+        let tries = (0..20).map(|_| writer.create_apply_run(apply_of(&subject, plan, &digest, approval)));
+        let results: Vec<_> = futures::future::join_all(tries).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(results.iter().filter(|r| **r == ApplyRun::Created).count(), 1, "{results:?}");
+        assert_eq!(results.iter().filter(|r| **r == ApplyRun::AlreadyApplied).count(), 19, "{results:?}");
+        let active = world.ledger.active_runs(world.cluster).await.unwrap();
+        assert!(writer.interrupt(active[0].id, json!({})).await.unwrap());
+        let intents: i64 = sqlx::query_scalar("SELECT count(*) FROM intents WHERE outcome = 'Failed'")
+            .fetch_one(world.ledger.pool())
+            .await
+            .unwrap();
+        assert!(intents > 0, "an apply that never began has changed nothing");
+    }
+}
+
+#[tokio::test]
+async fn an_approval_is_used_up_by_one_apply_and_stale_afterwards() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let (plan, digest) = planned(&writer, &subject, Change::Apply).await;
+    let apply = || apply_of(&subject, plan, &digest, Approval::Person);
+    assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::NotApproved);
+    assert_eq!(writer.record_approval(&subject, &digest, "alice").await.unwrap(), ApprovalTaken::Recorded);
+    assert_eq!(writer.record_approval(&subject, &digest, "alice").await.unwrap(), ApprovalTaken::Already);
+    let other = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(writer.record_approval(&subject, &other, "alice").await.unwrap(), ApprovalTaken::Stale);
+    assert_eq!(
+        writer.create_apply_run(apply_of(&subject, plan, &other, Approval::Automatic)).await.unwrap(),
+        ApplyRun::NotApproved
+    );
+    assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Created);
+    assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::AlreadyApplied);
+    assert_eq!(writer.record_approval(&subject, &digest, "alice").await.unwrap(), ApprovalTaken::Stale);
+    let row = world.ledger.approval(&subject.organization, &digest).await.unwrap().unwrap();
+    assert!(row.by == "alice" && row.consumed_by.is_some());
+    let seen = actions(&world).await;
+    let count = |action: &str| seen.iter().filter(|a| *a == action).count();
+    assert_eq!((count("approval.given"), count("approval.refused"), count("apply.started")), (1, 2, 1), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_approval_for_an_older_plan_is_refused() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let (old, old_digest) = planned(&writer, &subject, Change::Apply).await;
+    writer.record_approval(&subject, &old_digest, "alice").await.unwrap();
+    let (_, new_digest) = planned(&writer, &subject, Change::Apply).await;
+    assert_ne!(old_digest, new_digest, "the same input, another plan");
+    assert_eq!(writer.record_approval(&subject, &old_digest, "alice").await.unwrap(), ApprovalTaken::Stale);
+    let apply = apply_of(&subject, old, &old_digest, Approval::Person);
+    assert_eq!(writer.create_apply_run(apply).await.unwrap(), ApplyRun::Superseded);
+    planned(&writer, &subject, Change::Destroy).await;
+    assert_eq!(writer.record_approval(&subject, &new_digest, "alice").await.unwrap(), ApprovalTaken::Recorded);
+}
+
+#[tokio::test]
+async fn another_deployment_cannot_use_the_plan_or_its_approval() {
+    let world = World::new().await;
+    let (writer, subject, thief) = (world.writer().await, world.subject("acme"), world.subject("acme"));
+    let (plan, digest) = planned(&writer, &subject, Change::Apply).await;
+    writer.record_approval(&subject, &digest, "alice").await.unwrap();
+    assert_eq!(writer.record_approval(&thief, &digest, "alice").await.unwrap(), ApprovalTaken::Stale);
+    for approval in [Approval::Person, Approval::Automatic] {
+        let apply = apply_of(&thief, plan, &digest, approval);
+        assert_eq!(writer.create_apply_run(apply).await.unwrap(), ApplyRun::Superseded);
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_has_one_run_at_a_time() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let tries = (0..10).map(|_| new_plan(&writer, &subject, Change::Apply, "s"));
+    let results = futures::future::join_all(tries).await;
+    assert_eq!(results.iter().filter(|r| r.is_ok()).count(), 1);
+    assert!(results.iter().filter_map(|r| r.as_ref().err()).all(|e| e.reason() == Reason::Progressing), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s3cret").await.unwrap();
+    assert!(world.ledger.authorize_run(id, &[1; 32]).await.unwrap());
+    assert!(!world.ledger.authorize_run(id, &[9; 32]).await.unwrap());
+    assert!(!world.ledger.authorize_run(Uuid::now_v7(), &[1; 32]).await.unwrap());
+    assert!(writer.reissue_token(id, &[3; 32]).await.unwrap());
+    assert!(world.ledger.authorize_run(id, &[3; 32]).await.unwrap());
+
+    let (one, two) = (holder(1), holder(2));
+    let (first, second) = tokio::join!(world.ledger.claim(id, &one), world.ledger.claim(id, &two));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert!(first.is_ok() != second.is_ok());
+    let winner = if first.is_ok() { &one } else { &two };
+    let again = world.ledger.claim(id, winner).await.unwrap().unwrap();
+    assert_eq!(again.environment["TOKEN"].expose(), "s3cret");
+    assert!(!writer.reissue_token(id, &[4; 32]).await.unwrap(), "a claimed run keeps its token");
+
+    let end = result(RunPhase::Failed);
+    assert_eq!(world.ledger.finish(id, &end).await.unwrap(), Ok(Finish::Recorded));
+    assert_eq!(world.ledger.finish(id, &end).await.unwrap(), Ok(Finish::Same));
+    assert!(matches!(world.ledger.finish(id, &result(RunPhase::Cancelled)).await.unwrap(), Err(Refusal::Conflict(_))));
+    assert!(matches!(world.ledger.claim(id, winner).await.unwrap(), Err(Refusal::Ended)));
+    let wiped: bool = sqlx::query_scalar("SELECT inputs IS NULL FROM run_secrets WHERE run_id = $1")
+        .bind(id)
+        .fetch_one(world.ledger.pool())
+        .await
+        .unwrap();
+    assert!(wiped);
+}
+
+#[tokio::test]
+async fn a_plan_without_its_files_has_no_digest() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    writer.claim(id, &holder(1)).await.unwrap().unwrap();
+    writer.put_artifact(id, Artifact::PlanJson, PLAN_JSON.as_bytes()).await.unwrap().unwrap();
+    let refused = writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap();
+    assert_eq!(refused, Err(Refusal::Conflict("plan was not put; a plan that succeeded has it".into())));
+    writer.put_artifact(id, Artifact::Plan, b"p").await.unwrap().unwrap();
+    writer.put_artifact(id, Artifact::PlanJson, b"no plan").await.unwrap().unwrap();
+    assert_eq!(writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap(), Ok(Finish::Recorded));
+    let run = writer.run(id).await.unwrap().unwrap();
+    assert_eq!((run.phase, run.reason, run.digest), (RunPhase::Failed, Some(Reason::PlanFailed), None));
+    assert!(matches!(writer.put_artifact(id, Artifact::Plan, b"other").await.unwrap(), Err(Refusal::Ended)));
+    assert_eq!(writer.put_artifact(id, Artifact::Plan, b"p").await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn the_counts_of_a_plan_come_from_its_json_and_not_from_the_runner() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let (plan, _) = planned(&writer, &subject, Change::Apply).await;
+    let run = writer.run(plan).await.unwrap().unwrap();
+    assert_eq!((run.summary.unwrap().add, run.has_changes), (1, Some(true)));
+    assert_eq!(run.engine_version.as_deref(), Some("1.12.6"));
+}
+
+#[tokio::test]
+async fn a_phase_never_goes_back_and_a_plan_never_applies() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    let set = async |phase| writer.set_phase(id, &Progress { phase, engine_version: None }).await.unwrap();
+    assert!(set(RunPhase::Init).await.is_err(), "not claimed");
+    writer.claim(id, &holder(1)).await.unwrap().unwrap();
+    assert_eq!(set(RunPhase::Plan).await, Ok(()));
+    assert_eq!(set(RunPhase::Plan).await, Ok(()));
+    for phase in [RunPhase::Init, RunPhase::Apply, RunPhase::Succeeded, RunPhase::Pending] {
+        assert!(matches!(set(phase).await, Err(Refusal::Conflict(_))), "{phase:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deposed_leader_begins_nothing_and_ends_nothing() {
+    let world = World::new().await;
+    let (old, subject) = (world.writer().await, world.subject("acme"));
+    let (plan, digest) = planned(&old, &subject, Change::Apply).await;
+    let other = world.subject("acme");
+    let running = new_plan(&old, &other, Change::Apply, "s").await.unwrap();
+    let _new = world.writer().await;
+    let deposed = |e: &Error| matches!(e, Error::Deposed(_));
+    assert!(deposed(&new_plan(&old, &world.subject("acme"), Change::Apply, "s").await.unwrap_err()));
+    assert!(deposed(&old.create_apply_run(apply_of(&subject, plan, &digest, Approval::Automatic)).await.unwrap_err()));
+    assert!(deposed(&old.record_approval(&subject, &digest, "alice").await.unwrap_err()));
+    assert!(deposed(&old.interrupt(running, json!({})).await.unwrap_err()));
+    assert!(deposed(&old.request_cancel(running, &Actor::User("alice".into())).await.unwrap_err()));
+    assert!(deposed(&old.claim_state(&subject, "k", None).await.unwrap_err()));
+    assert!(deposed(&old.recover_state(running, b"{}").await.unwrap_err()));
+    // A change of leader disturbs no run.
+    old.claim(running, &holder(1)).await.unwrap().unwrap();
+    assert_eq!(old.finish(running, &result(RunPhase::Failed)).await.unwrap(), Ok(Finish::Recorded));
+}
+
+#[tokio::test]
+async fn a_run_that_was_never_claimed_is_cancelled_at_once_and_another_one_is_told() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let alice = Actor::User("alice".into());
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    assert!(writer.request_cancel(id, &alice).await.unwrap());
+    assert_eq!(writer.run(id).await.unwrap().unwrap().phase, RunPhase::Cancelled);
+    assert!(!writer.request_cancel(id, &alice).await.unwrap());
+    assert!(matches!(writer.claim(id, &holder(1)).await.unwrap(), Err(Refusal::Ended)));
+
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    writer.claim(id, &holder(1)).await.unwrap().unwrap();
+    assert!(!writer.control(id).await.unwrap().unwrap().cancel);
+    assert!(writer.request_cancel(id, &alice).await.unwrap());
+    assert!(writer.request_cancel(id, &alice).await.unwrap());
+    assert!(writer.control(id).await.unwrap().unwrap().cancel);
+    let seen = actions(&world).await;
+    assert_eq!(seen.iter().filter(|a| *a == "run.cancel-requested").count(), 1);
+}
+
+#[tokio::test]
+async fn a_result_after_the_run_was_given_up_is_recorded_and_changes_nothing() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = applying(&writer, &subject).await;
+    let event = |what, id: Option<&str>| ResourceEvent {
+        address: "t.a".into(),
+        resource_type: "t".into(),
+        provider: None,
+        id: id.map(Into::into),
+        what,
+    };
+    let events = [event(ResourceAction::CreateStarted, None), event(ResourceAction::Created, Some("i-1"))];
+    for _ in 0..2 {
+        assert_eq!(writer.put_resources(id, 0, &events).await.unwrap(), Ok(()));
+    }
+    assert!(writer.interrupt(id, json!({"why": "its process is gone"})).await.unwrap());
+    assert!(!writer.interrupt(id, json!({})).await.unwrap());
+    for _ in 0..2 {
+        assert_eq!(writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap(), Ok(Finish::Late));
+    }
+    let run = writer.run(id).await.unwrap().unwrap();
+    assert_eq!((run.phase, run.reason), (RunPhase::Interrupted, Some(Reason::Interrupted)));
+    let outcome: String =
+        sqlx::query_scalar("SELECT outcome FROM intents").fetch_one(world.ledger.pool()).await.unwrap();
+    assert_eq!(outcome, "Unknown");
+    let left = world.ledger.inventory(subject.uid).await.unwrap();
+    assert_eq!((left.len(), left[0].id.as_deref(), left[0].standing), (1, Some("i-1"), Standing::Leftover));
+    let seen = actions(&world).await;
+    assert_eq!(seen.iter().filter(|a| *a == "run.late-result").count(), 1, "{seen:?}");
+    assert_eq!(writer.put_resources(id, 2, &events).await.unwrap(), Err(Refusal::Ended));
+}
+
+#[tokio::test]
+async fn the_chain_tells_the_story_of_a_deployment_with_its_actors() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = applying(&writer, &subject).await;
+    writer.lock(id, &json!({"ID": "l"})).await.unwrap().unwrap();
+    writer.put_state(id, Some("l"), crate::states::state(1, "lineage", 1).as_bytes()).await.unwrap().unwrap();
+    writer.unlock(id, Some("l")).await.unwrap().unwrap();
+    assert_eq!(writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap(), Ok(Finish::Recorded));
+    let rows: Vec<(String, String)> = sqlx::query_as("SELECT actor_kind, action FROM activity_log ORDER BY seq")
+        .fetch_all(world.ledger.pool())
+        .await
+        .unwrap();
+    let story: Vec<String> = rows.iter().map(|(kind, action)| format!("{kind} {action}")).collect();
+    assert_eq!(
+        story,
+        [
+            "controller state.claimed",
+            "field-manager-unverified plan.started",
+            "runner run.claimed",
+            "runner plan.created",
+            "controller intent.made",
+            "controller apply.started",
+            "runner run.claimed",
+            "runner apply.running",
+            "runner state.written",
+            "runner intent.concluded",
+            "runner apply.succeeded",
+        ]
+    );
+    let live = world.ledger.inventory(subject.uid).await.unwrap();
+    assert_eq!((live.len(), live[0].standing), (1, Standing::Managed));
+    assert_eq!(world.ledger.latest_applied(subject.uid).await.unwrap().unwrap().id, id);
+    let run = world.ledger.run(id).await.unwrap().unwrap();
+    assert_eq!((run.state_serial, run.applying_at.is_some()), (Some(1), true));
+    assert_eq!(world.ledger.runs_of(subject.uid, 10).await.unwrap().len(), 2);
+}
