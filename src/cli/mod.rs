@@ -1,7 +1,9 @@
 //! What people type: one module a command, and the exit code that each answer has.
 
+mod command;
 mod generate;
 mod rbac;
+mod target;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::api::Reason;
 use crate::{Error, Result};
 
 pub use generate::{Artifact, artifacts, custom_resources};
@@ -25,6 +28,12 @@ pub struct Arguments {
 enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
+    /// Approve the current plan of a deployment.
+    Approve(command::Approve),
+    /// Stop a run gracefully.
+    Cancel(command::OnRun),
+    /// Start over after failed attempts.
+    Retry(command::OnRun),
     /// Write what derives from the code: crds/, manifests/install/clusterroles.yaml, docs/reasons.md.
     #[command(hide = true)]
     Generate {
@@ -37,15 +46,39 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
         Command::Crds => custom_resources().and_then(|text| print(&text)),
+        Command::Approve(arguments) => answer(command::approve(&arguments)),
+        Command::Cancel(arguments) => answer(command::cancel(&arguments)),
+        Command::Retry(arguments) => answer(command::retry(&arguments)),
         Command::Generate { directory } => generate::write(&directory),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "landfall: {error}");
-            ExitCode::from(3)
+            ExitCode::from(code(&error))
         }
     }
+}
+
+/// 1 where somebody said no, 3 where nobody could be asked.
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Cluster(cause) => match cause.as_ref() {
+            kube::Error::Api(status) if status.code < 500 => 1,
+            _ => 3,
+        },
+        Error::Condition { reason: Reason::ApiServerUnavailable | Reason::LedgerUnavailable, .. } => 3,
+        Error::Condition { .. } => 1,
+        Error::Ledger(_) | Error::Deposed(_) | Error::Io { .. } | Error::Integrity(_) => 3,
+    }
+}
+
+/// Runs what needs the network, and prints its answer.
+fn answer(work: impl Future<Output = Result<String>>) -> Result<()> {
+    // The second of two installations of the same provider changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("runtime"))?;
+    print(&runtime.block_on(work)?)
 }
 
 fn print(text: &str) -> Result<()> {

@@ -1,0 +1,66 @@
+//! What a command is about: `tfd/NAME` in a namespace.
+
+use std::str::FromStr;
+
+use clap::Args;
+use kube::Config;
+
+use crate::api::Reason;
+use crate::{Error, Result};
+
+/// A deployment, as people name it.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Target {
+    /// The deployment: `tfd/NAME`.
+    #[arg(value_name = "tfd/NAME")]
+    pub(super) object: DeploymentName,
+    /// Its namespace; the kubeconfig's where it is left out.
+    #[arg(short, long)]
+    pub(super) namespace: Option<String>,
+    /// JSON for scripts.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `tfd/NAME`, or the kind's longer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct DeploymentName(pub(super) String);
+
+impl FromStr for DeploymentName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text.split_once('/') {
+            Some(("tfd" | "terraformdeployment" | "terraformdeployments", name)) => name,
+            Some((kind, _)) => return Err(format!("{kind:?} is no kind that this command knows; write tfd/NAME")),
+            None => text,
+        };
+        if name.is_empty() || name.contains('/') { Err("write tfd/NAME".to_owned()) } else { Ok(Self(name.to_owned())) }
+    }
+}
+
+/// The kubeconfig's settings, as kubectl finds them.
+///
+/// # Errors
+/// No kubeconfig that can be used.
+pub(super) async fn kubeconfig() -> Result<Config> {
+    Config::infer().await.map_err(|e| {
+        Error::condition(Reason::ApiServerUnavailable, format!("no usable kubeconfig ({e}); set KUBECONFIG"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_named_with_or_without_its_kind() {
+        let name = |text: &str| DeploymentName::from_str(text).map(|n| n.0);
+        assert_eq!(name("tfd/web"), Ok("web".to_owned()));
+        assert_eq!(name("terraformdeployment/web"), Ok("web".to_owned()));
+        assert_eq!(name("web"), Ok("web".to_owned()));
+        for bad in ["cred/x", "tfd/", "tfd/a/b", ""] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}
