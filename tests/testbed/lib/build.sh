@@ -38,6 +38,10 @@ build_moto() {
     "$1/bin/python" -m pip --disable-pip-version-check --no-input install -q -r "$tests/tools/moto/requirements.txt"
 }
 
+expect_cargo_deny='4 minutes'
+inputs_cargo_deny() { :; }
+build_cargo_deny() { cargo install -q --locked --root "$1" --version 0.20.2 cargo-deny; }
+
 expect_postgres='3 seconds'
 inputs_postgres() { :; }
 build_postgres() { init_postgres "$1"; }
