@@ -175,6 +175,7 @@ pub fn credential(name: &str, spec: Value) -> Value {
     object("CloudCredential", name, spec)
 }
 
-fn object(kind: &str, name: &str, spec: Value) -> Value {
+/// An object of a kind as JSON.
+pub fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "landfall.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }

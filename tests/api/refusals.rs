@@ -1,0 +1,290 @@
+//! What the API server refuses, with the field and the words that a user reads.
+
+use serde_json::{Value, json};
+
+use crate::harness::{User, install, namespace};
+use crate::table::{Base, Edit, Refusal};
+use crate::world::kind;
+use Base::{Aws, Deployment, PowerDns};
+
+fn set(base: Base, pointer: &'static str, value: Value, field: &'static str, message: &'static str) -> Refusal {
+    Refusal { base, edit: Edit::Set(pointer, value), field, message }
+}
+
+fn unset(base: Base, pointer: &'static str, field: &'static str) -> Refusal {
+    Refusal { base, edit: Edit::Unset(pointer), field, message: "Required value" }
+}
+
+fn become_(base: Base, after: Value, field: &'static str, message: &'static str) -> Refusal {
+    Refusal { base, edit: Edit::Become(after), field, message }
+}
+
+fn long(length: usize) -> Value {
+    json!("a".repeat(length))
+}
+
+/// `count` entries, each made from its number.
+fn many(count: usize, entry: impl Fn(usize) -> Value) -> Value {
+    (0..count).map(entry).collect()
+}
+
+fn files(count: usize, size: usize) -> Value {
+    Value::Object((0..count).map(|n| (format!("f{n}.tf"), long(size))).collect())
+}
+
+fn from_secret(name: &str) -> Value {
+    json!({"secretKeyRef": {"name": "s", "key": "k"}, "as": name})
+}
+
+/// Rows for a reference's name at `pointer`.
+fn names(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refusal> {
+    vec![set(base, pointer, long(254), field, "253"), set(base, pointer, json!("Not_A_Name"), field, "should match")]
+}
+
+/// Rows for a duration at `pointer`.
+fn durations(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refusal> {
+    vec![
+        set(base, pointer, json!("1.5h"), field, "should match '^([0-9]{1,5}[hms]){1,3}$'"),
+        set(base, pointer, json!("0s"), field, "must be at least 1s"),
+    ]
+}
+
+fn credential_rows() -> Vec<Refusal> {
+    let url = |length: usize| json!(format!("https://{}", "a".repeat(length - 8)));
+    let mut rows = vec![
+        set(PowerDns, "/aws", Aws.spec()["aws"].clone(), "spec", "exactly one provider is needed: aws or powerdns"),
+        unset(PowerDns, "/powerdns", "spec").saying("exactly one provider is needed: aws or powerdns"),
+        set(PowerDns, "/powerdns", Value::Null, "spec", "exactly one provider is needed: aws or powerdns"),
+        become_(PowerDns, Aws.spec(), "spec", "the provider cannot change; make another CloudCredential"),
+        become_(Aws, PowerDns.spec(), "spec", "the provider cannot change; make another CloudCredential"),
+        set(PowerDns, "/expectedAccount", json!("12"), "spec.expectedAccount", "has no meaning for powerdns"),
+        set(Aws, "/expectedAccount", json!("12345"), "spec.expectedAccount", "12 digits of an AWS account"),
+        set(Aws, "/expectedAccount", json!("12345678901x"), "spec.expectedAccount", "12 digits of an AWS account"),
+        set(Aws, "/expectedAccount", json!(123_456_789_012_u64), "spec.expectedAccount", "must be of type string"),
+        set(PowerDns, "/description", long(1025), "spec.description", "may not be more than 1024"),
+        set(PowerDns, "/description", json!("a\u{0}b"), "spec.description", r"should match '^[^\x00]*$'"),
+        unset(Aws, "/aws/secretRef", "spec.aws.secretRef"),
+        unset(Aws, "/aws/secretRef/name", "spec.aws.secretRef.name"),
+        unset(Aws, "/aws/region", "spec.aws.region"),
+        set(Aws, "/aws/region", long(65), "spec.aws.region", "may not be more than 64"),
+        set(Aws, "/aws/region", json!("EU West"), "spec.aws.region", "should match"),
+        set(Aws, "/aws/region", json!(""), "spec.aws.region", "should match"),
+        set(Aws, "/aws/endpoint", url(2049), "spec.aws.endpoint", "may not be more than 2048"),
+        set(Aws, "/aws/endpoint", json!("sts.example.com"), "spec.aws.endpoint", "should match"),
+        unset(PowerDns, "/powerdns/secretRef", "spec.powerdns.secretRef"),
+        unset(PowerDns, "/powerdns/secretRef/name", "spec.powerdns.secretRef.name"),
+        unset(PowerDns, "/powerdns/endpoint", "spec.powerdns.endpoint"),
+        set(PowerDns, "/powerdns/endpoint", url(2049), "spec.powerdns.endpoint", "may not be more than 2048"),
+        set(PowerDns, "/powerdns/endpoint", json!("ftp://pdns"), "spec.powerdns.endpoint", "should match '^https?://"),
+        set(PowerDns, "/powerdns/endpoint", json!("http://u:p@pdns"), "spec.powerdns.endpoint", "should match"),
+        set(PowerDns, "/powerdns/endpoint", json!("http://pdns/?a=b"), "spec.powerdns.endpoint", "should match"),
+        set(PowerDns, "/powerdns/serverId", long(129), "spec.powerdns.serverId", "may not be more than 128"),
+        set(PowerDns, "/powerdns/serverId", json!("a/../b"), "spec.powerdns.serverId", "should match"),
+        set(PowerDns, "/probe/graceAfterLastSuccess", json!("1d"), "spec.probe.graceAfterLastSuccess", "should match"),
+        set(PowerDns, "/allowedNamespaces", json!({}), "spec.allowedNamespaces", "needs names or selector"),
+        set(
+            PowerDns,
+            "/allowedNamespaces/names",
+            many(101, |n| json!(format!("n{n}"))),
+            "spec.allowedNamespaces.names",
+            "must have at most 100 items",
+        ),
+        set(PowerDns, "/allowedNamespaces/names", json!(["a", "a"]), "spec.allowedNamespaces.names[1]", "Duplicate"),
+        set(PowerDns, "/allowedNamespaces/names", json!([long(64)]), "spec.allowedNamespaces.names[0]", "63"),
+        set(PowerDns, "/allowedNamespaces/names", json!(["a.b"]), "spec.allowedNamespaces.names[0]", "should match"),
+        set(
+            PowerDns,
+            "/allowedNamespaces/selector/matchExpressions",
+            json!([{"operator": "Exists"}]),
+            "spec.allowedNamespaces.selector.matchExpressions[0].key",
+            "Required value",
+        ),
+        set(
+            PowerDns,
+            "/allowedNamespaces/selector/matchExpressions",
+            json!([{"key": "team"}]),
+            "spec.allowedNamespaces.selector.matchExpressions[0].operator",
+            "Required value",
+        ),
+        set(PowerDns, "/suspend", json!("yes"), "spec.suspend", "must be of type boolean"),
+    ];
+    rows.extend(durations(PowerDns, "/probe/interval", "spec.probe.interval"));
+    rows.extend(names(PowerDns, "/powerdns/secretRef/name", "spec.powerdns.secretRef.name"));
+    rows.extend(names(Aws, "/aws/secretRef/name", "spec.aws.secretRef.name"));
+    rows
+}
+
+fn source_rows() -> Vec<Refusal> {
+    let inline = "spec.source.inline";
+    let file = |name: &str| json!({name: ""});
+    let mut rows = vec![
+        unset(Deployment, "/source", "spec.source"),
+        set(Deployment, "/source", json!({}), "spec.source", "exactly one source is needed: inline or configMapRef"),
+        set(Deployment, "/source/configMapRef", json!({"name": "m"}), "spec.source", "exactly one source is needed"),
+        set(Deployment, "/source/inline", Value::Null, "spec.source", "exactly one source is needed"),
+        set(Deployment, "/source/inline", json!({}), inline, "should have at least 1 properties"),
+        set(Deployment, "/source/inline", files(65, 1), inline, "must have at most 64 items"),
+        set(Deployment, "/source/inline", files(2, 65_537), inline, "must not exceed 131072 characters in all"),
+        set(Deployment, "/source/inline", json!({"a.tf": "\u{0}"}), "spec.source.inline.a.tf", "should match"),
+        set(Deployment, "/source", json!({"configMapRef": {}}), "spec.source.configMapRef.name", "Required value"),
+    ];
+    for name in ["/etc/passwd", "a//b.tf", "a/", "b c.tf", "", "ü.tf", "a\\b", "a.tf\n", &"a".repeat(254)] {
+        rows.push(set(Deployment, "/source/inline", file(name), inline, "file names are relative paths"));
+    }
+    for name in ["../main.tf", "a/../b.tf", "..", "./main.tf", "a/."] {
+        rows.push(set(Deployment, "/source/inline", file(name), inline, "must not have '.' or '..' as a part"));
+    }
+    for (name, message) in [(long(254), "253"), (json!("Modul"), "should match")] {
+        let only = json!({"configMapRef": {"name": name}});
+        rows.push(set(Deployment, "/source", only, "spec.source.configMapRef.name", message));
+    }
+    rows
+}
+
+fn variable_rows() -> Vec<Refusal> {
+    let from = |entry: Value, field, message| set(Deployment, "/variablesFrom", json!([entry]), field, message);
+    let key = |kind: &str, name: Value, key: Value| json!({kind: {"name": name, "key": key}, "as": "x"});
+    let mut rows = vec![
+        set(
+            Deployment,
+            "/variables",
+            Value::Object((0..257).map(|n| (format!("v{n}"), json!(n))).collect()),
+            "spec.variables",
+            "must have at most 256 items",
+        ),
+        set(
+            Deployment,
+            "/variablesFrom",
+            many(257, |n| from_secret(&format!("v{n}"))),
+            "spec.variablesFrom",
+            "must have at most 256 items",
+        ),
+        set(
+            Deployment,
+            "/variablesFrom",
+            json!([from_secret("x"), from_secret("x")]),
+            "spec.variablesFrom[1]",
+            "Duplicate value",
+        ),
+        from(json!({"as": "x"}), "spec.variablesFrom[0]", "exactly one of secretKeyRef and configMapKeyRef is needed"),
+        from(
+            json!({
+                "secretKeyRef": {"name": "a", "key": "k"}, "configMapKeyRef": {"name": "a", "key": "k"}, "as": "x",
+            }),
+            "spec.variablesFrom[0]",
+            "exactly one of secretKeyRef and configMapKeyRef is needed",
+        ),
+        from(json!({"secretKeyRef": {"name": "a", "key": "k"}}), "spec.variablesFrom[0].as", "Required value"),
+        from(from_secret("1st"), "spec.variablesFrom[0].as", "should match"),
+        from(from_secret(&"a".repeat(254)), "spec.variablesFrom[0].as", "253"),
+    ];
+    for (kind, name_field, key_field) in [
+        ("secretKeyRef", "spec.variablesFrom[0].secretKeyRef.name", "spec.variablesFrom[0].secretKeyRef.key"),
+        ("configMapKeyRef", "spec.variablesFrom[0].configMapKeyRef.name", "spec.variablesFrom[0].configMapKeyRef.key"),
+    ] {
+        rows.extend([
+            from(key(kind, long(254), json!("k")), name_field, "253"),
+            from(key(kind, json!("A_B"), json!("k")), name_field, "should match"),
+            from(key(kind, json!("a"), long(254)), key_field, "253"),
+            from(key(kind, json!("a"), json!("a/b")), key_field, "should match"),
+            from(json!({kind: {"key": "k"}, "as": "x"}), name_field, "Required value"),
+            from(json!({kind: {"name": "a"}, "as": "x"}), key_field, "Required value"),
+        ]);
+    }
+    rows
+}
+
+fn deployment_rows() -> Vec<Refusal> {
+    let destroy = "spec.guardrails.maxDestroy";
+    let version = "spec.engine.version";
+    let mut rows = vec![
+        set(Deployment, "/approval", json!("Auto"), "spec.approval", "supported values: \"Manual\""),
+        set(Deployment, "/deletionPolicy", json!("Orphan"), "spec.deletionPolicy", "supported values: \"Retain\""),
+        set(Deployment, "/engine", json!({"version": "1.12"}), "spec.engine.type", "Required value"),
+        set(Deployment, "/engine/type", json!("Pulumi"), "spec.engine.type", "supported values: \"OpenTofu\""),
+        set(Deployment, "/engine", engine("^1.12"), version, "should match"),
+        set(Deployment, "/engine", engine("latest"), version, "should match"),
+        set(Deployment, "/engine", engine(&"1".repeat(65)), version, "may not be more than 64"),
+        set(Deployment, "/region", long(65), "spec.region", "may not be more than 64"),
+        set(Deployment, "/region", json!("a\u{0}"), "spec.region", "should match"),
+        set(Deployment, "/credentialRef", json!({}), "spec.credentialRef.name", "Required value"),
+        set(Deployment, "/credentialRef", named("a", &"a".repeat(64)), "spec.credentialRef.namespace", "63"),
+        set(Deployment, "/credentialRef", named("a", "a.b"), "spec.credentialRef.namespace", "should match"),
+        set(Deployment, "/outputs", json!({"include": ["a"]}), "spec.outputs.secretName", "Required value"),
+        set(Deployment, "/outputs", include(json!(["a", "a"])), "spec.outputs.include[1]", "Duplicate value"),
+        set(Deployment, "/outputs", include(json!(["a b"])), "spec.outputs.include[0]", "should match"),
+        set(Deployment, "/outputs", include(json!([long(254)])), "spec.outputs.include[0]", "253"),
+        set(
+            Deployment,
+            "/outputs",
+            include(many(257, |n| json!(format!("o{n}")))),
+            "spec.outputs.include",
+            "must have at most 256 items",
+        ),
+        set(Deployment, "/retry/limit", json!(101), "spec.retry.limit", "less than or equal to 100"),
+        set(Deployment, "/retry/limit", json!(-1), "spec.retry.limit", "greater than or equal to 0"),
+        set(Deployment, "/state/adopt", json!("yes"), "spec.state.adopt", "should match"),
+        set(Deployment, "/suspend", json!(1), "spec.suspend", "must be of type boolean"),
+    ];
+    for bad in
+        [json!(-1), json!("10"), json!("101%"), json!("-1%"), json!("%"), json!("1.5%"), json!(2_147_483_648_u64)]
+    {
+        rows.push(set(Deployment, "/guardrails/maxDestroy", bad, destroy, "maxDestroy must be a count of 0 or more"));
+    }
+    rows.extend(names(Deployment, "/credentialRef/name", "spec.credentialRef.name"));
+    rows.extend(names(Deployment, "/outputs/secretName", "spec.outputs.secretName"));
+    rows.extend(durations(Deployment, "/retry/maxBackoff", "spec.retry.maxBackoff"));
+    rows.extend(durations(Deployment, "/timeouts/init", "spec.timeouts.init"));
+    rows.extend(durations(Deployment, "/timeouts/plan", "spec.timeouts.plan"));
+    rows.extend(durations(Deployment, "/timeouts/apply", "spec.timeouts.apply"));
+    rows.extend(durations(Deployment, "/timeouts/destroy", "spec.timeouts.destroy"));
+    rows
+}
+
+fn engine(version: &str) -> Value {
+    json!({"type": "OpenTofu", "version": version})
+}
+
+fn named(name: &str, namespace: &str) -> Value {
+    json!({"name": name, "namespace": namespace})
+}
+
+fn include(outputs: Value) -> Value {
+    json!({"secretName": "out", "include": outputs})
+}
+
+impl Refusal {
+    fn saying(mut self, message: &'static str) -> Self {
+        self.message = message;
+        self
+    }
+}
+
+/// All rows.
+pub(crate) fn rows() -> Vec<Refusal> {
+    [credential_rows(), source_rows(), variable_rows(), deployment_rows()].concat()
+}
+
+#[tokio::test]
+async fn every_row_is_refused_by_field_and_message() {
+    install().await;
+    let (client, namespace) = (User::Admin.client().await, namespace().await);
+    for base in Base::ALL {
+        let api = kind(client.clone(), &namespace, base.kind());
+        let object = crate::harness::object(base.kind(), base.name(), base.spec());
+        api.create(&Default::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+    }
+    let (rows, mut wrong) = (rows(), Vec::new());
+    assert!(rows.len() >= 40, "{} rows", rows.len());
+    for row in rows {
+        let api = kind(client.clone(), &namespace, row.base.kind());
+        let said = match row.edit.send(&api, "landfall.dev/v1alpha1", row.base).await {
+            Err(kube::Error::Api(status)) if status.code == 422 => status.message.clone(),
+            other => format!("{other:?}"),
+        };
+        if !said.contains(&format!("{}: ", row.field)) || !said.contains(row.message) {
+            wrong.push(format!("{} {:?}: {}", row.field, row.message, said.chars().take(300).collect::<String>()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
+}

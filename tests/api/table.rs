@@ -1,0 +1,103 @@
+//! The tables of what the API server refuses and accepts, and how a row becomes a request.
+
+use kube::api::{Api, DynamicObject, PostParams};
+use serde_json::{Value, json};
+
+/// A valid object that a row starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    PowerDns,
+    Aws,
+    Deployment,
+}
+
+impl Base {
+    pub(crate) const ALL: [Self; 3] = [Self::PowerDns, Self::Aws, Self::Deployment];
+
+    pub(crate) fn kind(self) -> &'static str {
+        match self {
+            Self::PowerDns | Self::Aws => "CloudCredential",
+            Self::Deployment => "TerraformDeployment",
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::PowerDns => "powerdns",
+            Self::Aws => "aws",
+            Self::Deployment => "deployment",
+        }
+    }
+
+    pub(crate) fn spec(self) -> Value {
+        match self {
+            Self::PowerDns => {
+                json!({"powerdns": {"secretRef": {"name": "pdns"}, "endpoint": "https://pdns.example.com"}})
+            }
+            Self::Aws => json!({"aws": {"secretRef": {"name": "aws"}, "region": "eu-central-1"}}),
+            Self::Deployment => json!({"source": {"inline": {"main.tf": "resource \"terraform_data\" \"x\" {}"}}}),
+        }
+    }
+}
+
+/// What a row does to its base.
+#[derive(Clone, Debug)]
+pub(crate) enum Edit {
+    /// A new object with this value at this pointer below spec, objects on the way being made.
+    Set(&'static str, Value),
+    /// A new object without it.
+    Unset(&'static str),
+    /// The base changed: this is its spec after.
+    Become(Value),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) base: Base,
+    pub(crate) edit: Edit,
+    /// How the API server names the field.
+    pub(crate) field: &'static str,
+    /// A part of what it says about it.
+    pub(crate) message: &'static str,
+}
+
+impl Edit {
+    pub(crate) fn spec(&self, base: Base) -> Value {
+        let mut spec = base.spec();
+        match self {
+            Self::Set(pointer, value) => *at(&mut spec, pointer) = value.clone(),
+            Self::Unset(pointer) => {
+                let (parent, last) = pointer.rsplit_once('/').unwrap();
+                at(&mut spec, parent).as_object_mut().unwrap().remove(last);
+            }
+            Self::Become(after) => spec = after.clone(),
+        }
+        spec
+    }
+
+    /// Sends the request as a dry run; an update takes the object `base.name()`, which must exist.
+    pub(crate) async fn send(&self, api: &Api<DynamicObject>, version: &str, base: Base) -> kube::Result<()> {
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let name = match self {
+            Self::Become(_) => base.name(),
+            Self::Set(..) | Self::Unset(_) => "row",
+        };
+        let mut object = json!({
+            "apiVersion": version, "kind": base.kind(), "metadata": {"name": name}, "spec": self.spec(base),
+        });
+        if let Self::Become(_) = self {
+            object["metadata"]["resourceVersion"] = json!(api.get(name).await?.metadata.resource_version);
+            api.replace(name, &dry, &serde_json::from_value(object).unwrap()).await?;
+        } else {
+            api.create(&dry, &serde_json::from_value(object).unwrap()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn at<'a>(value: &'a mut Value, pointer: &str) -> &'a mut Value {
+    pointer.split('/').skip(1).fold(value, |value, key| match value {
+        Value::Array(items) => &mut items[key.parse::<usize>().unwrap()],
+        other => &mut other[key.replace("~1", "/").as_str()],
+    })
+}
