@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::chain::{GENESIS, Link};
+use super::chain::{GENESIS, Link, instant};
 use super::json::{jcs_safe, storable_text};
 use super::{Event, Fence, Ledger, Organization, Writer};
 use crate::{Error, Result};
@@ -49,7 +49,12 @@ impl Ledger {
     /// # Errors
     /// Postgres's.
     pub async fn begin(&self, organization: &Organization) -> Result<Transaction> {
-        ensure(&self.pool, organization).await?;
+        self.begin_for(&[organization.as_str()]).await
+    }
+
+    /// For rows of several organizations.
+    pub(super) async fn begin_for(&self, organizations: &[&str]) -> Result<Transaction> {
+        introduce(&mut *self.pool.acquire().await?, organizations).await?;
         let inner = self.pool.begin().await?;
         Ok(Transaction { inner, events: Vec::new(), leader: None })
     }
@@ -61,19 +66,19 @@ impl Writer {
     /// # Errors
     /// [`Error::Deposed`], or Postgres's.
     pub async fn begin(&self, organization: &Organization) -> Result<Transaction> {
-        let mut transaction = Ledger::begin(self, organization).await?;
+        self.begin_for(&[organization.as_str()]).await
+    }
+
+    /// For rows of several organizations.
+    pub(super) async fn begin_for(&self, organizations: &[&str]) -> Result<Transaction> {
+        let mut transaction = Ledger::begin_for(self, organizations).await?;
         self.fence.check(transaction.connection()).await?;
         transaction.leader = Some(((*self.fence).clone(), self.holder().to_owned()));
         Ok(transaction)
     }
 }
 
-/// Makes an organization known, outside of any unit of work: it stays true whatever becomes of that.
-pub(super) async fn ensure(pool: &PgPool, organization: &Organization) -> Result<()> {
-    let mut connection = pool.acquire().await?;
-    introduce(&mut connection, &[organization.as_str()]).await
-}
-
+/// Makes organizations known. In a unit of work of its own it stays true whatever becomes of others.
 async fn introduce(connection: &mut PgConnection, organizations: &[&str]) -> Result<()> {
     sqlx::query(
         "WITH known AS (INSERT INTO organizations (organization_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING)
@@ -119,7 +124,7 @@ fn link(event: Event, seq: i64, at: Timestamp) -> Link {
     Link {
         organization: event.subject.organization.0,
         seq,
-        at,
+        at: instant(at),
         actor: event.actor.name().map(|name| text(&name)),
         actor_kind: event.actor.kind().to_owned(),
         action: event.action.to_owned(),

@@ -13,12 +13,12 @@ const DOMAIN: &[u8] = b"landfall-activity-v1\0";
 /// What a chain begins with: the hash before number 1.
 pub(super) const GENESIS: [u8; 32] = [0; 32];
 
-/// A row of the activity log, as it is hashed.
+/// A row of the activity log, as it is hashed. Times are RFC 3339 in UTC with six digits, see [`instant`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Link {
     pub(super) organization: String,
     pub(super) seq: i64,
-    pub(super) at: Timestamp,
+    pub(super) at: String,
     pub(super) actor: Option<String>,
     pub(super) actor_kind: String,
     pub(super) action: String,
@@ -30,13 +30,18 @@ pub(super) struct Link {
     pub(super) details: Value,
 }
 
+/// A time as it is hashed: what Postgres keeps, to the microsecond.
+pub(super) fn instant(at: Timestamp) -> String {
+    format!("{at:.6}")
+}
+
 impl Link {
-    /// `SHA-256(domain ‖ prev ‖ JCS(event))`; times as RFC 3339 in UTC with six digits.
+    /// `SHA-256(domain ‖ prev ‖ JCS(event))`.
     pub(super) fn hash(&self, prev: &[u8]) -> Result<[u8; 32]> {
         let event = json!({
             "organization": self.organization,
             "seq": self.seq,
-            "at": format!("{:.6}", self.at),
+            "at": self.at,
             "actor": self.actor,
             "actor_kind": self.actor_kind,
             "action": self.action,

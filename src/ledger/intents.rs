@@ -272,13 +272,8 @@ impl Writer {
     /// # Errors
     /// [`Error::Deposed`], or as [`Transaction::intend`].
     pub async fn intend(&self, intent: NewIntent) -> Result<IntentId> {
-        let Some(first) = intent.subjects.first() else {
-            return Err(Error::Integrity(format!("intent {}: needs a subject", intent.call)));
-        };
-        let mut transaction = self.begin(&first.organization).await?;
-        for subject in intent.subjects.iter().skip(1) {
-            super::activity::ensure(&self.pool, &subject.organization).await?;
-        }
+        let organizations: Vec<&str> = intent.subjects.iter().map(|subject| subject.organization.as_str()).collect();
+        let mut transaction = self.begin_for(&organizations).await?;
         let id = transaction.intend(intent).await?;
         transaction.commit().await?;
         Ok(id)

@@ -4,6 +4,7 @@
 #[path = "../harness/database.rs"]
 mod database;
 
+mod audit;
 mod chain;
 mod runs;
 mod schema;

@@ -1,0 +1,99 @@
+//! What happened, for people.
+
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Ledger, ObjectKind};
+use crate::Result;
+
+/// Which events; what is left out does not narrow.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryFilter {
+    /// Organization.
+    pub organization: Option<String>,
+    /// Kind of object.
+    pub kind: Option<ObjectKind>,
+    /// The object's uid.
+    pub uid: Option<Uuid>,
+    /// The object's namespace.
+    pub namespace: Option<String>,
+    /// The object's name.
+    pub name: Option<String>,
+    /// Not older than this.
+    pub since: Option<Timestamp>,
+    /// At most so many, the newest; 100 where 0.
+    pub limit: u32,
+}
+
+/// One event.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+#[serde(rename_all = "camelCase")]
+pub struct ActivityRow {
+    /// Whose chain.
+    pub organization_id: String,
+    /// Its number there.
+    pub seq: i64,
+    /// When, by Postgres's clock.
+    #[serde(serialize_with = "instant")]
+    pub at: jiff_sqlx::Timestamp,
+    /// Who.
+    pub actor: Option<String>,
+    /// How far that can be trusted.
+    pub actor_kind: String,
+    /// What.
+    pub action: String,
+    /// Kind of object.
+    pub object_kind: String,
+    /// Its uid.
+    pub object_uid: Uuid,
+    /// Its namespace.
+    pub object_namespace: String,
+    /// Its name.
+    pub object_name: String,
+    /// The rest.
+    pub details: Value,
+}
+
+fn instant<S: Serializer>(at: &jiff_sqlx::Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    at.to_jiff().serialize(serializer)
+}
+
+/// Events in the order of their time, as far as the pool's role may see them.
+///
+/// # Errors
+/// Postgres's.
+pub async fn history(pool: &PgPool, filter: &HistoryFilter) -> Result<Vec<ActivityRow>> {
+    let mut rows: Vec<ActivityRow> = sqlx::query_as(
+        "SELECT organization_id, seq, at, actor, actor_kind, action, object_kind, object_uid, object_namespace, object_name, details
+         FROM activity_log
+         WHERE ($1::text IS NULL OR organization_id = $1) AND ($2::text IS NULL OR object_kind = $2)
+           AND ($3::uuid IS NULL OR object_uid = $3) AND ($4::text IS NULL OR object_namespace = $4)
+           AND ($5::text IS NULL OR object_name = $5) AND ($6::timestamptz IS NULL OR at >= $6)
+         ORDER BY at DESC, organization_id, seq DESC LIMIT $7",
+    )
+    .bind(&filter.organization)
+    .bind(filter.kind.map(ObjectKind::as_str))
+    .bind(filter.uid)
+    .bind(&filter.namespace)
+    .bind(&filter.name)
+    .bind(filter.since.map(ToSqlx::to_sqlx))
+    .bind(i64::from(if filter.limit == 0 { 100 } else { filter.limit }))
+    .fetch_all(pool)
+    .await?;
+    rows.reverse();
+    Ok(rows)
+}
+
+impl Ledger {
+    /// As [`history`], of every organization.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<ActivityRow>> {
+        history(&self.pool, filter).await
+    }
+}
