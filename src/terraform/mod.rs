@@ -8,3 +8,4 @@ pub mod protocol;
 pub mod snapshot;
 pub mod source;
 pub mod state;
+pub mod token;

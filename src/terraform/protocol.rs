@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
+pub use crate::access::SecretText;
 use crate::api::{Change, EngineKind, PlanSummary, Reason};
 
 /// What a run does.
@@ -94,8 +94,10 @@ pub struct RunSpec {
     /// Digest of the plan that is applied; for `LANDFALL_PLAN_DIGEST`.
     pub plan_digest: Option<String>,
     /// Environment of the engine: the credential's.
+    #[serde(with = "exposed")]
     pub environment: BTreeMap<String, SecretText>,
     /// Values of variables, as JSON text.
+    #[serde(with = "exposed")]
     pub variables: BTreeMap<String, SecretText>,
     /// Variables to be declared sensitive.
     pub sensitive: BTreeSet<String>,
@@ -107,26 +109,22 @@ pub struct RunSpec {
     pub apply_seconds: u64,
 }
 
-/// Text that is never shown.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct SecretText(pub Zeroizing<String>);
+/// The one place where secrets become JSON: on their way to the runner, and sealed.
+mod exposed {
+    use super::{BTreeMap, Deserialize, SecretText};
 
-impl SecretText {
-    /// Takes the text.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+    pub(super) fn serialize<S: serde::Serializer>(
+        map: &BTreeMap<String, SecretText>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_map(map.iter().map(|(name, text)| (name, text.expose())))
     }
 
-    /// The text, for the moment of use.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("«secret»")
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<String, SecretText>, D::Error> {
+        let plain = BTreeMap::<String, String>::deserialize(from)?;
+        Ok(plain.into_iter().map(|(name, text)| (name, SecretText::new(text))).collect())
     }
 }
 
