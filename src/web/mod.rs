@@ -2,6 +2,7 @@
 
 mod health;
 mod metrics;
+pub mod runs;
 
 use std::sync::Arc;
 

@@ -6,7 +6,9 @@ mod database;
 
 mod audit;
 mod chain;
+mod run_api;
 mod runs;
 mod schema;
+mod sealed;
 mod states;
 mod world;

@@ -1,0 +1,221 @@
+//! The run API: what runners ask of any replica; see [`crate::terraform::protocol`] for the calls.
+//!
+//! Every call carries the run's own token. A wrong token and a run that does not exist get the same answer.
+
+mod answer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, RawPathParams, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use self::answer::{Fault, SHA256, bytes, done, granted};
+use crate::ledger::{Ledger, Subject};
+use crate::terraform::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult};
+
+/// The largest state, plan file, plan JSON and snapshot: 64 MiB.
+pub const LARGEST_FILE: usize = 64 << 20;
+/// The largest piece of a log, and the largest batch of resource events: 8 MiB.
+pub const LARGEST_PIECE: usize = 8 << 20;
+
+/// Learns that a deployment's run has moved, so that the deployment is reconciled.
+pub trait Waker: Send + Sync {
+    /// A run of this object was claimed, entered a phase or ended.
+    fn run_changed(&self, subject: &Subject);
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct RunApi {
+    ledger: Ledger,
+    waker: Arc<dyn Waker>,
+}
+
+impl RunApi {
+    /// The API over this ledger.
+    pub fn new(ledger: Ledger, waker: Arc<dyn Waker>) -> Self {
+        Self { ledger, waker }
+    }
+
+    /// The object is not known where the ledger went away right after its answer: the periodic reconcile finds it then.
+    async fn wake(&self, run: Uuid) {
+        if let Ok(Some(run)) = self.ledger.run(run).await {
+            self.waker.run_changed(&run.subject);
+        }
+    }
+}
+
+/// The routes, all below `/runs/{id}`.
+pub fn router(api: RunApi) -> Router {
+    let files = Router::new()
+        .route("/runs/{id}/artifacts/{name}", get(get_artifact).put(put_artifact))
+        .route("/runs/{id}/state", get(get_state).put(put_state))
+        .layer(DefaultBodyLimit::max(LARGEST_FILE));
+    let pieces = Router::new()
+        .route("/runs/{id}/logs/{offset}", put(put_log))
+        .route("/runs/{id}/resources/{offset}", put(put_resources))
+        .layer(DefaultBodyLimit::max(LARGEST_PIECE));
+    let small = Router::new()
+        .route("/runs/{id}/claim", post(claim))
+        .route("/runs/{id}/control", get(control))
+        .route("/runs/{id}/phase", post(phase))
+        .route("/runs/{id}/lock", post(lock).delete(unlock))
+        .route("/runs/{id}/result", post(result))
+        .layer(DefaultBodyLimit::max(1 << 20));
+    files.merge(pieces).merge(small).with_state(api)
+}
+
+/// A call with the token of its run.
+struct Call {
+    id: Uuid,
+    parameters: HashMap<String, String>,
+}
+
+impl Call {
+    fn artifact(&self) -> Result<Artifact, Fault> {
+        let name = self.parameters.get("name").map_or("", String::as_str);
+        Artifact::ALL.into_iter().find(|a| a.as_str() == name).ok_or_else(|| {
+            let names = Artifact::ALL.map(Artifact::as_str).join(", ");
+            Fault::new(StatusCode::NOT_FOUND, format!("no artifact is called \"{name}\"; there are {names}"))
+        })
+    }
+
+    fn offset(&self) -> Result<i64, Fault> {
+        let text = self.parameters.get("offset").map_or("", String::as_str);
+        let offset = text.parse().ok().filter(|offset| *offset >= 0);
+        offset
+            .ok_or_else(|| Fault::new(StatusCode::BAD_REQUEST, format!("\"{text}\" is no offset: a number from 0 on")))
+    }
+}
+
+impl FromRequestParts<RunApi> for Call {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, api: &RunApi) -> Result<Self, Fault> {
+        let found = RawPathParams::from_request_parts(parts, api).await;
+        let found = found.map_err(|e| Fault::new(StatusCode::BAD_REQUEST, e.to_string()))?;
+        let parameters: HashMap<_, _> = found.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let token =
+            parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+        let id = parameters.get("id").and_then(|id| id.parse::<Uuid>().ok());
+        let (Some(token), Some(id)) = (token, id) else { return Err(Fault::unauthorized()) };
+        if api.ledger.authorize_run(id, &Sha256::digest(token.as_bytes()).into()).await? {
+            Ok(Self { id, parameters })
+        } else {
+            Err(Fault::unauthorized())
+        }
+    }
+}
+
+type Body = Result<Bytes, BytesRejection>;
+
+/// A body that is within its limit and, where its sender told a SHA-256, whole.
+fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
+    let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
+    match headers.get(SHA256) {
+        Some(told) if told.as_bytes() != hex::encode(Sha256::digest(&body)).as_bytes() => Err(Fault::new(
+            StatusCode::BAD_REQUEST,
+            format!("the body has not the SHA-256 of its header {SHA256}; send it again"),
+        )),
+        _ => Ok(body),
+    }
+}
+
+/// The parser's own message could quote the body.
+fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
+    let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
+    serde_json::from_slice(&body).map_err(|e| {
+        let text = format!("the body is not the JSON of this call: line {}, column {}", e.line(), e.column());
+        Fault::new(StatusCode::BAD_REQUEST, text)
+    })
+}
+
+async fn claim(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+    let claim: Claim = read(body)?;
+    let spec = granted(api.ledger.claim(call.id, &claim.holder).await)?;
+    api.wake(call.id).await;
+    Ok(Json(spec).into_response())
+}
+
+async fn control(State(api): State<RunApi>, call: Call) -> Result<Json<Control>, Fault> {
+    granted(api.ledger.control(call.id).await).map(Json)
+}
+
+async fn phase(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+    let progress: Progress = read(body)?;
+    let answer = done(api.ledger.set_phase(call.id, &progress).await)?;
+    api.wake(call.id).await;
+    Ok(answer)
+}
+
+async fn result(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+    let result: RunResult = read(body)?;
+    let finish = granted(api.ledger.finish(call.id, &result).await)?;
+    tracing::info!(run = %call.id, phase = ?result.phase, ?finish, "run ended");
+    api.wake(call.id).await;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn get_artifact(State(api): State<RunApi>, call: Call) -> Result<Response, Fault> {
+    let artifact = call.artifact()?;
+    bytes(api.ledger.artifact(call.id, artifact).await?, artifact.as_str())
+}
+
+async fn put_artifact(
+    State(api): State<RunApi>,
+    call: Call,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let (artifact, body) = (call.artifact()?, whole(&headers, body)?);
+    done(api.ledger.put_artifact(call.id, artifact, &body).await)
+}
+
+async fn put_log(State(api): State<RunApi>, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Fault> {
+    let (offset, body) = (call.offset()?, whole(&headers, body)?);
+    done(api.ledger.append_log(call.id, offset, &body).await)
+}
+
+async fn put_resources(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+    let (offset, events): (_, Vec<ResourceEvent>) = (call.offset()?, read(body)?);
+    done(api.ledger.put_resources(call.id, offset, &events).await)
+}
+
+async fn get_state(State(api): State<RunApi>, call: Call) -> Result<Response, Fault> {
+    bytes(granted(api.ledger.state_of_run(call.id).await)?, "state")
+}
+
+async fn put_state(
+    State(api): State<RunApi>,
+    call: Call,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let body = whole(&headers, body)?;
+    let lock = query.get("ID").filter(|id| !id.is_empty());
+    done(api.ledger.put_state(call.id, lock.map(String::as_str), &body).await)
+}
+
+async fn lock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+    let info: Value = read(body)?;
+    done(api.ledger.lock(call.id, &info).await)
+}
+
+async fn unlock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+    let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
+    let info: Value = if body.is_empty() { Value::Null } else { read(Ok(body))? };
+    done(api.ledger.unlock(call.id, info.get("ID").and_then(Value::as_str)).await)
+}

@@ -1,0 +1,104 @@
+//! Answers of the run API: what is refused, and why, as JSON.
+
+use axum::Json;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::ledger::{Answer, Refusal};
+use crate::{Class, Error};
+
+/// Header with the SHA-256 of a body in hex: of every file that is sent from here; checked where a runner sends it.
+pub(super) const SHA256: HeaderName = HeaderName::from_static("x-landfall-sha256");
+
+/// An answer that is not what was asked for.
+pub(super) struct Fault {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Fault {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, body: json!({"error": message.into()}) }
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "no such run, or not its token: send `Authorization: Bearer` with the token that the run was started with",
+        )
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::new(StatusCode::NOT_FOUND, "there is no such thing"),
+            Refusal::Ended => Self::new(StatusCode::GONE, "the run has ended"),
+            Refusal::Conflict(why) => Self::new(StatusCode::CONFLICT, why),
+            // The engine reads this body: lock JSON with an ID, or it does not wait.
+            Refusal::Locked(lock) => Self { status: StatusCode::LOCKED, body: lock },
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        tracing::warn!(%error, "run API");
+        if error.class() == Class::Transient && !is_ours(&error) {
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, "the ledger is away; ask again")
+        } else {
+            Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        }
+    }
+}
+
+/// Postgres answered, and did not take what we sent (SQLSTATE classes 22, 23 and 42): the same again will not help.
+fn is_ours(error: &Error) -> bool {
+    let Error::Ledger(error) = error else { return false };
+    let code = error.as_database_error().and_then(|e| e.code().map(|code| code.into_owned()));
+    code.is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.body)).into_response();
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(RETRY_AFTER, 1.into());
+            }
+            StatusCode::UNAUTHORIZED => {
+                response.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+/// What the ledger granted.
+pub(super) fn granted<T>(answer: crate::Result<Result<T, Refusal>>) -> Result<T, Fault> {
+    Ok(answer??)
+}
+
+/// 204, if the ledger did it.
+pub(super) fn done(answer: Answer<()>) -> Result<Response, Fault> {
+    granted(answer).map(|()| StatusCode::NO_CONTENT.into_response())
+}
+
+/// The bytes of a file, or 404.
+pub(super) fn bytes(found: Option<Zeroizing<Vec<u8>>>, what: &str) -> Result<Response, Fault> {
+    let Some(mut bytes) = found else {
+        return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no {what} yet")));
+    };
+    let digest = hex::encode(Sha256::digest(bytes.as_slice()));
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (CACHE_CONTROL, "no-store".to_owned()),
+        (SHA256, digest),
+    ];
+    Ok((headers, std::mem::take(&mut *bytes)).into_response())
+}
