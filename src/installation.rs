@@ -110,11 +110,14 @@ pub struct Limits {
     /// The longest one reconcile may take, seconds.
     #[serde(default = "sixty")]
     pub reconcile_timeout_seconds: u64,
+    /// A leader that is silent for so long has lost the Lease.
+    #[serde(default = "fifteen")]
+    pub lease_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrency: eight(), reconcile_timeout_seconds: sixty() }
+        Self { concurrency: eight(), reconcile_timeout_seconds: sixty(), lease_seconds: fifteen() }
     }
 }
 
@@ -135,6 +138,9 @@ fn four() -> usize {
 }
 fn eight() -> u16 {
     8
+}
+fn fifteen() -> u64 {
+    15
 }
 fn sixty() -> u64 {
     60

@@ -9,6 +9,7 @@
 //! | [`terraform`] | plans and their digests, sources, the engine, the runner, executors |
 //! | `providers` | vendors' protocols behind one HTTP client |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
+//! | [`controller`] | the process: what is started in which order, and how it ends |
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
@@ -17,8 +18,10 @@
 pub mod access;
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod error;
 pub mod installation;
+pub mod kinds;
 pub mod ledger;
 pub mod providers;
 pub mod reconcile;

@@ -1,6 +1,7 @@
 //! What people type: one module a command, and the exit code that each answer has.
 
 mod command;
+mod controller;
 mod generate;
 mod rbac;
 mod target;
@@ -26,6 +27,10 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the controller until SIGTERM.
+    Controller(controller::Controller),
+    /// Bring the database's schema up to date, as landfall_migrator or its owner.
+    Migrate(controller::Database),
     /// Print the CustomResourceDefinitions as YAML.
     Crds,
     /// Approve the current plan of a deployment.
@@ -45,6 +50,8 @@ enum Command {
 /// Runs one command: 0 done, 1 a negative answer, 2 usage, 3 unavailable.
 pub fn run(arguments: Arguments) -> ExitCode {
     let done = match arguments.command {
+        Command::Controller(arguments) => controller::controller(&arguments),
+        Command::Migrate(arguments) => controller::migrate(&arguments),
         Command::Crds => custom_resources().and_then(|text| print(&text)),
         Command::Approve(arguments) => answer(command::approve(&arguments)),
         Command::Cancel(arguments) => answer(command::cancel(&arguments)),

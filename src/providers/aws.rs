@@ -45,10 +45,11 @@ impl Identify for AwsCredential {
             return Ok(ProbeResult::unavailable("spec.aws.region is no region's name; write it like \"eu-central-1\""));
         }
         if keys.id.expose().starts_with("ASIA") && keys.token.is_none() {
-            return Ok(ProbeResult::invalid(format!(
+            let message = format!(
                 "{KEY_ID} is that of temporary credentials (ASIA…), which need {TOKEN:?} in Secret {:?}",
                 self.secret_ref.name
-            )));
+            );
+            return Err(Error::condition(Reason::InvalidCredentials, message));
         }
         let request = match signed(base, &self.region, &keys, now) {
             Ok(request) => request,

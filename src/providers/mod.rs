@@ -3,6 +3,7 @@
 mod aws;
 mod http;
 mod powerdns;
+mod probes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use self::http::{Answer, Http, Unanswered};
+pub use self::probes::{Attempt, Finding, Probes};
 use crate::Result;
 use crate::access::{SecretBytes, SecretText};
 use crate::api::{CloudCredentialSpec, Identity, Reason};

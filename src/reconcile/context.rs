@@ -12,7 +12,7 @@ use crate::access::Gate;
 use crate::api::{CloudCredential, TerraformDeployment};
 use crate::installation::Installation;
 use crate::ledger::Writer;
-use crate::providers::Http;
+use crate::providers::{Http, Probes};
 use crate::web::Metrics;
 
 /// Everything that a reconcile may use. One per leadership: the ledger's writer carries the epoch.
@@ -28,6 +28,8 @@ pub struct Context {
     pub cluster: Uuid,
     /// The one HTTP client for providers.
     pub http: Http,
+    /// What probing has taught this process.
+    pub probes: Arc<Probes>,
     /// The one clock.
     pub clock: Clock,
     /// Whether command annotations may be taken.

@@ -1,12 +1,19 @@
 //! The generic machinery under every kind: observe, decide, act, report.
 
+mod backoff;
 pub mod commands;
 pub mod conditions;
 mod context;
+mod driver;
 pub mod finalizer;
 mod kind;
+mod lease;
+pub mod mirror;
 pub mod patch;
 pub mod wake;
+pub mod watch;
 
 pub use context::{Clock, Context, Stores};
+pub use driver::{Follow, Followed, Tap, follow, run};
 pub use kind::{Announcement, Kind, Next, Object, Report};
+pub use lease::Leadership;

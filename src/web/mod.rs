@@ -19,13 +19,17 @@ pub struct State {
     pub health: Arc<Health>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// What runners ask.
+    pub runs: runs::RunApi,
 }
 
 /// All routes.
 pub fn router(state: State) -> Router {
+    let runs = runs::router(state.runs.clone());
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::serve))
         .with_state(state)
+        .merge(runs)
 }

@@ -1,0 +1,93 @@
+//! `landfall controller` and `landfall migrate`.
+
+use std::path::PathBuf;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::Reason;
+use crate::controller::{Setup, serve};
+use crate::installation::Installation;
+use crate::{Error, Result, ledger};
+
+/// Arguments of `landfall controller`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Controller {
+    /// What the platform team decided once.
+    #[arg(long, default_value = "landfall.yaml")]
+    config: PathBuf,
+    #[command(flatten)]
+    database: Database,
+}
+
+/// Where Postgres is. The URL holds a password, so it is never an argument.
+#[derive(Debug, clap::Args)]
+pub(super) struct Database {
+    /// File with the database URL; else the variable DATABASE_URL is read.
+    #[arg(long, env = "DATABASE_URL_FILE")]
+    database_url_file: Option<PathBuf>,
+}
+
+impl Database {
+    fn url(&self) -> Result<String> {
+        let text = match &self.database_url_file {
+            Some(path) => std::fs::read_to_string(path).map_err(Error::io(path.display().to_string()))?,
+            None => std::env::var("DATABASE_URL").unwrap_or_default(),
+        };
+        match text.trim() {
+            "" => Err(Error::condition(
+                Reason::LedgerUnavailable,
+                "no database URL: set DATABASE_URL, or name a file with --database-url-file",
+            )),
+            url => Ok(url.to_owned()),
+        }
+    }
+}
+
+/// Runs the controller until SIGTERM or SIGINT.
+pub(super) fn controller(arguments: &Controller) -> Result<()> {
+    let installation = Installation::load(&arguments.config)?;
+    let database_url = arguments.database.url()?;
+    log_json();
+    runtime()?.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(cancel_on_signal(shutdown.clone()));
+        let client = kube::Client::try_default().await.map_err(|e| {
+            Error::condition(Reason::ApiServerUnavailable, format!("no way to the API server: {e}; set KUBECONFIG"))
+        })?;
+        let listen = installation.listen;
+        let listener = TcpListener::bind(listen).await.map_err(Error::io(format!("listen: {listen}")))?;
+        serve(Setup::new(installation, client, database_url, listener), shutdown).await
+    })
+}
+
+/// Brings the database's schema up to date; twice is a no-op.
+pub(super) fn migrate(arguments: &Database) -> Result<()> {
+    let url = arguments.url()?;
+    runtime()?.block_on(ledger::migrate(&url))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    // The second of two installations of the same provider changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::io("runtime"))
+}
+
+/// One JSON object a line, to stderr; RUST_LOG says how much.
+fn log_json() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("landfall=info,warn"));
+    // A second subscriber in one process is refused, and the first goes on.
+    let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+async fn cancel_on_signal(shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("asked to end: no new work, what is under way is finished");
+    shutdown.cancel();
+}

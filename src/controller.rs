@@ -1,0 +1,195 @@
+//! The controller process: what is started in which order, and how it ends.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::access::Gate;
+use crate::api::FIELD_MANAGER;
+use crate::installation::Installation;
+use crate::ledger::{Keyring, Ledger};
+use crate::providers::{Http, Probes};
+use crate::reconcile::{Clock, Context, Leadership, patch, wake};
+use crate::web::{self, Health, Metrics};
+use crate::{Class, Error, Result, kinds};
+
+/// In Landfall's own namespace; holds the cluster's id.
+const CLUSTER_CONFIG: &str = "landfall-cluster";
+/// How long a part may be away while the process starts.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long reconciles that are under way get at the end.
+const END_PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a controller process needs.
+pub struct Setup {
+    /// What the platform team decided.
+    pub installation: Installation,
+    /// The API server, as the user that the controller is.
+    pub client: kube::Client,
+    /// Postgres, as a member of `landfall_writer`.
+    pub database_url: String,
+    /// Where health, metrics and run API are served.
+    pub listener: TcpListener,
+    /// Who this process is, on the Lease and in the ledger.
+    pub holder: String,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Setup {
+    /// With the machine's clock and a holder name of its own.
+    pub fn new(installation: Installation, client: kube::Client, database_url: String, listener: TcpListener) -> Self {
+        let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "landfall".into());
+        let holder = format!("{host}_{}", Uuid::new_v4());
+        let (metrics, clock) = (Arc::new(Metrics::default()), Clock::system());
+        Self { installation, client, database_url, listener, holder, metrics, clock }
+    }
+}
+
+/// Serves, waits for its turn, leads, and ends with `shutdown`.
+///
+/// # Errors
+/// What is missing at the start, in one line; [`Error::Deposed`] where another process leads now.
+pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
+    let Setup { installation, client, database_url, listener, holder, metrics, clock } = setup;
+    let health = Arc::new(Health::default());
+    health.expect("ledger");
+    health.expect("cluster");
+    let connect = async || Ledger::connect(&database_url, Keyring::from_installation(&installation.encryption)?).await;
+    let ledger = patiently("Postgres", &shutdown, connect).await?;
+    let waker = wake::Waker::default();
+    let mut served = JoinSet::new();
+    // Before leadership: every replica answers runners, and a start that waits can be seen to wait.
+    let state = web::State {
+        health: health.clone(),
+        metrics: metrics.clone(),
+        runs: web::runs::RunApi::new(ledger.clone(), Arc::new(waker.clone())),
+    };
+    served.spawn(async move { axum::serve(listener, web::router(state)).await });
+    served.spawn(watch_ledger(ledger.clone(), health.clone()));
+    let cluster =
+        patiently("the API server", &shutdown, async || cluster_id(&client, &installation.namespace).await).await?;
+    patiently("Postgres", &shutdown, async || ledger.register_cluster(cluster, "").await).await?;
+    health.good("cluster");
+
+    let lease = Duration::from_secs(installation.limits.lease_seconds);
+    let leadership = Leadership::new(client.clone(), &installation.namespace, &holder, lease);
+    if !leadership.acquire(&shutdown).await {
+        return Ok(());
+    }
+    let (stop_holding, deposed) = (CancellationToken::new(), CancellationToken::new());
+    let ended = {
+        let work = async {
+            let writer = patiently("Postgres", &shutdown, async || ledger.lead(cluster, &holder).await).await?;
+            tracing::info!(holder, epoch = writer.epoch(), %cluster, "leads");
+            metrics.leading(true);
+            let (stores, writers) = kinds::stores();
+            let cx = Context {
+                http: Http::new(&installation)?,
+                gate: Arc::new(Gate::embedded()?),
+                installation: Arc::new(installation),
+                probes: Arc::new(Probes::default()),
+                waker,
+                ledger: writer,
+                metrics: metrics.clone(),
+                deposed: deposed.clone(),
+                client,
+                cluster,
+                clock,
+                stores,
+            };
+            finish(kinds::run(cx, writers, shutdown.clone()), &shutdown).await;
+            Ok(())
+        };
+        tokio::select! {
+            ended = work => ended,
+            lost = leadership.hold(&stop_holding) => lost,
+            () = deposed.cancelled() => Err(Error::Deposed("the ledger follows another leader".into())),
+        }
+    };
+    metrics.leading(false);
+    if ended.is_ok() {
+        leadership.release().await;
+    }
+    ended
+}
+
+/// Runs to the end, or to the end of the patience after `shutdown`.
+async fn finish(work: impl Future<Output = ()>, shutdown: &CancellationToken) {
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(END_PATIENCE).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = late => tracing::warn!("reconciles were still under way after {} s and are left", END_PATIENCE.as_secs()),
+    }
+}
+
+/// Tries again while a part is away, for half a minute.
+async fn patiently<T>(
+    what: &'static str,
+    shutdown: &CancellationToken,
+    attempt: impl AsyncFn() -> Result<T>,
+) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        if error.class() != Class::Transient || began.elapsed() > START_PATIENCE || shutdown.is_cancelled() {
+            return Err(error);
+        }
+        tracing::warn!(%error, "waits for {what}");
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+/// The cluster's id: made once, by whoever comes first.
+async fn cluster_id(client: &kube::Client, namespace: &str) -> Result<Uuid> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let read = |map: &ConfigMap| {
+        let text = map.data.as_ref().and_then(|data| data.get("id")).map(String::as_str).unwrap_or_default();
+        Uuid::parse_str(text).map_err(|_| {
+            Error::Integrity(format!(
+                "ConfigMap {namespace}/{CLUSTER_CONFIG}: data.id is {text:?}, not a UUID; put the cluster's id of the \
+                 table clusters back, or every object will count as new"
+            ))
+        })
+    };
+    if let Some(map) = api.get_opt(CLUSTER_CONFIG).await? {
+        return read(&map);
+    }
+    let fresh = json!({"metadata": {"name": CLUSTER_CONFIG}, "data": {"id": Uuid::new_v4().to_string()}});
+    let fresh = serde_json::from_value(fresh).map_err(|e| Error::Integrity(e.to_string()))?;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    match api.create(&params, &fresh).await {
+        Ok(map) => read(&map),
+        Err(error) if patch::is_conflict(&error) => read(&api.get(CLUSTER_CONFIG).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn watch_ledger(ledger: Ledger, health: Arc<Health>) -> std::io::Result<()> {
+    loop {
+        match ledger.ping().await {
+            Ok(()) => health.good("ledger"),
+            Err(error) => health.bad("ledger", error.to_string()),
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}

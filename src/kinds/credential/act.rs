@@ -1,0 +1,81 @@
+//! Does one step.
+
+use super::decide::{Step, Verdict, digest_of};
+use super::observe::{Proof, Seen};
+use crate::api::{CloudCredential, Reason};
+use crate::ledger::CredentialFact;
+use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
+use crate::reconcile::{Context, finalizer};
+use crate::{Error, Result, access};
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// The provider was asked, or could not be.
+    Probed(Attempt),
+    /// The ledger knows.
+    Recorded,
+    /// The finalizer is on or off.
+    Finalizer,
+    /// There was nothing to do.
+    Nothing,
+}
+
+pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, step: &Step) -> Result<Done> {
+    match step {
+        Step::AddFinalizer => finalizer::add(cx, object).await.map(|()| Done::Finalizer),
+        Step::LetGo => {
+            finalizer::remove(cx, object).await?;
+            cx.probes.forget(seen.subject.uid);
+            Ok(Done::Finalizer)
+        }
+        Step::Probe => probe(cx, object, seen).await,
+        Step::Record(verdict) => {
+            cx.ledger.put_credential_fact(&fact(cx, seen, verdict)).await?;
+            Ok(Done::Recorded)
+        }
+        Step::Hold | Step::Rest { .. } => Ok(Done::Nothing),
+    }
+}
+
+async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Done> {
+    let (Proof::Present { digest, .. }, Some(bytes), Some(provider)) =
+        (&seen.proof, &seen.bytes, Provider::of(&object.spec))
+    else {
+        return Ok(Done::Nothing);
+    };
+    let (field, endpoint) = provider.endpoint();
+    let finding = match access::endpoint_allowed(&cx.installation, field, &endpoint).await {
+        Ok(base) => match provider.probe(&cx.http, &base, bytes, cx.clock.now()).await {
+            Ok(result) => {
+                cx.metrics.probed(provider.name(), result.reason());
+                Finding::Asked(result)
+            }
+            Err(Error::Condition { reason, message }) => Finding::NotAsked { reason, message },
+            Err(error) => return Err(error),
+        },
+        // A name that does not resolve now may do so later.
+        Err(Error::Condition { reason: reason @ Reason::ProviderUnavailable, message }) => {
+            Finding::Asked(ProbeResult::Unknown(Doubt { reason, message, retry_after: None }))
+        }
+        Err(Error::Condition { reason, message }) => Finding::NotAsked { reason, message },
+        Err(error) => return Err(error),
+    };
+    let attempt = Attempt::after(seen.attempt.as_ref(), digest, finding, cx.clock.now());
+    cx.probes.keep(seen.subject.uid, attempt.clone());
+    Ok(Done::Probed(attempt))
+}
+
+fn fact(cx: &Context, seen: &Seen, verdict: &Verdict) -> CredentialFact {
+    let identity = verdict.identity.clone().unwrap_or_default();
+    CredentialFact {
+        subject: seen.subject.clone(),
+        state: verdict.state().into(),
+        reason: verdict.reason.as_str().into(),
+        account: identity.account,
+        principal: identity.principal,
+        secret_digest: digest_of(&seen.proof).map(str::to_owned),
+        checked_at: verdict.checked_at.unwrap_or_else(|| cx.clock.now()),
+        succeeded_at: verdict.succeeded_at,
+    }
+}

@@ -1,0 +1,265 @@
+//! What a credential needs next, and what is known of it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::observe::{Facts, Proof, Seen};
+use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason};
+use crate::ledger::CredentialFact;
+use crate::providers::{Attempt, Finding, ProbeResult, Provider};
+use crate::reconcile::conditions::Truth;
+use crate::reconcile::finalizer;
+
+/// Times in status and ledger move this often where nothing else does.
+pub(super) const HOURLY: SignedDuration = SignedDuration::from_hours(1);
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// So that a deletion can be held.
+    AddFinalizer,
+    /// It is being deleted, and somebody refers to it.
+    Hold,
+    /// It is being deleted, and nobody does.
+    LetGo,
+    /// Ask the provider.
+    Probe,
+    /// Put what is known into the ledger.
+    Record(Verdict),
+    /// All is done until then, or until something wakes it.
+    Rest {
+        /// The next probe.
+        until: Option<Timestamp>,
+    },
+}
+
+/// What is known of a credential.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// The `Valid` condition.
+    pub truth: Truth,
+    /// Its reason.
+    pub reason: Reason,
+    /// Its message.
+    pub message: String,
+    /// Whose it is.
+    pub identity: Option<Identity>,
+    /// What it can serve; `None` where this process has not asked.
+    pub capabilities: Option<Vec<String>>,
+    /// When the provider was last asked.
+    pub checked_at: Option<Timestamp>,
+    /// When it last said yes.
+    pub succeeded_at: Option<Timestamp>,
+    /// Whether it stands; a first refusal does not.
+    pub settled: bool,
+}
+
+impl Verdict {
+    /// The word in the ledger.
+    pub fn state(&self) -> &'static str {
+        match (self.truth, self.reason) {
+            (Truth::True, Reason::StaleOk) => "StaleOk",
+            (Truth::True, _) => "Valid",
+            (Truth::False, _) => "Invalid",
+            (Truth::Unknown, _) => "Unknown",
+        }
+    }
+}
+
+pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> Step {
+    let held = finalizer::is_set(object);
+    if object.metadata.deletion_timestamp.is_some() {
+        return match (held, seen.in_use.count()) {
+            (false, _) => Step::Rest { until: None },
+            (true, 0) => Step::LetGo,
+            (true, _) => Step::Hold,
+        };
+    }
+    if !held {
+        return Step::AddFinalizer;
+    }
+    let due = due(object, seen);
+    if due.is_some_and(|due| due <= now) {
+        return Step::Probe;
+    }
+    let verdict = verdict(&object.spec, seen, seen.attempt.as_ref(), now);
+    match &seen.facts {
+        Facts::Known(fact) if verdict.settled && is_news(fact.as_deref(), &verdict, digest_of(&seen.proof)) => {
+            Step::Record(verdict)
+        }
+        _ => Step::Rest { until: due },
+    }
+}
+
+/// When to ask the provider; `None` where there is nothing to ask with.
+fn due(object: &CloudCredential, seen: &Seen) -> Option<Timestamp> {
+    let (Proof::Present { digest, .. }, false) = (&seen.proof, object.spec.suspend) else { return None };
+    let provider = Provider::of(&object.spec)?;
+    let interval = jittered(interval(&object.spec), object.metadata.uid.as_deref().unwrap_or_default());
+    let due = match (matching(seen.attempt.as_ref(), digest), known(&seen.facts, digest)) {
+        (Some(attempt), _) => attempt.due(interval, provider.patience()),
+        (None, Some(fact)) if fact.state != "Unknown" => later(fact.checked_at, interval),
+        (None, _) => Timestamp::MIN,
+    };
+    Some(due)
+}
+
+/// What is known of the credential, if `attempt` was the last.
+pub(super) fn verdict(spec: &CloudCredentialSpec, seen: &Seen, attempt: Option<&Attempt>, now: Timestamp) -> Verdict {
+    let digest = match &seen.proof {
+        Proof::Missing { reason, message } => {
+            let truth = if *reason == Reason::NotProbed { Truth::Unknown } else { Truth::False };
+            return plain(truth, *reason, message.clone());
+        }
+        Proof::Present { digest, .. } => digest,
+    };
+    let fact = known(&seen.facts, digest);
+    let Some(attempt) = matching(attempt, digest) else {
+        return fact.map_or_else(|| plain_unsettled("no probe has been made yet"), |fact| recalled(spec, fact, now));
+    };
+    let succeeded_at = attempt.succeeded_at.max(fact.and_then(|f| f.succeeded_at));
+    let mut verdict = match &attempt.finding {
+        Finding::NotAsked { reason, message } => plain(Truth::False, *reason, message.clone()),
+        Finding::Asked(ProbeResult::Valid { identity, capabilities }) => {
+            let mut verdict = of_identity(spec, identity.clone());
+            verdict.capabilities = Some(capabilities.clone());
+            verdict
+        }
+        Finding::Asked(ProbeResult::Unknown(doubt)) => match fact {
+            Some(fact) if fact.state == "Invalid" => recalled(spec, fact, now),
+            _ => stale(spec, succeeded_at, doubt.reason, &doubt.message, identity_of(fact), now),
+        },
+        Finding::Asked(
+            denied @ (ProbeResult::Invalid(denial) | ProbeResult::Insufficient(denial) | ProbeResult::Expired(denial)),
+        ) => match fact {
+            _ if attempt.refusals > 1 => plain(Truth::False, denied.reason(), denial.message.clone()),
+            Some(fact) => Verdict { settled: false, ..recalled(spec, fact, now) },
+            None => plain_unsettled("the provider refused it once; it is asked again before that is believed"),
+        },
+    };
+    verdict.checked_at = Some(attempt.at);
+    verdict.succeeded_at = succeeded_at;
+    verdict
+}
+
+/// The provider could not be asked: the last success stands for a while.
+fn stale(
+    spec: &CloudCredentialSpec,
+    succeeded_at: Option<Timestamp>,
+    reason: Reason,
+    message: &str,
+    identity: Option<Identity>,
+    now: Timestamp,
+) -> Verdict {
+    let grace = read(&spec.probe.grace_after_last_success, Duration::from_secs(86_400));
+    match succeeded_at {
+        Some(at) if now < later(at, grace) => {
+            let message = format!(
+                "{message}; the last success stands until {}",
+                crate::reconcile::conditions::whole_seconds(later(at, grace))
+            );
+            Verdict { identity, ..plain(Truth::True, Reason::StaleOk, message) }
+        }
+        _ => Verdict { identity, ..plain(Truth::Unknown, reason, message.into()) },
+    }
+}
+
+/// What the ledger knows, for a process that has not asked yet.
+fn recalled(spec: &CloudCredentialSpec, fact: &CredentialFact, now: Timestamp) -> Verdict {
+    let reason = Reason::ALL.iter().copied().find(|r| r.as_str() == fact.reason).unwrap_or(Reason::NotProbed);
+    let identity = identity_of(Some(fact));
+    let mut verdict = match fact.state.as_str() {
+        "Valid" => of_identity(spec, identity.unwrap_or_default()),
+        // Whether the account is the expected one is asked of the spec, which may have changed.
+        "Invalid" if reason == Reason::AccountMismatch => of_identity(spec, identity.unwrap_or_default()),
+        "Invalid" => plain(Truth::False, reason, format!("{} As found by the last probe.", reason.meaning())),
+        "StaleOk" => {
+            stale(spec, fact.succeeded_at, Reason::ProviderUnavailable, Reason::StaleOk.meaning(), identity, now)
+        }
+        _ => plain(Truth::Unknown, reason, reason.meaning().into()),
+    };
+    verdict.checked_at = Some(fact.checked_at);
+    verdict.succeeded_at = fact.succeeded_at;
+    verdict
+}
+
+fn of_identity(spec: &CloudCredentialSpec, identity: Identity) -> Verdict {
+    let verdict = match (&spec.expected_account, &identity.account) {
+        (Some(expected), found) if found.as_ref() != Some(expected) => {
+            let found = found.as_deref().unwrap_or("none");
+            let message = format!(
+                "spec.expectedAccount is {expected:?}, but the provider says {found:?}; correct the field or the Secret"
+            );
+            plain(Truth::False, Reason::AccountMismatch, message)
+        }
+        _ => plain(Truth::True, Reason::Valid, "the provider accepted the credential".into()),
+    };
+    Verdict { identity: Some(identity), ..verdict }
+}
+
+/// Whether the ledger should hear of it: something else is known, or an hour has passed.
+fn is_news(fact: Option<&CredentialFact>, verdict: &Verdict, digest: Option<&str>) -> bool {
+    let Some(fact) = fact else { return true };
+    let identity = verdict.identity.clone().unwrap_or_default();
+    let known =
+        (fact.state.as_str(), fact.reason.as_str(), &fact.account, &fact.principal, fact.secret_digest.as_deref());
+    if known != (verdict.state(), verdict.reason.as_str(), &identity.account, &identity.principal, digest) {
+        return true;
+    }
+    let hour_passed = |at: Timestamp| at.duration_since(fact.checked_at) >= HOURLY;
+    verdict.checked_at.is_some_and(hour_passed)
+}
+
+pub(super) fn digest_of(proof: &Proof) -> Option<&str> {
+    match proof {
+        Proof::Present { digest, .. } => Some(digest),
+        Proof::Missing { .. } => None,
+    }
+}
+
+fn plain(truth: Truth, reason: Reason, message: String) -> Verdict {
+    let (identity, capabilities, checked_at, succeeded_at) = (None, None, None, None);
+    Verdict { truth, reason, message, identity, capabilities, checked_at, succeeded_at, settled: true }
+}
+
+fn plain_unsettled(message: &str) -> Verdict {
+    Verdict { settled: false, ..plain(Truth::Unknown, Reason::NotProbed, message.into()) }
+}
+
+fn matching<'a>(attempt: Option<&'a Attempt>, digest: &str) -> Option<&'a Attempt> {
+    attempt.filter(|a| a.digest == digest)
+}
+
+fn known<'a>(facts: &'a Facts, digest: &str) -> Option<&'a CredentialFact> {
+    match facts {
+        Facts::Known(Some(fact)) if fact.secret_digest.as_deref() == Some(digest) => Some(fact),
+        Facts::Known(_) | Facts::Away => None,
+    }
+}
+
+fn identity_of(fact: Option<&CredentialFact>) -> Option<Identity> {
+    let fact = fact?;
+    Some(Identity { account: fact.account.clone(), principal: fact.principal.clone() })
+}
+
+fn interval(spec: &CloudCredentialSpec) -> Duration {
+    read(&spec.probe.interval, Duration::from_secs(600)).max(Duration::from_secs(1))
+}
+
+fn read(text: &DurationText, otherwise: Duration) -> Duration {
+    text.get().unwrap_or(otherwise)
+}
+
+/// Up to a twentieth more, by the object's uid: credentials made together are not probed together for ever.
+fn jittered(interval: Duration, uid: &str) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    let share = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+    interval + interval / 20_000 * share
+}
+
+fn later(at: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
+}

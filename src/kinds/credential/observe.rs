@@ -1,0 +1,138 @@
+//! Reads the Secret, what was learnt before, and who uses the credential.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::access::{self, SecretBytes};
+use crate::api::{CloudCredential, Reason};
+use crate::ledger::{CredentialFact, ObjectKind, Subject};
+use crate::providers::{Attempt, Provider};
+use crate::reconcile::wake::{credential_of, key_of};
+use crate::reconcile::{Context, finalizer, mirror};
+use crate::{Error, Result};
+
+/// Digests are for this alone: equal bytes elsewhere have another one.
+const PURPOSE: &str = "credential.secret";
+
+/// What is known before a decision.
+pub struct Seen {
+    /// The credential as the ledger names it.
+    pub subject: Subject,
+    /// What could be proved.
+    pub proof: Proof,
+    /// The bytes behind it.
+    pub bytes: Option<SecretBytes>,
+    /// What this process found last.
+    pub attempt: Option<Attempt>,
+    /// What the ledger holds.
+    pub facts: Facts,
+    /// Who refers to it.
+    pub in_use: InUse,
+}
+
+/// The Secret, as far as a decision needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// It is there.
+    Present {
+        /// resourceVersion of the Secret.
+        version: String,
+        /// Keyed digest of its data and of the spec's provider block: another digest needs another proof.
+        digest: String,
+    },
+    /// It is not, or the spec names none.
+    Missing {
+        /// The word in the condition.
+        reason: Reason,
+        /// What to do.
+        message: String,
+    },
+}
+
+/// The ledger's last finding.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Facts {
+    /// What it holds, if anything.
+    Known(Option<Box<CredentialFact>>),
+    /// Postgres is away: probes go on, and are recorded when it is back.
+    Away,
+}
+
+/// Live objects that refer to the credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// Names in the credential's own namespace, in order.
+    pub own: Vec<String>,
+    /// How many in others, whose names are not this namespace's to know.
+    pub others: usize,
+}
+
+impl InUse {
+    /// How many in all.
+    pub fn count(&self) -> usize {
+        self.own.len() + self.others
+    }
+}
+
+pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Seen> {
+    let (namespace, _) = key_of(object);
+    let organization = access::organization(cx, &namespace).await?;
+    let subject = mirror::subject_in(organization, cx.cluster, ObjectKind::CloudCredential, object)
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
+    let deleted = object.metadata.deletion_timestamp.is_some();
+    let (proof, bytes) =
+        if deleted { (missing(Reason::NotProbed, "it is being deleted"), None) } else { read(cx, object).await? };
+    let facts = match cx.ledger.credential_fact(cx.cluster, subject.uid).await {
+        Ok(fact) => Facts::Known(fact.map(Box::new)),
+        // A deletion needs the ledger; a probe does not.
+        Err(Error::Ledger(_)) if !deleted => Facts::Away,
+        Err(error) => return Err(error),
+    };
+    let in_use = in_use(cx, object, subject.uid, deleted).await?;
+    Ok(Seen { proof, bytes, attempt: cx.probes.last(subject.uid), facts, in_use, subject })
+}
+
+async fn read(cx: &Context, object: &CloudCredential) -> Result<(Proof, Option<SecretBytes>)> {
+    let (namespace, _) = key_of(object);
+    let Some(provider) = Provider::of(&object.spec) else {
+        return Ok((missing(Reason::NotProbed, "spec: name exactly one provider"), None));
+    };
+    match access::secret(cx, &namespace, provider.secret_name()).await {
+        Ok(bytes) => {
+            let digest = digest(cx, object, &bytes);
+            Ok((Proof::Present { version: bytes.resource_version.clone(), digest }, Some(bytes)))
+        }
+        Err(Error::Condition { reason, message }) => Ok((Proof::Missing { reason, message }, None)),
+        Err(error) => Err(error),
+    }
+}
+
+fn digest(cx: &Context, object: &CloudCredential, bytes: &SecretBytes) -> String {
+    let block = serde_json::json!({"aws": object.spec.aws, "powerdns": object.spec.powerdns}).to_string();
+    let mut all = Zeroizing::new(bytes.canonical().to_vec());
+    all.extend_from_slice(block.as_bytes());
+    cx.ledger.keys().digest(PURPOSE, &all)
+}
+
+fn missing(reason: Reason, message: &str) -> Proof {
+    Proof::Missing { reason, message: message.into() }
+}
+
+/// Who refers to it now, and who the ledger says was resolved to it and still lives.
+async fn in_use(cx: &Context, object: &CloudCredential, uid: Uuid, deleted: bool) -> Result<InUse> {
+    let key = key_of(object);
+    let mut users = BTreeSet::new();
+    let resolved =
+        if deleted && finalizer::is_set(object) { cx.ledger.referrers(cx.cluster, uid).await? } else { Vec::new() };
+    for deployment in cx.stores.deployments.state() {
+        let by_spec = credential_of(&deployment).as_ref() == Some(&key);
+        let of_uid = |s: &Subject| deployment.metadata.uid.as_deref() == Some(s.uid.to_string().as_str());
+        if by_spec || resolved.iter().any(of_uid) {
+            users.insert(key_of(deployment.as_ref()));
+        }
+    }
+    let own: Vec<String> = users.iter().filter(|(ns, _)| *ns == key.0).map(|(_, name)| name.clone()).collect();
+    Ok(InUse { others: users.len() - own.len(), own })
+}

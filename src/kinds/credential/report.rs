@@ -1,0 +1,163 @@
+//! What users see of a credential.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::act::Done;
+use super::decide::{HOURLY, Step, Verdict, verdict};
+use super::observe::{Facts, InUse, Proof, Seen};
+use crate::api::{CloudCredential, CloudCredentialStatus, Reason, SecretSeen};
+use crate::reconcile::conditions::{self, Truth, whole_seconds};
+use crate::reconcile::{Announcement, Next, Report};
+use crate::{Class, Error, Result};
+
+/// Names in a message; more are counted.
+const NAMED: usize = 10;
+/// A finalizer's own change wakes the object; this is for the case that it is missed.
+const SOON: Duration = Duration::from_secs(5);
+
+pub(super) fn report(
+    object: &CloudCredential,
+    seen: &Seen,
+    step: &Step,
+    outcome: Result<&Done, &Error>,
+    now: Timestamp,
+) -> Report {
+    let attempt = match outcome {
+        Ok(Done::Probed(attempt)) => Some(attempt),
+        _ => seen.attempt.as_ref(),
+    };
+    if matches!((step, outcome), (Step::LetGo | Step::AddFinalizer, Ok(_))) {
+        return Report::silent(if *step == Step::LetGo { Next::AwaitChange } else { Next::After(SOON) });
+    }
+    let mut status = object.status.clone().unwrap_or_default();
+    let before = conditions::get(&status.conditions, "Valid").cloned();
+    let generation = object.metadata.generation;
+    let held = *step == Step::Hold;
+    if object.metadata.deletion_timestamp.is_none() {
+        let verdict = verdict(&object.spec, seen, attempt, now);
+        show(&mut status, object, seen, &verdict, now);
+    }
+    show_use(&mut status, &seen.in_use, held, generation, now);
+    if let Err(error) = outcome {
+        show_error(&mut status, error, generation, now);
+    }
+    status.observed_generation = generation;
+    let report = Report::new(&status, next(seen, step, outcome, now));
+    announce(report, before.as_ref(), &status)
+}
+
+pub(super) fn unobserved(object: &CloudCredential, error: &Error, now: Timestamp) -> Report {
+    let mut status = object.status.clone().unwrap_or_default();
+    show_error(&mut status, error, object.metadata.generation, now);
+    Report::new(&status, Next::Backoff)
+}
+
+/// When to look again.
+fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, now: Timestamp) -> Next {
+    let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
+    match (step, outcome) {
+        (_, Err(error)) if error.class() == Class::Terminal => Next::AwaitChange,
+        (_, Err(_)) => Next::Backoff,
+        (Step::Probe | Step::Record(_), Ok(_)) => Next::Now,
+        (Step::Rest { .. }, Ok(_)) if seen.facts == Facts::Away => Next::Backoff,
+        (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
+        (Step::Hold | Step::LetGo | Step::AddFinalizer | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
+    }
+}
+
+fn show(status: &mut CloudCredentialStatus, object: &CloudCredential, seen: &Seen, verdict: &Verdict, now: Timestamp) {
+    let generation = object.metadata.generation;
+    let before = (status.identity.clone(), status.secret.clone(), reason_of(status));
+    if verdict.identity.is_some() {
+        status.identity = verdict.identity.clone();
+    }
+    if let Some(capabilities) = &verdict.capabilities {
+        status.capabilities = capabilities.clone();
+    }
+    match (&seen.proof, verdict.truth) {
+        // A relabelled Secret has another version and the same digest: that is no news.
+        (Proof::Present { version, digest }, Truth::True)
+            if status.secret.as_ref().is_none_or(|s| s.digest != *digest) =>
+        {
+            status.secret = Some(SecretSeen { resource_version: version.clone(), digest: digest.clone() });
+        }
+        _ => {}
+    }
+    conditions::set(&mut status.conditions, "Valid", verdict.truth, verdict.reason, &*verdict.message, generation, now);
+    let (reason, message) = match (object.spec.suspend, verdict.truth) {
+        (true, _) => (Reason::Suspended, "spec.suspend is true: no probes are made".to_owned()),
+        (false, Truth::True) if verdict.reason == Reason::Valid => (Reason::Ready, verdict.message.clone()),
+        (false, _) => (verdict.reason, verdict.message.clone()),
+    };
+    conditions::set(&mut status.conditions, "Ready", verdict.truth, reason, message, generation, now);
+    let changed = before != (status.identity.clone(), status.secret.clone(), reason_of(status));
+    move_time(&mut status.last_probe_time, verdict.checked_at, changed);
+    move_time(&mut status.last_success_time, verdict.succeeded_at, changed);
+}
+
+/// Times move when something else does, else hourly: an idle credential is not written.
+fn move_time(shown: &mut Option<String>, at: Option<Timestamp>, changed: bool) {
+    let Some(at) = at else { return };
+    let old = shown.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+    if changed || old.is_none_or(|old| at.duration_since(old) >= HOURLY) {
+        *shown = Some(whole_seconds(at).to_string());
+    }
+}
+
+fn show_use(status: &mut CloudCredentialStatus, in_use: &InUse, held: bool, generation: Option<i64>, now: Timestamp) {
+    status.used_by = i64::try_from(in_use.count()).ok();
+    if in_use.count() == 0 {
+        return conditions::clear(&mut status.conditions, "InUse");
+    }
+    let message = format!("TerraformDeployments refer to it: {}", users(in_use));
+    conditions::set(&mut status.conditions, "InUse", true, Reason::InUse, message, generation, now);
+    if held {
+        let message =
+            format!("the deletion waits: {}; delete them or let them refer to another credential", users(in_use));
+        conditions::set(&mut status.conditions, "Ready", false, Reason::InUse, message, generation, now);
+    }
+}
+
+/// Names of this namespace; those of others are counted only.
+fn users(in_use: &InUse) -> String {
+    let mut parts: Vec<String> = in_use.own.iter().take(NAMED).cloned().collect();
+    let more = in_use.own.len().saturating_sub(NAMED);
+    if more > 0 {
+        parts.push(format!("{more} more"));
+    }
+    if in_use.others > 0 {
+        parts.push(format!("{} in other namespaces", in_use.others));
+    }
+    parts.join(", ")
+}
+
+/// `Valid` stays what it was: an error of ours says nothing about the credential.
+fn show_error(status: &mut CloudCredentialStatus, error: &Error, generation: Option<i64>, now: Timestamp) {
+    if matches!(error, Error::Cluster(_)) {
+        return;
+    }
+    let known = conditions::get(&status.conditions, "Valid").is_some_and(|c| c.status == "True");
+    if known && error.reason() == Reason::LedgerUnavailable {
+        return;
+    }
+    conditions::set(&mut status.conditions, "Ready", false, error.reason(), error.to_string(), generation, now);
+}
+
+fn announce(report: Report, before: Option<&crate::api::Condition>, status: &CloudCredentialStatus) -> Report {
+    let Some(after) = conditions::get(&status.conditions, "Valid") else { return report };
+    if before.is_some_and(|b| (&b.status, &b.reason) == (&after.status, &after.reason)) {
+        return report;
+    }
+    let Some(reason) = Reason::ALL.iter().copied().find(|r| r.as_str() == after.reason) else { return report };
+    match reason {
+        Reason::NotProbed => report,
+        Reason::Valid => report.announce(Announcement::normal(reason, "Probe", &*after.message)),
+        _ => report.announce(Announcement::warning(reason, "Probe", &*after.message)),
+    }
+}
+
+fn reason_of(status: &CloudCredentialStatus) -> Option<(String, String)> {
+    conditions::get(&status.conditions, "Valid").map(|c| (c.status.clone(), c.reason.clone()))
+}

@@ -1,0 +1,251 @@
+//! Drives one kind: what is woken is observed, decided, acted on and reported, a bounded number at a time.
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use jiff::Timestamp;
+use kube::Resource;
+use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::{Store, store};
+use tokio::sync::watch as signal;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::{Failures, rest};
+use super::mirror::{self, Pending};
+use super::patch::{self, Written};
+use super::wake::key_of;
+use super::watch::{Change, View, events};
+use super::{Context, Kind, Next, Object, Report};
+use crate::api::Reason;
+use crate::ledger::ObjectKind;
+use crate::web::ReconcileResult;
+use crate::{Error, Result};
+
+/// Before a step that follows at once, so that the watch can bring what the last one wrote.
+const AT_ONCE: Duration = Duration::from_millis(20);
+/// A note of an Event, as the API server takes it.
+const NOTE_LIMIT: usize = 1000;
+
+/// What one kind's reconciles share.
+struct Driver<K: Kind> {
+    cx: Context,
+    failures: Failures,
+    recorder: Recorder,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// Sees every change of a kind, to wake others. It must not wait.
+pub type Tap<O> = Box<dyn FnMut(&Change<O>) + Send>;
+
+/// What [`follow`] is given beside the context.
+pub struct Follow<O: Object> {
+    /// The kind's name in the ledger.
+    pub kind: ObjectKind,
+    /// Fills the store that the context reads.
+    pub writer: store::Writer<O>,
+    /// Sees every change.
+    pub tap: Tap<O>,
+    /// Told when everything is listed.
+    pub listed: signal::Sender<bool>,
+}
+
+/// A kind that is watched and mirrored, until this is dropped.
+pub struct Followed<O: Object> {
+    store: Store<O>,
+    woken: mpsc::UnboundedReceiver<O>,
+    _tasks: JoinSet<()>,
+}
+
+/// Watches a kind: one watch for the store, the mirror and the wake-ups.
+pub fn follow<O: Object>(cx: &Context, follow: Follow<O>) -> Followed<O> {
+    let store = follow.writer.as_reader();
+    let (sender, woken) = mpsc::unbounded();
+    let pending = Arc::new(Pending::<O>::new());
+    let mut tasks = JoinSet::new();
+    let mirror = (cx.clone(), follow.kind, store.clone(), pending.clone());
+    tasks.spawn(async move { mirror::run(mirror.0, mirror.1, mirror.2, &mirror.3).await });
+    tasks.spawn(pump(cx.clone(), follow, pending, sender));
+    Followed { store, woken, _tasks: tasks }
+}
+
+/// Reconciles one kind until `shutdown`; what is under way then is finished. No reconcile begins before all of
+/// `await_listed` are listed: who refers to whom is known only then.
+pub async fn run<K: Kind>(
+    cx: Context,
+    followed: Followed<K::Object>,
+    await_listed: Vec<signal::Receiver<bool>>,
+    shutdown: CancellationToken,
+) {
+    let calls = cx.waker.calls::<K::Object>(K::KIND);
+    for mut listed in await_listed {
+        tokio::select! {
+            _ = listed.wait_for(|listed| *listed) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+    let reporter = Reporter { controller: "landfall".into(), instance: Some(cx.ledger.holder().to_owned()) };
+    let driver = Arc::new(Driver::<K> {
+        recorder: Recorder::new(cx.client.clone(), reporter),
+        failures: Failures::default(),
+        kind: PhantomData,
+        cx,
+    });
+    let config = Config::default().concurrency(driver.cx.installation.limits.concurrency);
+    let Followed { store, woken, _tasks } = followed;
+    Controller::for_stream(woken.map(Ok), store)
+        .with_config(config)
+        .reconcile_on(calls)
+        .graceful_shutdown_on(shutdown.cancelled_owned())
+        .run(reconcile::<K>, |_, never: &Infallible, _| match *never {}, driver)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(kind = K::KIND.as_str(), %error, "not reconciled");
+            }
+        })
+        .await;
+}
+
+/// From the watch to the store, the mirror, the tap and the controller. Nothing here waits for anything but the watch.
+async fn pump<O: Object>(cx: Context, follow: Follow<O>, pending: Arc<Pending<O>>, woken: mpsc::UnboundedSender<O>) {
+    let Follow { kind, writer, mut tap, listed } = follow;
+    let namespaces = &cx.installation.watch_namespaces;
+    let mut view = View::new(writer, namespaces.len().max(1));
+    let mut events = events::<O>(&cx.client, namespaces);
+    while let Some((number, event)) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(kind = kind.as_str(), %error, "the watch broke and is taken up again");
+                continue;
+            }
+        };
+        for change in view.take(number, event) {
+            pending.note(&change, cx.clock.now());
+            tap(&change);
+            match change {
+                Change::Applied { object, wake: true } => {
+                    // The receiver is gone only while the process ends.
+                    let _ = woken.unbounded_send(Arc::unwrap_or_clone(object));
+                }
+                Change::Listed => {
+                    listed.send_replace(true);
+                }
+                Change::Applied { .. } | Change::Deleted(_) => {}
+            }
+        }
+    }
+}
+
+async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> Result<Action, Infallible> {
+    let began = Instant::now();
+    let cx = &driver.cx;
+    let limit = Duration::from_secs(cx.installation.limits.reconcile_timeout_seconds);
+    let (report, mut ended) = match tokio::time::timeout(limit, pass::<K>(cx, &object)).await {
+        Ok((report, error)) => (report, if error { ReconcileResult::Failed } else { ReconcileResult::Done }),
+        Err(_) => {
+            let message =
+                format!("a reconcile took longer than {} s and was given up; it is tried again", limit.as_secs());
+            let error = Error::condition(Reason::Timeout, message);
+            tell::<K>(cx, &object, &error);
+            (K::unobserved(&object, &error, cx.clock.now()), ReconcileResult::TimedOut)
+        }
+    };
+    let next = match driver.publish(&object, &report).await {
+        Ok(Written::Gone) => Next::AwaitChange,
+        Ok(Written::Conflict) => {
+            ended = ReconcileResult::Conflict;
+            Next::Now
+        }
+        Ok(Written::Same | Written::Changed) => report.next,
+        Err(error) => {
+            tell::<K>(cx, &object, &error);
+            ended = ReconcileResult::Failed;
+            Next::Backoff
+        }
+    };
+    cx.metrics.reconciled(K::KIND.as_str(), ended, began.elapsed());
+    Ok(driver.schedule(&object, next))
+}
+
+/// Observe, decide, act, report; says whether there was an error.
+async fn pass<K: Kind>(cx: &Context, object: &Arc<K::Object>) -> (Report, bool) {
+    let seen = match K::observe(cx, object).await {
+        Ok(seen) => seen,
+        Err(error) => {
+            tell::<K>(cx, object, &error);
+            return (K::unobserved(object, &error, cx.clock.now()), true);
+        }
+    };
+    let now: Timestamp = cx.clock.now();
+    let step = K::decide(object, &seen, now);
+    tracing::debug!(kind = K::KIND.as_str(), object = ?key_of(object.as_ref()), ?step, "decided");
+    let outcome = K::act(cx, object, &seen, &step).await;
+    if let Err(error) = &outcome {
+        tell::<K>(cx, object, error);
+    }
+    (K::report(object, &seen, &step, outcome.as_ref(), cx.clock.now()), outcome.is_err())
+}
+
+/// An error in log and metrics. One that says we no longer lead ends the process.
+fn tell<K: Kind>(cx: &Context, object: &K::Object, error: &Error) {
+    let (namespace, name) = key_of(object);
+    let reason = error.reason();
+    tracing::warn!(kind = K::KIND.as_str(), namespace, name, %reason, class = ?error.class(), %error, "not reconciled");
+    cx.metrics.failed(K::KIND.as_str(), reason);
+    if matches!(error, Error::Deposed(_)) {
+        cx.deposed.cancel();
+    }
+}
+
+impl<K: Kind> Driver<K> {
+    /// Status, where it differs, then the Events that go with it.
+    async fn publish(&self, object: &K::Object, report: &Report) -> Result<Written> {
+        let written = match &report.status {
+            Some(status) => patch::status(&self.cx.client, object, status).await?,
+            None => Written::Same,
+        };
+        if written == Written::Changed {
+            self.cx.metrics.wrote_status(K::KIND.as_str());
+        }
+        if matches!(written, Written::Changed | Written::Same) {
+            let reference = object.object_ref(&());
+            for event in &report.events {
+                let event = Event {
+                    type_: if event.warning { EventType::Warning } else { EventType::Normal },
+                    reason: event.reason.into(),
+                    note: Some(event.message.chars().take(NOTE_LIMIT).collect()),
+                    action: event.action.into(),
+                    secondary: None,
+                };
+                // An Event is a courtesy: it must not hold up what it tells of.
+                if let Err(error) = self.recorder.publish(&event, &reference).await {
+                    tracing::debug!(%error, "an Event was not taken");
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    fn schedule(&self, object: &K::Object, next: Next) -> Action {
+        let uid = object.meta().uid.as_deref().unwrap_or_default();
+        if !matches!(next, Next::Backoff) {
+            self.failures.forget(uid);
+        }
+        match next {
+            Next::Now => Action::requeue(AT_ONCE),
+            Next::After(rest) => Action::requeue(rest),
+            Next::AwaitChange => Action::await_change(),
+            Next::Backoff => {
+                let failures = self.failures.count(uid, object.meta().generation);
+                Action::requeue(rest(failures, rand::random()).max(Duration::from_millis(50)))
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Leadership among the controller's replicas, by a Lease. The epoch that fences the ledger is minted in Postgres; the
+//! Lease only decides who asks for it.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio_util::sync::CancellationToken;
+
+use super::patch;
+use crate::api::FIELD_MANAGER;
+use crate::{Error, Result};
+
+const NAME: &str = "landfall-controller";
+
+/// One replica's hand on the Lease.
+pub struct Leadership {
+    api: Api<Lease>,
+    holder: String,
+    duration: Duration,
+}
+
+/// What a look at the Lease says.
+#[derive(Debug, PartialEq, Eq)]
+enum Claim {
+    Ours,
+    Free,
+    Theirs,
+}
+
+impl Leadership {
+    /// For the Lease of `namespace`; a holder that is silent for `duration` has lost it.
+    pub fn new(client: kube::Client, namespace: &str, holder: &str, duration: Duration) -> Self {
+        Self { api: Api::namespaced(client, namespace), holder: holder.into(), duration }
+    }
+
+    /// Waits until the Lease is ours; `false` where `shutdown` came first.
+    pub async fn acquire(&self, shutdown: &CancellationToken) -> bool {
+        // Others' clocks are not trusted: a Lease is stale when we saw it unchanged for its whole duration.
+        let mut seen: Option<(Option<LeaseSpec>, Instant)> = None;
+        loop {
+            match self.attempt(&mut seen).await {
+                Ok(true) => return true,
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "the Lease cannot be had now"),
+            }
+            let rest = (self.duration / 8).mul_f64(0.8 + 0.4 * rand::random::<f64>());
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = shutdown.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Renews until `stop` (then `Ok`) or until the Lease is lost.
+    ///
+    /// # Errors
+    /// The Lease is another's, or could not be renewed in time.
+    pub async fn hold(&self, stop: &CancellationToken) -> Result<()> {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.duration / 5) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            let patience = (self.duration * 2 / 3).saturating_sub(renewed.elapsed());
+            let began = Instant::now();
+            match tokio::time::timeout(patience, self.renew()).await {
+                Ok(Ok(true)) => renewed = began,
+                Ok(Ok(false)) => return Err(Error::Deposed("another replica holds the Lease".into())),
+                Ok(Err(error)) => tracing::warn!(%error, "the Lease was not renewed; it is tried again"),
+                Err(_) => return Err(Error::Deposed("the Lease could not be renewed in time".into())),
+            }
+        }
+    }
+
+    /// Lets go, so that another replica need not wait.
+    pub async fn release(&self) {
+        let freed = async {
+            let mut lease = self.api.get(NAME).await?;
+            if claim(lease.spec.as_ref(), &self.holder, false) == Claim::Ours {
+                if let Some(spec) = &mut lease.spec {
+                    spec.holder_identity = None;
+                    spec.renew_time = Some(MicroTime(Timestamp::now()));
+                }
+                self.replace(lease).await?;
+            }
+            Ok::<(), kube::Error>(())
+        };
+        if let Err(error) = freed.await {
+            tracing::debug!(%error, "the Lease was not released");
+        }
+    }
+
+    async fn attempt(&self, seen: &mut Option<(Option<LeaseSpec>, Instant)>) -> Result<bool> {
+        let Some(mut lease) = self.api.get_opt(NAME).await? else {
+            let metadata = ObjectMeta { name: Some(NAME.into()), ..ObjectMeta::default() };
+            let lease = Lease { metadata, spec: Some(self.spec(None)) };
+            return settled(self.api.create(&params(), &lease).await);
+        };
+        if !seen.as_ref().is_some_and(|(spec, _)| *spec == lease.spec) {
+            *seen = Some((lease.spec.clone(), Instant::now()));
+        }
+        let silent = seen.as_ref().is_some_and(|(spec, since)| {
+            let seconds = spec.as_ref().and_then(|s| s.lease_duration_seconds).unwrap_or_default();
+            since.elapsed() >= Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+        });
+        match claim(lease.spec.as_ref(), &self.holder, silent) {
+            Claim::Theirs => Ok(false),
+            Claim::Ours | Claim::Free => {
+                lease.spec = Some(self.spec(lease.spec.as_ref()));
+                settled(self.replace(lease).await)
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<bool> {
+        let mut lease = self.api.get(NAME).await?;
+        if claim(lease.spec.as_ref(), &self.holder, false) != Claim::Ours {
+            return Ok(false);
+        }
+        if let Some(spec) = &mut lease.spec {
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+        }
+        settled(self.replace(lease).await)
+    }
+
+    async fn replace(&self, mut lease: Lease) -> kube::Result<Lease> {
+        lease.metadata.managed_fields = None;
+        self.api.replace(NAME, &params(), &lease).await
+    }
+
+    fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        LeaseSpec {
+            holder_identity: Some(self.holder.clone()),
+            lease_duration_seconds: Some(i32::try_from(self.duration.as_secs()).unwrap_or(i32::MAX)),
+            acquire_time: Some(now.clone()),
+            renew_time: Some(now),
+            lease_transitions: Some(before.and_then(|s| s.lease_transitions).unwrap_or_default().saturating_add(1)),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() }
+}
+
+/// A conflict means that another was faster.
+fn settled(result: kube::Result<Lease>) -> Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if patch::is_conflict(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn claim(spec: Option<&LeaseSpec>, holder: &str, silent: bool) -> Claim {
+    match spec.and_then(|s| s.holder_identity.as_deref()).unwrap_or_default() {
+        "" => Claim::Free,
+        who if who == holder => Claim::Ours,
+        _ if silent => Claim::Free,
+        _ => Claim::Theirs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_taken_from_nobody_and_from_the_silent_alone() {
+        let held = |by: Option<&str>| LeaseSpec { holder_identity: by.map(str::to_owned), ..LeaseSpec::default() };
+        assert_eq!(claim(None, "a", false), Claim::Free);
+        assert_eq!(claim(Some(&held(None)), "a", false), Claim::Free);
+        assert_eq!(claim(Some(&held(Some(""))), "a", false), Claim::Free);
+        assert_eq!(claim(Some(&held(Some("a"))), "a", true), Claim::Ours);
+        assert_eq!(claim(Some(&held(Some("b"))), "a", false), Claim::Theirs);
+        assert_eq!(claim(Some(&held(Some("b"))), "a", true), Claim::Free);
+    }
+}

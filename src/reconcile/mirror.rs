@@ -1,0 +1,266 @@
+//! Postgres follows the watch. It never holds a reconcile up: changes are noted under their object's uid, the latest
+//! wins, and a task of its own writes them whenever Postgres is there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::reflector::Store;
+use serde_json::{Map, Value};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::watch::{Change, requester};
+use super::{Context, Object, backoff};
+use crate::ledger::{Keyring, MirrorRow, Mirrored, ObjectKind, Subject};
+use crate::{Error, Result, access};
+
+/// More changes than this are not remembered one by one: all objects are listed instead.
+const LIMIT: usize = 10_000;
+/// Rows of one write.
+const BATCH: usize = 200;
+
+/// What Postgres has not heard of yet.
+pub(super) struct Pending<K> {
+    state: Mutex<State<K>>,
+    news: Notify,
+}
+
+struct State<K> {
+    changes: HashMap<String, Noted<K>>,
+    relist: bool,
+}
+
+enum Noted<K> {
+    Present(Arc<K>),
+    Gone(Timestamp),
+}
+
+impl<K: Object> Pending<K> {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::new(State { changes: HashMap::new(), relist: false }), news: Notify::new() }
+    }
+
+    /// Notes one change; never waits.
+    pub(super) fn note(&self, change: &Change<K>, now: Timestamp) {
+        let mut state = self.lock();
+        let noted = match change {
+            Change::Applied { object, .. } => (object, Noted::Present(object.clone())),
+            Change::Deleted(object) => (object, Noted::Gone(now)),
+            Change::Listed => {
+                state.relist = true;
+                drop(state);
+                return self.news.notify_one();
+            }
+        };
+        if state.changes.len() >= LIMIT {
+            state.changes.clear();
+            state.relist = true;
+        }
+        let uid = noted.0.meta().uid.clone().unwrap_or_default();
+        state.changes.insert(uid, noted.1);
+        drop(state);
+        self.news.notify_one();
+    }
+
+    fn len(&self) -> usize {
+        self.lock().changes.len()
+    }
+
+    fn take(&self) -> (Vec<(String, Noted<K>)>, bool) {
+        let mut state = self.lock();
+        (state.changes.drain().collect(), std::mem::take(&mut state.relist))
+    }
+
+    /// After a failure the list is the truth: what was lost on the way need not be known.
+    fn start_over(&self) {
+        self.lock().relist = true;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<K>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes until this process no longer leads.
+pub(super) async fn run<K: Object>(cx: Context, kind: ObjectKind, store: Store<K>, pending: &Pending<K>) {
+    let mut failures = 0u32;
+    loop {
+        if failures == 0 {
+            pending.news.notified().await;
+        } else {
+            tokio::time::sleep(backoff::rest(failures.min(5), rand::random()).max(Duration::from_millis(200))).await;
+        }
+        cx.metrics.mirror_pending(kind.as_str(), pending.len());
+        match write(&cx, kind, &store, pending).await {
+            Ok(()) => failures = 0,
+            Err(Error::Deposed(why)) => {
+                tracing::error!(%why, "the mirror may no longer be written");
+                return cx.deposed.cancel();
+            }
+            Err(error) => {
+                tracing::warn!(kind = kind.as_str(), %error, "the mirror waits for Postgres");
+                pending.start_over();
+                failures = failures.saturating_add(1);
+            }
+        }
+        cx.metrics.mirror_pending(kind.as_str(), pending.len());
+    }
+}
+
+async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pending: &Pending<K>) -> Result<()> {
+    let (changes, relist) = pending.take();
+    let mut organizations = Organizations::default();
+    if relist {
+        // A list buries what it lacks, but only the event knows when that went.
+        gone(cx, kind, &changes).await?;
+        return list(cx, kind, store, &mut organizations).await;
+    }
+    let mut rows = Vec::new();
+    for (_, change) in &changes {
+        if let Noted::Present(object) = change {
+            rows.extend(organizations.row(cx, kind, object.as_ref()).await?);
+        }
+    }
+    for batch in rows.chunks(BATCH) {
+        quarantined(kind, &cx.ledger.mirror_apply(kind, batch).await?);
+    }
+    gone(cx, kind, &changes).await
+}
+
+/// The store is the truth of the namespaces that are watched, and of no other.
+async fn list<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, seen: &mut Organizations) -> Result<()> {
+    let watched = &cx.installation.watch_namespaces;
+    let scopes = if watched.is_empty() { vec![None] } else { watched.iter().map(|ns| Some(ns.as_str())).collect() };
+    for scope in scopes {
+        let mut rows = Vec::new();
+        for object in store.state() {
+            if scope.is_none_or(|ns| object.meta().namespace.as_deref() == Some(ns)) {
+                rows.extend(seen.row(cx, kind, object.as_ref()).await?);
+            }
+        }
+        quarantined(kind, &cx.ledger.mirror_relist(kind, scope, &rows, None).await?);
+    }
+    Ok(())
+}
+
+fn quarantined(kind: ObjectKind, mirrored: &Mirrored) {
+    for uid in &mirrored.quarantined {
+        tracing::warn!(kind = kind.as_str(), %uid, "the mirror could not take this object; see mirror_quarantine");
+    }
+}
+
+async fn gone<K: Object>(cx: &Context, kind: ObjectKind, changes: &[(String, Noted<K>)]) -> Result<()> {
+    for (uid, change) in changes {
+        if let (Noted::Gone(at), Ok(uid)) = (change, Uuid::parse_str(uid)) {
+            cx.ledger.mirror_delete(kind, uid, *at).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Organizations of this batch's namespaces.
+#[derive(Default)]
+struct Organizations(HashMap<String, crate::ledger::Organization>);
+
+impl Organizations {
+    async fn row<K: Object>(&mut self, cx: &Context, kind: ObjectKind, object: &K) -> Result<Option<MirrorRow>> {
+        let namespace = object.meta().namespace.clone().unwrap_or_default();
+        let organization = match self.0.get(&namespace) {
+            Some(known) => known.clone(),
+            None => {
+                let found = access::organization(cx, &namespace).await?;
+                self.0.insert(namespace.clone(), found.clone());
+                found
+            }
+        };
+        let Some(subject) = subject_in(organization, cx.cluster, kind, object) else { return Ok(None) };
+        Ok(Some(row(subject, object, cx.ledger.keys())))
+    }
+}
+
+/// The object as the ledger names it; `None` where its uid is none.
+pub fn subject_in<K: Object>(
+    organization: crate::ledger::Organization,
+    cluster: Uuid,
+    kind: ObjectKind,
+    object: &K,
+) -> Option<Subject> {
+    let meta = object.meta();
+    Some(Subject {
+        organization,
+        cluster,
+        kind,
+        uid: Uuid::parse_str(meta.uid.as_deref()?).ok()?,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    })
+}
+
+fn row<K: Object>(subject: Subject, object: &K, keys: &Keyring) -> MirrorRow {
+    let meta = object.meta();
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    redact(&mut value, |bytes| keys.digest("mirror", bytes));
+    MirrorRow {
+        subject,
+        generation: meta.generation.unwrap_or_default(),
+        resource_version: meta.resource_version.clone().unwrap_or_default(),
+        object: value,
+        field_manager: requester(object).map(str::to_owned),
+    }
+}
+
+/// Puts keyed digests in place of what may be secret: the values of variables and the contents of inline files. An
+/// unerasable log must not hold them.
+pub fn redact(object: &mut Value, digest: impl Fn(&[u8]) -> String) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+    }
+    for path in ["/spec/variables", "/spec/source/inline"] {
+        if let Some(map) = object.pointer_mut(path).and_then(Value::as_object_mut) {
+            digest_values(map, &digest);
+        }
+    }
+}
+
+fn digest_values(map: &mut Map<String, Value>, digest: impl Fn(&[u8]) -> String) {
+    for value in map.values_mut() {
+        let bytes = match &*value {
+            Value::String(text) => text.clone().into_bytes(),
+            other => other.to_string().into_bytes(),
+        };
+        *value = Value::String(digest(&bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_mirror_gets_names_and_digests_and_no_values() {
+        let mut object = json!({
+            "metadata": {"name": "a", "managedFields": [1], "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "canary", "landfall.dev/reconcile": "1"}},
+            "spec": {"variables": {"size": "canary", "n": 18446744073709551615u64, "deep": {"k": ["canary"]}},
+                     "source": {"inline": {"main.tf": "canary"}}, "approval": "Manual"},
+            "status": {"phase": "Applied"},
+        });
+        redact(&mut object, |bytes| format!("digest of {} bytes", bytes.len()));
+        assert!(!object.to_string().contains("canary"), "{object}");
+        assert_eq!(object.pointer("/spec/variables/size").unwrap(), "digest of 6 bytes");
+        assert_eq!(object.pointer("/spec/variables/n").unwrap(), "digest of 20 bytes");
+        assert_eq!(object.pointer("/spec/source/inline/main.tf").unwrap(), "digest of 6 bytes");
+        assert_eq!(object.pointer("/spec/approval").unwrap(), "Manual");
+        assert_eq!(
+            object.pointer("/metadata").unwrap(),
+            &json!({"name": "a", "annotations": {"landfall.dev/reconcile": "1"}})
+        );
+    }
+}
