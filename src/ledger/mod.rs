@@ -73,6 +73,7 @@ impl Ledger {
         let mut connection = PgConnection::connect_with(&options).await?;
         connection.execute(AS_WRITER).await.map_err(not_a_writer)?;
         schema::check(&mut connection).await?;
+        let keys = sealing::digest_key::load(&mut connection, keys).await?;
         connection.close().await?;
         let pool = pool(options, Some(AS_WRITER));
         let (appender, entries) = mpsc::channel(appender::QUEUE);

@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 use crate::installation::Encryption;
 use crate::{Error, Result};
 
+pub(super) mod digest_key;
+
 const KEY: usize = 32;
 const NONCE: usize = 12;
 const SALT: usize = 32;
@@ -305,3 +307,6 @@ fn decrypt(key: &Key, nonce: &[u8], ciphertext: &[u8], aad: &[u8]) -> Option<Zer
     let nonce: [u8; NONCE] = nonce.try_into().ok()?;
     cipher.decrypt(&nonce.into(), Payload { msg: ciphertext, aad }).ok().map(Zeroizing::new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ mod database;
 
 mod audit;
 mod chain;
+mod keys;
+mod mirror;
 mod run_api;
 mod runs;
 mod schema;

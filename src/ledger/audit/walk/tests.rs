@@ -74,6 +74,17 @@ fn renumber(rows: &mut [Stored]) {
     }
 }
 
+/// The expected hash is by another program: SHA-256 over `landfall-activity-v1`, a zero byte, 32 zero bytes, and
+/// Python's `json.dumps(event, sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
+#[test]
+fn a_link_hashes_as_the_published_vector() {
+    let link = link(5, "wörd \"\\\n");
+    assert_eq!(
+        hex::encode(link.hash(&GENESIS).unwrap()),
+        "1b8d369f6205108f1a86797ab5e122f0b9cbdd9b2029a8d7b705125dabed7180"
+    );
+}
+
 proptest! {
     #[test]
     fn an_honest_chain_is_whole(rows in chain()) {
