@@ -4,6 +4,7 @@ mod command;
 mod controller;
 mod generate;
 mod rbac;
+mod runner;
 mod target;
 
 use std::io::Write;
@@ -45,6 +46,9 @@ enum Command {
         /// Top of the work tree.
         directory: PathBuf,
     },
+    /// Do one run: what an executor starts.
+    #[command(hide = true)]
+    Runner(runner::Arguments),
 }
 
 /// Runs one command: 0 done, 1 a negative answer, 2 usage, 3 unavailable.
@@ -57,6 +61,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Cancel(arguments) => answer(command::cancel(&arguments)),
         Command::Retry(arguments) => answer(command::retry(&arguments)),
         Command::Generate { directory } => generate::write(&directory),
+        Command::Runner(arguments) => return runner::execute(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
