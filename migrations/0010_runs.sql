@@ -51,6 +51,7 @@ CREATE UNIQUE INDEX terraform_runs_one_apply_of_a_plan ON terraform_runs (plan_r
 CREATE UNIQUE INDEX terraform_runs_one_active ON terraform_runs (cluster_id, deployment_uid)
     WHERE phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted');
 CREATE INDEX terraform_runs_deployment ON terraform_runs (deployment_uid, created_at DESC);
+CREATE INDEX terraform_runs_name ON terraform_runs (namespace, name, created_at DESC);
 COMMENT ON TABLE terraform_runs IS 'Plans and applies. Destroys are applies of a plan whose change is Destroy. message is the engine''s first error block, redacted.';
 COMMENT ON COLUMN terraform_runs.applying_at IS 'From here on the world may have changed.';
 COMMENT ON COLUMN terraform_runs.facts IS 'What the plan digest binds and no other column tells: keyed digests and identities, no values.';

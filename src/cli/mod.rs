@@ -1,10 +1,17 @@
 //! What people type: one module a command, and the exit code that each answer has.
 
+mod audit;
 mod command;
 mod controller;
 mod generate;
+mod history;
+mod logs;
+mod plan;
 mod rbac;
-mod runner;
+mod reading;
+mod runs;
+mod state;
+mod table;
 mod target;
 
 use std::io::Write;
@@ -40,15 +47,26 @@ enum Command {
     Cancel(command::OnRun),
     /// Start over after failed attempts.
     Retry(command::OnRun),
+    /// List the runs of a deployment, newest first.
+    Runs(runs::Runs),
+    /// Print what the engine wrote in a run.
+    Logs(logs::Logs),
+    /// Show what a plan would do, without values.
+    Plan(plan::Plan),
+    /// Tell who did what, from the activity log.
+    History(history::History),
+    /// Look at states.
+    #[command(subcommand)]
+    State(state::State),
+    /// Check the activity log.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Write what derives from the code: crds/, manifests/install/clusterroles.yaml, docs/reasons.md.
     #[command(hide = true)]
     Generate {
         /// Top of the work tree.
         directory: PathBuf,
     },
-    /// Do one run: what an executor starts.
-    #[command(hide = true)]
-    Runner(runner::Arguments),
 }
 
 /// Runs one command: 0 done, 1 a negative answer, 2 usage, 3 unavailable.
@@ -60,8 +78,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Approve(arguments) => answer(command::approve(&arguments)),
         Command::Cancel(arguments) => answer(command::cancel(&arguments)),
         Command::Retry(arguments) => answer(command::retry(&arguments)),
+        Command::Runs(arguments) => answer(runs::runs(&arguments)),
+        Command::Logs(arguments) => answer(logs::logs(&arguments)),
+        Command::Plan(arguments) => answer(plan::plan(&arguments)),
+        Command::History(arguments) => answer(history::history(&arguments)),
+        Command::State(command) => answer(state::state(&command)),
+        Command::Audit(command) => verdict(audit::audit(&command)),
         Command::Generate { directory } => generate::write(&directory),
-        Command::Runner(arguments) => return runner::execute(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -87,10 +110,17 @@ fn code(error: &Error) -> u8 {
 
 /// Runs what needs the network, and prints its answer.
 fn answer(work: impl Future<Output = Result<String>>) -> Result<()> {
+    verdict(async { Ok((work.await?, Ok(()))) })
+}
+
+/// The same, where the answer may be a bad one: it is printed all the same.
+fn verdict(work: impl Future<Output = Result<(String, Result<()>)>>) -> Result<()> {
     // The second of two installations of the same provider changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::io("runtime"))?;
-    print(&runtime.block_on(work)?)
+    let (text, verdict) = runtime.block_on(work)?;
+    print(&text)?;
+    verdict
 }
 
 fn print(text: &str) -> Result<()> {

@@ -183,6 +183,21 @@ pub async fn list(pool: &sqlx::PgPool, uid: Uuid, limit: i64) -> Result<Vec<Run>
     rows.iter().map(Run::from_row).collect()
 }
 
+/// Runs of all deployments that had this name, newest first. For any role: row security says which are seen.
+///
+/// # Errors
+/// Postgres's.
+pub async fn named(pool: &sqlx::PgPool, namespace: &str, name: &str, limit: i64) -> Result<Vec<Run>> {
+    let rows =
+        sqlx::query(select_run!("WHERE namespace = $1 AND name = $2 ORDER BY created_at DESC, run_id DESC LIMIT $3"))
+            .bind(namespace)
+            .bind(name)
+            .bind(limit)
+            .fetch_all(pool)
+            .await?;
+    rows.iter().map(Run::from_row).collect()
+}
+
 impl Ledger {
     /// A run by its id.
     ///

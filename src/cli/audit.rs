@@ -1,0 +1,71 @@
+//! `landfall audit verify`: whether the activity log still says what was written.
+
+use std::path::PathBuf;
+
+use super::reading::{json, pool};
+use crate::api::Reason;
+use crate::ledger::Organization;
+use crate::ledger::audit::{Anchor, ChainReport, verify};
+use crate::{Error, Result};
+
+/// `landfall audit`.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Audit {
+    /// Walk the chains, and name the first event that is not what was written.
+    Verify(Verify),
+}
+
+/// `landfall audit verify`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Verify {
+    /// Only this organization's chain.
+    #[arg(long)]
+    organization: Option<String>,
+    /// Heads that were kept outside of Postgres: a JSON array of organization, seq and hash.
+    #[arg(long)]
+    anchors: Option<PathBuf>,
+    /// JSON for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Verifies. The answer is printed also where it is a bad one.
+///
+/// # Errors
+/// A chain is damaged; the ledger is away.
+pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
+    let Audit::Verify(arguments) = command;
+    let anchors = arguments.anchors.as_ref().map(read).transpose()?.unwrap_or_default();
+    let organization = arguments.organization.clone().map(Organization);
+    let reports = verify(&pool()?, organization.as_ref(), &anchors).await?;
+    let text = if arguments.json { json(&reports)? } else { reports.iter().map(line).collect() };
+    let damaged = reports.iter().filter(|report| report.damage.is_some()).count();
+    let verdict = if reports.is_empty() {
+        Err(Error::condition(
+            Reason::IntegrityViolation,
+            "there is no chain that this role may see; a new ledger has none",
+        ))
+    } else if damaged > 0 {
+        let text =
+            format!("{damaged} of {} chains damaged; compare with a backup or with what was exported", reports.len());
+        Err(Error::condition(Reason::IntegrityViolation, text))
+    } else {
+        Ok(())
+    };
+    Ok((text, verdict))
+}
+
+fn read(path: &PathBuf) -> Result<Vec<Anchor>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path.display().to_string()))?;
+    serde_json::from_str(&text).map_err(|e| Error::Integrity(format!("--anchors {}: {e}", path.display())))
+}
+
+fn line(report: &ChainReport) -> String {
+    match &report.damage {
+        None => format!("{}: ok, {} events\n", report.organization, report.events),
+        Some(damage) => format!(
+            "{}: damaged: {damage} ({:?}); {} events before it are in order\n",
+            report.organization, damage.kind, report.events
+        ),
+    }
+}

@@ -1,0 +1,152 @@
+//! `landfall history`: who did what, from the activity log.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::reading::{json, namespace, pool};
+use super::table::{instant, short, table};
+use crate::Result;
+use crate::api::DurationText;
+use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, history as select};
+
+/// `landfall history`.
+#[derive(Debug, clap::Args)]
+pub(super) struct History {
+    /// One object: `tfd/NAME`, `cred/NAME`; all where it is left out.
+    #[arg(value_name = "KIND/NAME")]
+    object: Option<ObjectName>,
+    /// Its namespace; without an object, all namespaces where it is left out.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Not older than this: a duration such as `2h`, or a time such as `2026-11-20T20:00:00Z`.
+    #[arg(long)]
+    since: Option<Since>,
+    /// At most so many, the newest.
+    #[arg(long, default_value_t = 100)]
+    limit: u32,
+    /// JSON for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ObjectName(ObjectKind, String);
+
+impl FromStr for ObjectName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = "write tfd/NAME, cred/NAME, orgdomain/NAME, dnsrec/NAME or lcert/NAME";
+        let (kind, name) = text.split_once('/').ok_or(known)?;
+        let kind = match kind {
+            "tfd" | "terraformdeployment" | "terraformdeployments" => ObjectKind::TerraformDeployment,
+            "cred" | "cloudcredential" | "cloudcredentials" => ObjectKind::CloudCredential,
+            "orgdomain" | "organizationdomain" | "organizationdomains" => ObjectKind::OrganizationDomain,
+            "dnsrec" | "dnsrecord" | "dnsrecords" => ObjectKind::DnsRecord,
+            "lcert" | "certificate" | "certificates" => ObjectKind::Certificate,
+            _ => return Err(known.to_owned()),
+        };
+        if name.is_empty() || name.contains('/') { Err(known.to_owned()) } else { Ok(Self(kind, name.to_owned())) }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Since(Timestamp);
+
+impl FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let before = DurationText(text.to_owned()).get().and_then(|ago| Timestamp::now().checked_sub(ago).ok());
+        let at = before.or_else(|| text.parse().ok());
+        at.map(Self)
+            .ok_or_else(|| format!("{text:?} is neither a duration such as 2h nor a time such as 2026-11-20T20:00:00Z"))
+    }
+}
+
+/// Lists events in the order of their time.
+///
+/// # Errors
+/// The ledger is away.
+pub(super) async fn history(arguments: &History) -> Result<String> {
+    let namespace = match &arguments.object {
+        Some(_) => Some(namespace(arguments.namespace.as_ref()).await),
+        None => arguments.namespace.clone(),
+    };
+    let (kind, name) = arguments.object.clone().map(|ObjectName(kind, name)| (kind, name)).unzip();
+    let since = arguments.since.as_ref().map(|since| since.0);
+    let filter = HistoryFilter { kind, name, namespace, since, limit: arguments.limit, ..HistoryFilter::default() };
+    let rows = select(&pool()?, &filter).await?;
+    if arguments.json {
+        return json(&rows);
+    }
+    Ok(table(
+        ["TIME", "WHO", "WHAT", "OBJECT", "DETAILS"],
+        rows.iter().map(|row| {
+            let object = format!("{}/{}/{}", word(&row.object_kind), row.object_namespace, row.object_name);
+            [instant(row.at.to_jiff()), who(row), row.action.clone(), object, details(&row.details)]
+        }),
+    ))
+}
+
+fn word(kind: &str) -> &str {
+    match ObjectKind::parse(kind) {
+        Some(ObjectKind::TerraformDeployment) => "tfd",
+        Some(ObjectKind::CloudCredential) => "cred",
+        Some(ObjectKind::OrganizationDomain) => "orgdomain",
+        Some(ObjectKind::DnsRecord) => "dnsrec",
+        Some(ObjectKind::Certificate) => "lcert",
+        None => kind,
+    }
+}
+
+/// The name, and how far it can be trusted where that is not far.
+fn who(row: &ActivityRow) -> String {
+    let name = row.actor.as_deref().unwrap_or("unknown");
+    match row.actor_kind.as_str() {
+        "user" => name.to_owned(),
+        "field-manager-unverified" => format!("{name} (unverified)"),
+        "controller" | "runner" | "unknown" => row.actor_kind.clone(),
+        kind => format!("{name} ({kind})"),
+    }
+}
+
+/// The few details that tell the story; all of them are in the JSON.
+fn details(details: &Value) -> String {
+    let mut parts = Vec::new();
+    if let Some(digest) = details.get("digest").and_then(Value::as_str) {
+        parts.push(short(digest));
+    }
+    let count = |name| details.get("summary").and_then(|s| s.get(name)).and_then(Value::as_u64);
+    if let (Some(add), Some(change), Some(destroy), Some(replace)) =
+        (count("add"), count("change"), count("destroy"), count("replace"))
+    {
+        parts.push(format!("+{add} ~{change} -{destroy} ±{replace}"));
+    }
+    for name in ["approvedBy", "call", "outcome", "change", "reason", "serial", "exitCode", "state", "why"] {
+        match details.get(name) {
+            Some(Value::String(text)) => parts.push(format!("{name}={text}")),
+            Some(Value::Number(number)) => parts.push(format!("{name}={number}")),
+            _ => {}
+        }
+    }
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_named_by_its_kind_and_since_is_a_duration_or_a_time() {
+        assert_eq!("cred/aws".parse(), Ok(ObjectName(ObjectKind::CloudCredential, "aws".into())));
+        for bad in ["web", "pod/x", "tfd/", "tfd/a/b"] {
+            assert!(bad.parse::<ObjectName>().is_err(), "{bad}");
+        }
+        assert!("2h".parse::<Since>().is_ok_and(|since| since.0 < Timestamp::now()));
+        assert!("2026-11-20T20:00:00Z".parse::<Since>().is_ok());
+        assert!("yesterday".parse::<Since>().is_err());
+    }
+}

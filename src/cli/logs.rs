@@ -1,0 +1,66 @@
+//! `landfall logs`: what the engine wrote.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::reading::{Keys, choose, json as document, runs_of};
+use super::target::Target;
+use crate::{Error, Result};
+
+/// `landfall logs`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Logs {
+    #[command(flatten)]
+    target: Target,
+    /// The run; the newest where it is left out.
+    #[arg(long)]
+    run: Option<String>,
+    /// Go on until the run ends.
+    #[arg(short, long, conflicts_with = "json")]
+    follow: bool,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+/// How often a run that goes on is looked at again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Prints a run's log.
+///
+/// # Errors
+/// No such run, no keys, or the ledger is away.
+pub(super) async fn logs(arguments: &Logs) -> Result<String> {
+    let ledger = arguments.keys.ledger().await?;
+    let run =
+        choose(runs_of(ledger.pool(), &arguments.target, 1000).await?, arguments.run.as_deref(), |_| true, "run")?;
+    if arguments.target.json {
+        let log = ledger.log(run.id).await?;
+        return document(&json!({"run": run.id, "phase": run.phase, "log": String::from_utf8_lossy(&log)}));
+    }
+    let mut shown = 0;
+    loop {
+        // First the phase, then the log: nothing that was written before the end is missed.
+        let ended = ledger.run(run.id).await?.is_none_or(|run| run.phase.is_final());
+        let log = ledger.log(run.id).await?;
+        show(log.get(shown..).unwrap_or_default())?;
+        shown = shown.max(log.len());
+        if ended || !arguments.follow {
+            return Ok(String::new());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// On a terminal without what could move the cursor: the module's code decides what stands in a log.
+fn show(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let done = if out.is_terminal() {
+        let text = String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() && c != '\n' && c != '\t', "?");
+        out.write_all(text.as_bytes())
+    } else {
+        out.write_all(bytes)
+    };
+    done.and_then(|()| out.flush()).map_err(Error::io("standard output"))
+}

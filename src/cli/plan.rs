@@ -1,0 +1,85 @@
+//! `landfall plan`: what an approval would let happen, without the values.
+
+use serde::{Deserialize, Serialize};
+
+use super::reading::{Keys, choose, json, runs_of};
+use super::runs::{Shown, counts, kind};
+use super::table::{instant, table};
+use super::target::Target;
+use crate::api::Reason;
+use crate::terraform::protocol::{Artifact, RunKind, RunPhase};
+use crate::{Error, Result};
+
+/// `landfall plan`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Plan {
+    #[command(flatten)]
+    target: Target,
+    /// The plan run; the newest that succeeded where it is left out.
+    #[arg(long)]
+    run: Option<String>,
+    #[command(flatten)]
+    keys: Keys,
+}
+
+#[derive(Deserialize)]
+struct PlanJson {
+    #[serde(default)]
+    resource_changes: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    address: String,
+    change: Actions,
+}
+
+#[derive(Deserialize)]
+struct Actions {
+    actions: Vec<String>,
+}
+
+/// One resource that the plan touches.
+#[derive(Serialize)]
+struct Change {
+    address: String,
+    actions: Vec<String>,
+}
+
+/// Shows the plan.
+///
+/// # Errors
+/// No plan, no keys, or the ledger is away.
+pub(super) async fn plan(arguments: &Plan) -> Result<String> {
+    let ledger = arguments.keys.ledger().await?;
+    let runs = runs_of(ledger.pool(), &arguments.target, 1000).await?;
+    let ready = |run: &crate::ledger::Run| run.kind == RunKind::Plan && run.phase == RunPhase::Succeeded;
+    let run = choose(runs, arguments.run.as_deref(), ready, "plan")?;
+    let Some(bytes) = ledger.artifact(run.id, Artifact::PlanJson).await? else {
+        let text = format!("run {} made no plan; see `landfall logs --run {}`", run.id, run.id);
+        return Err(Error::condition(Reason::PlanFailed, text));
+    };
+    let changes = changes(&bytes)?;
+    if arguments.target.json {
+        return json(&serde_json::json!({"run": Shown::from(&run), "changes": changes}));
+    }
+    let digest = run.digest.as_deref().unwrap_or("none");
+    let summary = run.summary.as_ref().map(counts).unwrap_or_default();
+    let created = instant(run.created_at);
+    let rows = changes.into_iter().map(|change| [change.actions.join(", "), change.address]);
+    Ok(format!(
+        "{} {} of {created}\ndigest {digest}\n{summary}\n{}",
+        kind(&run),
+        run.id,
+        table(["ACTION", "RESOURCE"], rows)
+    ))
+}
+
+/// Addresses and actions only: a plan's JSON has sensitive values in clear.
+fn changes(bytes: &[u8]) -> Result<Vec<Change>> {
+    let plan: PlanJson = serde_json::from_slice(bytes)
+        .map_err(|e| Error::Integrity(format!("plan JSON: unreadable at line {}, column {}", e.line(), e.column())))?;
+    let touched = |entry: &Entry| entry.change.actions.iter().any(|action| action != "no-op" && action != "read");
+    let entries = plan.resource_changes.into_iter().filter(touched);
+    Ok(entries.map(|e| Change { address: e.address, actions: e.change.actions }).collect())
+}

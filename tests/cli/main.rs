@@ -1,0 +1,140 @@
+//! The reading commands, against a ledger that the API has filled.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../harness/database.rs"]
+mod database;
+mod world;
+
+use serde_json::Value;
+use sqlx::Executor;
+
+use world::{World, masked};
+
+#[tokio::test]
+async fn runs_are_listed_newest_first() {
+    let world = World::filled().await;
+    let (code, out, _) = world.landfall(&["runs", "tfd/web", "-n", "shop"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        masked(&out),
+        "RUN KIND PHASE CREATED DIGEST RESULT\n\
+         ID Plan Cancelled TIME Cancelled\n\
+         ID Apply Succeeded TIME DIGEST state serial 1\n\
+         ID Plan Succeeded TIME DIGEST 1 to add, 0 to change, 0 to destroy, 0 to replace\n"
+    );
+    let (_, out, _) = world.landfall(&["runs", "web", "-n", "shop", "--limit", "2", "--json"]);
+    let runs: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[1]["id"], world.apply.to_string());
+    assert_eq!(runs[1]["kind"], "Apply");
+}
+
+#[tokio::test]
+async fn a_name_without_runs_is_a_negative_answer_that_says_where_was_looked() {
+    let world = World::filled().await;
+    for command in [&["runs"][..], &["logs"], &["plan"], &["state", "list"]] {
+        let (code, out, err) = world.landfall(&[command, &["tfd/other", "-n", "shop"]].concat());
+        assert_eq!((code, out.as_str()), (1, ""), "{command:?} {err}");
+        assert!(err.contains("tfd/other in namespace shop"), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_shown_by_addresses_and_never_by_values() {
+    let world = World::filled().await;
+    let (code, out, err) = world.landfall(&["plan", "tfd/web", "-n", "shop"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        masked(&out),
+        "Plan ID of TIME\ndigest DIGEST\n1 to add, 0 to change, 0 to destroy, 0 to replace\nACTION RESOURCE\ncreate t.a\n"
+    );
+    assert!(out.contains(&world.digest), "the whole digest, to be approved");
+    let (_, out, _) = world.landfall(&["plan", "tfd/web", "-n", "shop", "--json"]);
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(plan["changes"], serde_json::json!([{"address": "t.a", "actions": ["create"]}]));
+    assert!(!out.contains("s3cret"), "{out}");
+}
+
+#[tokio::test]
+async fn a_log_comes_out_as_the_engine_wrote_it() {
+    let world = World::filled().await;
+    let run = world.apply.to_string();
+    let (code, out, _) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", &run, "--follow"]);
+    assert_eq!((code, out.as_str()), (0, "Apply complete!\n"));
+    let (_, out, _) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", &run, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["log"], "Apply complete!\n");
+    let (code, _, err) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", "nonsense"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("see `landfall runs`"), "{err}");
+}
+
+#[tokio::test]
+async fn history_tells_who_and_marks_what_nobody_vouches_for() {
+    let world = World::filled().await;
+    let (code, out, _) = world.landfall(&["history", "tfd/web", "-n", "shop"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        masked(&out),
+        "TIME WHO WHAT OBJECT DETAILS\n\
+         TIME controller state.claimed tfd/shop/web\n\
+         TIME kubectl (unverified) plan.started tfd/shop/web change=Apply\n\
+         TIME runner run.claimed tfd/shop/web\n\
+         TIME runner plan.created tfd/shop/web DIGEST +1 ~0 -0 ±0 change=Apply exitCode=0\n\
+         TIME alice approval.given tfd/shop/web DIGEST\n\
+         TIME controller intent.made tfd/shop/web approvedBy=alice call=terraform.apply why=plan DIGEST of generation 1\n\
+         TIME controller apply.started tfd/shop/web DIGEST +1 ~0 -0 ±0 approvedBy=alice change=Apply\n\
+         TIME runner run.claimed tfd/shop/web\n\
+         TIME runner apply.running tfd/shop/web DIGEST\n\
+         TIME runner state.written tfd/shop/web serial=1\n\
+         TIME runner intent.concluded tfd/shop/web call=terraform.apply outcome=Done\n\
+         TIME runner apply.succeeded tfd/shop/web DIGEST change=Apply serial=1 exitCode=0\n\
+         TIME kubectl (unverified) plan.started tfd/shop/web change=Apply\n\
+         TIME alice plan.cancelled tfd/shop/web change=Apply reason=Cancelled serial=1\n"
+    );
+    let (_, out, _) = world.landfall(&["history", "--since", "1h", "--limit", "1", "--json"]);
+    let rows: Vec<Value> = serde_json::from_str(&out).unwrap();
+    assert_eq!((rows.len(), &rows[0]["action"]), (1, &Value::from("plan.cancelled")));
+    let (code, _, _) = world.landfall(&["history", "pod/web"]);
+    assert_eq!(code, 2);
+}
+
+#[tokio::test]
+async fn states_are_listed_with_their_serials() {
+    let world = World::filled().await;
+    let (code, out, _) = world.landfall(&["state", "list", "tfd/web", "-n", "shop"]);
+    assert_eq!(code, 0);
+    assert_eq!(masked(&out), "SERIAL RESOURCES BYTES WRITTEN RUN LINEAGE\n1 1 146 TIME ID lineage-a\n");
+    let (_, out, _) = world.landfall(&["state", "list", "tfd/web", "-n", "shop", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()[0]["lineage"], "lineage-a");
+}
+
+#[tokio::test]
+async fn verify_says_ok_and_names_the_event_that_somebody_edited() {
+    let world = World::filled().await;
+    let (code, out, _) = world.landfall(&["audit", "verify"]);
+    assert_eq!((code, out.as_str()), (0, "acme: ok, 14 events\n"));
+    let mut admin = world.database.superuser().await;
+    admin.execute("UPDATE activity_log SET actor = 'mallory' WHERE seq = 5").await.unwrap();
+    let (code, out, err) = world.landfall(&["audit", "verify"]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with("acme: damaged: event 5 was edited (Edited)"), "{out}");
+    assert!(err.contains("1 of 1 chains damaged"), "{err}");
+    let (code, out, _) = world.landfall(&["audit", "verify", "--organization", "acme", "--json"]);
+    let reports: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &reports[0]["damage"]["seq"], &reports[0]["damage"]["kind"]), (1, &5.into(), &"Edited".into()));
+}
+
+#[tokio::test]
+async fn a_reader_of_another_organization_sees_nothing_and_an_absent_database_is_code_3() {
+    let world = World::filled().await;
+    let (_, url) = world.database.login("landfall_reader").await;
+    let (code, out, _) = world.landfall_as(&url, &["runs", "tfd/web", "-n", "shop"]);
+    assert_eq!((code, out.as_str()), (1, ""));
+    let (code, out, _) = world.landfall_as(&url, &["history", "--json"]);
+    assert_eq!((code, out.as_str()), (0, "[]\n"));
+    let (code, _, err) = world.landfall_as("postgres://u:p@127.0.0.1:1/none", &["history"]);
+    assert_eq!(code, 3, "{err}");
+    let (code, _, err) = world.landfall_as("", &["history"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("set DATABASE_URL"), "{err}");
+}
