@@ -155,8 +155,8 @@ CREATE TABLE terraform_states (
 COMMENT ON TABLE terraform_states IS 'Every version of every state, sealed. recovered: taken from the working directory of a run that had died.';
 CALL secure_table('terraform_states', writer => 'SELECT, INSERT', reader => false);
 -- Readers see which versions there are, not the bytes.
-CREATE POLICY reader ON terraform_states FOR SELECT TO landfall_reader USING (organization_id IN
-    (SELECT a.organization_id FROM landfall.org_access a WHERE a.db_role = current_user));
+CREATE POLICY reader ON terraform_states FOR SELECT TO landfall_reader USING (organization_id = ANY (ARRAY(
+    SELECT a.organization_id FROM landfall.org_access a WHERE a.db_role = current_user)));
 GRANT SELECT (organization_id, state_key, lineage, serial, sha256, size, resources, run_id, recovered, written_at, key_id)
     ON terraform_states TO landfall_reader;
 

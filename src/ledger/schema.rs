@@ -20,7 +20,10 @@ pub async fn migrate(url: &str) -> Result<()> {
     connection.execute("SET ROLE landfall_owner; SET search_path = landfall").await?;
     MIGRATIONS.run(&mut connection).await.map_err(failed)?;
     connection
-        .execute("GRANT SELECT ON _sqlx_migrations TO landfall_writer, landfall_reader, landfall_auditor")
+        .execute(
+            "GRANT SELECT ON _sqlx_migrations TO landfall_writer, landfall_reader, landfall_auditor;
+             COMMENT ON TABLE _sqlx_migrations IS 'Which migrations this database has had.'",
+        )
         .await?;
     connection.close().await?;
     Ok(())

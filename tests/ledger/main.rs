@@ -5,6 +5,7 @@
 mod database;
 
 mod audit;
+mod catalogue;
 mod chain;
 mod keys;
 mod mirror;
@@ -13,4 +14,5 @@ mod runs;
 mod schema;
 mod sealed;
 mod states;
+mod tenancy;
 mod world;
