@@ -9,6 +9,7 @@ mod logs;
 mod plan;
 mod rbac;
 mod reading;
+mod runner;
 mod runs;
 mod state;
 mod table;
@@ -67,6 +68,9 @@ enum Command {
         /// Top of the work tree.
         directory: PathBuf,
     },
+    /// Do one run: what an executor starts.
+    #[command(hide = true)]
+    Runner(runner::Arguments),
 }
 
 /// Runs one command: 0 done, 1 a negative answer, 2 usage, 3 unavailable.
@@ -85,6 +89,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::State(command) => answer(state::state(&command)),
         Command::Audit(command) => verdict(audit::audit(&command)),
         Command::Generate { directory } => generate::write(&directory),
+        Command::Runner(arguments) => return runner::execute(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

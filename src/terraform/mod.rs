@@ -1,11 +1,22 @@
 //! Plans and their digests, sources, the engine, the runner, executors.
 
-mod syntax;
-
+mod backend;
+mod client;
 pub mod digest;
+mod engine;
+mod events;
+pub mod executor;
+mod layout;
 pub mod plan;
+mod procfs;
 pub mod protocol;
+pub mod redact;
+pub mod runner;
 pub mod snapshot;
 pub mod source;
+mod spool;
 pub mod state;
+mod syntax;
 pub mod token;
+mod transcript;
+mod work;

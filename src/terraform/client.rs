@@ -1,0 +1,175 @@
+//! The runner's side of the run API. Each call is safe to repeat, so each is repeated until it is answered.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep, timeout_at};
+use url::Url;
+use uuid::Uuid;
+
+use super::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SecretText};
+
+/// Why a call has no answer that one could use.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// The run API said no, and will say so again.
+    #[error("the run API answered {status}: {body}")]
+    Refused { status: StatusCode, body: String },
+    /// Nobody answered in time.
+    #[error("the run API did not answer: {0}")]
+    Unanswered(String),
+}
+
+impl CallError {
+    /// The status of a refusal.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unanswered(_) => None,
+        }
+    }
+}
+
+type Answer<T> = Result<T, CallError>;
+
+/// Speaks for one run.
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: SecretText,
+}
+
+impl Client {
+    /// For the run `id` of the API at `api`.
+    pub(super) fn new(api: &Url, id: Uuid, token: SecretText) -> Result<Self, CallError> {
+        let unusable = |e: &dyn std::fmt::Display| CallError::Unanswered(format!("{api}: {e}"));
+        let base =
+            Url::parse(&format!("{}/runs/{id}/", api.as_str().trim_end_matches('/'))).map_err(|e| unusable(&e))?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(3))
+            .timeout(Duration::from_secs(60))
+            .build()
+            .map_err(|e| unusable(&e))?;
+        Ok(Self { http, base, token })
+    }
+
+    /// One try.
+    async fn attempt(&self, method: &Method, path: &str, body: &Bytes) -> Answer<Bytes> {
+        let unanswered = |e: &dyn std::fmt::Display| CallError::Unanswered(e.to_string());
+        let url = self.base.join(path).map_err(|e| unanswered(&e))?;
+        let request = self.http.request(method.clone(), url).bearer_auth(self.token.expose());
+        let request = if body.first() == Some(&b'{') || body.first() == Some(&b'[') {
+            request.header("content-type", "application/json")
+        } else {
+            request
+        };
+        let answer = request.body(body.clone()).send().await.map_err(|e| unanswered(&e.without_url()))?;
+        let status = answer.status();
+        let bytes = answer.bytes().await.map_err(|e| unanswered(&e.without_url()))?;
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        let again = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+        if again {
+            Err(CallError::Unanswered(format!("{status} {body}")))
+        } else {
+            Err(CallError::Refused { status, body })
+        }
+    }
+
+    /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter.
+    async fn call(&self, method: Method, path: &str, body: Bytes, until: Instant) -> Answer<Bytes> {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            let error = match timeout_at(until, self.attempt(&method, path, &body)).await {
+                Ok(Err(error @ CallError::Unanswered(_))) => error,
+                Ok(answer) => return answer,
+                Err(_) => CallError::Unanswered("the time is up".into()),
+            };
+            let pause = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            if Instant::now() + pause >= until {
+                return Err(error);
+            }
+            tracing::debug!(path, %error, "run API: again");
+            sleep(pause).await;
+            wait = (wait * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn send<T: Serialize>(&self, method: Method, path: &str, body: &T, until: Instant) -> Answer<Bytes> {
+        let body = serde_json::to_vec(body).map_err(|e| CallError::Unanswered(e.to_string()))?;
+        self.call(method, path, body.into(), until).await
+    }
+
+    pub(super) async fn claim(&self, claim: &Claim, until: Instant) -> Answer<RunSpec> {
+        read(&self.send(Method::POST, "claim", claim, until).await?)
+    }
+
+    /// One try: the next comes in two seconds anyway.
+    pub(super) async fn control(&self) -> Answer<Control> {
+        read(&self.attempt(&Method::GET, "control", &Bytes::new()).await?)
+    }
+
+    pub(super) async fn phase(&self, progress: &Progress, until: Instant) -> Answer<()> {
+        self.send(Method::POST, "phase", progress, until).await.map(drop)
+    }
+
+    /// `None` when there is none.
+    pub(super) async fn artifact(&self, artifact: Artifact, until: Instant) -> Answer<Option<Bytes>> {
+        let path = format!("artifacts/{}", artifact.as_str());
+        found(self.call(Method::GET, &path, Bytes::new(), until).await)
+    }
+
+    pub(super) async fn put_artifact(&self, artifact: Artifact, bytes: Vec<u8>, until: Instant) -> Answer<()> {
+        let path = format!("artifacts/{}", artifact.as_str());
+        self.call(Method::PUT, &path, bytes.into(), until).await.map(drop)
+    }
+
+    pub(super) async fn append_log(&self, offset: u64, bytes: Vec<u8>, until: Instant) -> Answer<()> {
+        self.call(Method::PUT, &format!("logs/{offset}"), bytes.into(), until).await.map(drop)
+    }
+
+    pub(super) async fn put_resources(&self, offset: u64, events: &[ResourceEvent], until: Instant) -> Answer<()> {
+        self.send(Method::PUT, &format!("resources/{offset}"), &events, until).await.map(drop)
+    }
+
+    /// `None` when there is none yet.
+    pub(super) async fn state(&self, until: Instant) -> Answer<Option<Bytes>> {
+        found(self.call(Method::GET, "state", Bytes::new(), until).await)
+    }
+
+    pub(super) async fn put_state(&self, state: Bytes, until: Instant) -> Answer<()> {
+        self.call(Method::PUT, "state", state, until).await.map(drop)
+    }
+
+    pub(super) async fn lock(&self, info: Bytes, until: Instant) -> Answer<()> {
+        self.call(Method::POST, "lock", info, until).await.map(drop)
+    }
+
+    pub(super) async fn unlock(&self, info: Bytes, until: Instant) -> Answer<()> {
+        self.call(Method::DELETE, "lock", info, until).await.map(drop)
+    }
+
+    pub(super) async fn result(&self, result: &RunResult, until: Instant) -> Answer<()> {
+        self.send(Method::POST, "result", result, until).await.map(drop)
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
+    // What could not be read is not repeated in the message: a claim's answer holds secrets.
+    serde_json::from_slice(bytes)
+        .map_err(|e| CallError::Unanswered(format!("an answer of another form, line {}", e.line())))
+}
+
+fn found(answer: Answer<Bytes>) -> Answer<Option<Bytes>> {
+    match answer {
+        Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
+        other => other.map(Some),
+    }
+}

@@ -1,0 +1,248 @@
+//! The engine's command line: arguments, environment, and how it is stopped.
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::layout::Layout;
+use super::procfs;
+use super::protocol::SecretText;
+use crate::api::{Change, Reason};
+use crate::{Error, Result};
+
+/// Of the runner's own environment the engine gets these: how to reach the network, and where programs are.
+const PASSED_ON: [&str; 9] = [
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
+
+/// One engine for one run.
+pub(super) struct Engine {
+    pub(super) binary: PathBuf,
+    pub(super) layout: Layout,
+    environment: BTreeMap<String, SecretText>,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// `None` after a signal.
+    pub(super) code: Option<i32>,
+    /// What made us stop it.
+    pub(super) stopped: Option<Stopped>,
+}
+
+/// What made us stop a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    Asked,
+    Late,
+}
+
+/// How long a command may take, and then to end by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) run: Duration,
+    pub(super) grace: Duration,
+}
+
+impl Engine {
+    /// `given` are the credential's variables; those that would steer the engine or the loader are refused.
+    pub(super) fn new(
+        binary: &Path,
+        cli_config: Option<&Path>,
+        layout: &Layout,
+        given: &BTreeMap<String, SecretText>,
+        ours: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<Self> {
+        let steers = |name: &str| {
+            ["TF_", "TOFU_", "LANDFALL_", "LD_"].iter().any(|p| name.starts_with(p))
+                || ["PATH", "HOME", "TMPDIR", "CHECKPOINT_DISABLE"].contains(&name)
+        };
+        if let Some(name) = given.keys().find(|name| steers(name)) {
+            return Err(Error::Integrity(format!("the run's environment may not set {name}")));
+        }
+        let mut environment = given.clone();
+        let passed_on = PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
+        let text = |path: &Path| path.display().to_string();
+        let fixed = [
+            ("HOME", text(&layout.home())),
+            ("TMPDIR", text(&layout.temporary())),
+            ("TF_IN_AUTOMATION", "1".into()),
+            ("TF_INPUT", "0".into()),
+            ("CHECKPOINT_DISABLE", "1".into()),
+        ];
+        let config = cli_config.map(|path| ("TF_CLI_CONFIG_FILE", text(path)));
+        for (name, value) in passed_on.chain(fixed).chain(config).chain(ours) {
+            environment.insert(name.to_owned(), SecretText::new(value));
+        }
+        Ok(Self { binary: binary.to_owned(), layout: layout.clone(), environment })
+    }
+
+    /// Starts a command whose output goes to a file: on a pipe it would die with its reader, and lose its state.
+    fn spawn(&self, arguments: &[&str], output: &Path, errors: Option<&Path>) -> Result<Child> {
+        let open = |path: &Path| {
+            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+            file.map_err(Error::io(format!("open {}", path.display())))
+        };
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).current_dir(self.layout.module()).env_clear();
+        command.envs(self.environment.iter().map(|(name, value)| (name, value.expose())));
+        let out = open(output)?;
+        let err = match errors {
+            Some(path) => open(path)?,
+            None => out.try_clone().map_err(Error::io("share the output file"))?,
+        };
+        command.stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(false);
+        command.spawn().map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                let path = self.binary.display();
+                Error::condition(Reason::EngineNotFound, format!("no engine at {path}: install it, or mend the path"))
+            }
+            _ => Error::io(format!("start {}", self.binary.display()))(e),
+        })
+    }
+
+    /// Runs a command; on a stop or when time is up it is interrupted once, and killed when its grace is over.
+    pub(super) async fn run(
+        &self,
+        arguments: &[&str],
+        output: &Path,
+        limits: Limits,
+        stop: &mut watch::Receiver<Option<String>>,
+    ) -> Result<Ended> {
+        if stop.borrow().is_some() {
+            return Ok(Ended { code: None, stopped: Some(Stopped::Asked) });
+        }
+        let mut child = self.spawn(arguments, output, None)?;
+        let waited = Error::io("wait for the engine");
+        let stopped = tokio::select! {
+            status = child.wait() => {
+                return Ok(Ended { code: status.map_err(waited)?.code(), stopped: None });
+            }
+            () = sleep(limits.run) => Stopped::Late,
+            () = asked(stop) => Stopped::Asked,
+        };
+        interrupt(&child);
+        let status = match timeout(limits.grace, child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                kill_session_but_us(&mut child)?;
+                child.wait().await
+            }
+        };
+        Ok(Ended { code: status.map_err(waited)?.code(), stopped: Some(stopped) })
+    }
+
+    /// Asks something whose answer is the whole output.
+    pub(super) async fn ask(&self, arguments: &[&str], answer: &Path, limit: Duration) -> Result<Option<i32>> {
+        absent(answer);
+        let mut child = self.spawn(arguments, answer, Some(&self.layout.aside()))?;
+        match timeout(limit, child.wait()).await {
+            Ok(status) => Ok(status.map_err(Error::io("wait for the engine"))?.code()),
+            Err(_) => {
+                kill_session_but_us(&mut child)?;
+                child.wait().await.map_err(Error::io("wait for the engine"))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The engine's version.
+    pub(super) async fn version(&self) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Answer {
+            terraform_version: String,
+        }
+        let path = self.layout.root.join("version.json");
+        self.ask(&["version", "-json"], &path, Duration::from_secs(30)).await?;
+        let text = fs::read(&path).map_err(Error::io("read the engine's version"))?;
+        absent(&path);
+        let answer: Answer = serde_json::from_slice(&text).map_err(|_| {
+            let path = self.binary.display();
+            Error::condition(
+                Reason::EngineNotFound,
+                format!("{path} did not tell its version: is it OpenTofu or Terraform?"),
+            )
+        })?;
+        Ok(answer.terraform_version)
+    }
+}
+
+fn absent(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// Completes when a stop is asked for; never, when nobody can ask any more.
+async fn asked(stop: &mut watch::Receiver<Option<String>>) {
+    if stop.wait_for(Option::is_some).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The engine alone: it tells its providers and provisioners itself, and a second signal would make it abandon them.
+fn interrupt(child: &Child) {
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) {
+        let _ = kill_process(pid, Signal::INT);
+    }
+}
+
+/// Its grace is over: the engine, its providers and their children.
+fn kill_session_but_us(child: &mut Child) -> Result<()> {
+    child.start_kill().map_err(Error::io("kill the engine"))?;
+    let us = rustix::process::getpid();
+    let session = rustix::process::getsid(None).map_err(|e| Error::io("getsid")(e.into()))?;
+    if session != us {
+        return Ok(()); // not our own session, so its members are not ours to kill
+    }
+    for member in procfs::members(session.as_raw_nonzero().get())? {
+        if let Some(pid) = Pid::from_raw(member.pid)
+            && pid != us
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    Ok(())
+}
+
+/// Arguments of `init`.
+pub(super) fn init_arguments(variables: Option<&str>, locked: bool) -> Vec<String> {
+    let mut arguments = vec!["init".to_owned(), "-input=false".into(), "-no-color".into()];
+    if locked {
+        arguments.push("-lockfile=readonly".into());
+    }
+    arguments.extend(variables.map(|path| format!("-var-file={path}")));
+    arguments
+}
+
+/// Arguments of `plan`.
+pub(super) fn plan_arguments(variables: Option<&str>, plan: &str, change: Change) -> Vec<String> {
+    let mut arguments = vec!["plan".to_owned(), "-json".into(), "-input=false".into(), "-lock-timeout=10s".into()];
+    arguments.push(format!("-out={plan}"));
+    if change == Change::Destroy {
+        arguments.push("-destroy".into());
+    }
+    arguments.extend(variables.map(|path| format!("-var-file={path}")));
+    arguments
+}
+
+/// Arguments of `apply`. There is no form without a plan file.
+pub(super) fn apply_arguments(plan: &str) -> Vec<String> {
+    vec!["apply".into(), "-json".into(), "-input=false".into(), "-lock-timeout=10s".into(), plan.into()]
+}

@@ -1,0 +1,241 @@
+//! What the engine says: its event stream (`-json`) and its plain text, made into a log, resource events and errors.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::protocol::{ResourceAction, ResourceEvent};
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "@message")]
+    message: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    hook: Option<Hook>,
+    diagnostic: Option<Diagnostic>,
+}
+
+#[derive(Deserialize)]
+struct Hook {
+    resource: Option<Resource>,
+    action: Option<String>,
+    id_value: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Resource {
+    addr: String,
+    #[serde(default)]
+    resource_type: String,
+    implied_provider: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Diagnostic {
+    #[serde(default)]
+    severity: String,
+    #[serde(default)]
+    summary: String,
+    #[serde(default)]
+    detail: String,
+    address: Option<String>,
+    range: Option<Range>,
+}
+
+#[derive(Deserialize)]
+struct Range {
+    filename: String,
+    start: Position,
+}
+
+#[derive(Deserialize)]
+struct Position {
+    line: u64,
+}
+
+/// One line of the engine, read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Read {
+    /// What the log shows.
+    pub(super) text: String,
+    /// What happened to a resource.
+    pub(super) event: Option<ResourceEvent>,
+}
+
+/// Reads a line of either form. An event's other members never come into the log: `outputs` has values in clear.
+pub(super) fn read(line: &str) -> Read {
+    let Ok(parsed) = serde_json::from_str::<Line>(line) else {
+        return Read { text: line.to_owned(), event: None };
+    };
+    let event = parsed.hook.and_then(|hook| event(parsed.kind.as_deref()?, hook));
+    let text = match (&parsed.diagnostic, parsed.message) {
+        (Some(diagnostic), _) => diagnostic.block(),
+        (None, Some(message)) => message,
+        (None, None) => line.to_owned(),
+    };
+    Read { text, event }
+}
+
+fn event(kind: &str, hook: Hook) -> Option<ResourceEvent> {
+    use ResourceAction as A;
+    let words = match hook.action.as_deref()? {
+        "create" => [A::CreateStarted, A::Created, A::CreateFailed],
+        "update" => [A::UpdateStarted, A::Updated, A::UpdateFailed],
+        "delete" => [A::DeleteStarted, A::Deleted, A::DeleteFailed],
+        _ => return None,
+    };
+    let [started, done, failed] = words;
+    let what = match kind {
+        "apply_start" => started,
+        "apply_complete" => done,
+        "apply_errored" => failed,
+        _ => return None,
+    };
+    let resource = hook.resource?;
+    Some(ResourceEvent {
+        address: resource.addr,
+        resource_type: resource.resource_type,
+        provider: resource.implied_provider,
+        id: hook.id_value,
+        what,
+    })
+}
+
+impl Diagnostic {
+    fn block(&self) -> String {
+        let kind = if self.severity == "error" { "Error" } else { "Warning" };
+        let mut text = format!("{kind}: {}", self.summary);
+        if let Some(range) = &self.range {
+            text.push_str(&format!("\n  on {} line {}", range.filename, range.start.line));
+        }
+        if let Some(address) = &self.address {
+            text.push_str(&format!("\n  with {address}"));
+        }
+        if !self.detail.is_empty() {
+            text.push_str(&format!("\n{}", self.detail));
+        }
+        text
+    }
+}
+
+/// What a step's output says about its failure.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Findings {
+    /// The first error block: summary, place, detail.
+    pub(super) error: Option<String>,
+    /// The first value that no variable takes, in the engine's words.
+    pub(super) undeclared: Option<String>,
+}
+
+impl Findings {
+    /// Reads a step's output; a file that cannot be read has no findings.
+    pub(super) fn of(path: &Path) -> Self {
+        let lines = File::open(path).map(|file| BufReader::new(file).split(b'\n'));
+        let lines = lines.into_iter().flatten().map_while(Result::ok);
+        Self::from_lines(lines.map(|line| String::from_utf8_lossy(&line).into_owned()))
+    }
+
+    fn from_lines(lines: impl Iterator<Item = String>) -> Self {
+        let (mut findings, mut plain) = (Self::default(), Vec::new());
+        for line in lines {
+            match serde_json::from_str::<Line>(&line) {
+                Ok(Line { diagnostic: Some(d), .. }) if d.severity == "error" => {
+                    findings.error.get_or_insert_with(|| d.block());
+                }
+                Ok(Line { diagnostic: Some(d), .. }) if d.summary == "Value for undeclared variable" => {
+                    let first = d.detail.lines().next().unwrap_or_default().to_owned();
+                    findings.undeclared.get_or_insert(first);
+                }
+                Ok(_) => {}
+                Err(_) => plain.push(line),
+            }
+        }
+        findings.error = findings.error.or_else(|| plain_block(&plain));
+        findings
+    }
+}
+
+/// The first block of plain text that begins with `Error: `, without the box around it. The block with which `init` says
+/// only that there are others is passed over, where there are others.
+fn plain_block(lines: &[String]) -> Option<String> {
+    let bare = lines.iter().map(|line| line.trim_start_matches(['│', '╷', '╵', ' ']).trim_end());
+    let mut blocks: Vec<Vec<&str>> = Vec::new();
+    let mut inside = false;
+    for line in bare {
+        if line.starts_with("Error: ") {
+            inside = true;
+            blocks.push(vec![line]);
+        } else if line.starts_with("Warning: ") {
+            inside = false;
+        } else if inside && !line.is_empty() {
+            blocks.last_mut().into_iter().for_each(|block| block.push(line));
+        }
+    }
+    let preamble =
+        |block: &&Vec<&str>| block.first().is_some_and(|line| line.contains(" encountered problems during initiali"));
+    let first = blocks.iter().find(|block| !preamble(block)).or(blocks.first());
+    first.map(|block| block.join("\n"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn findings(text: &str) -> Findings {
+        Findings::from_lines(text.lines().map(str::to_owned))
+    }
+
+    #[test]
+    fn resource_events_are_read_with_their_ids() {
+        let line = r#"{"@level":"info","@message":"a.b: Creation complete","type":"apply_complete","hook":{"resource":{"addr":"a.b","resource_type":"a","implied_provider":"p"},"action":"create","id_key":"id","id_value":"i-1"}}"#;
+        let read = read(line);
+        assert_eq!(read.text, "a.b: Creation complete");
+        let event = read.event.unwrap();
+        assert_eq!((event.address.as_str(), event.what), ("a.b", ResourceAction::Created));
+        assert_eq!((event.provider.as_deref(), event.id.as_deref()), (Some("p"), Some("i-1")));
+    }
+
+    #[test]
+    fn values_of_outputs_do_not_come_into_the_log() {
+        let line = r#"{"@message":"Outputs: 1","type":"outputs","outputs":{"o":{"value":"hidden"}}}"#;
+        assert_eq!(read(line), Read { text: "Outputs: 1".into(), event: None });
+    }
+
+    #[test]
+    fn the_first_error_is_told_with_its_place() {
+        let text = r#"{"@level":"warn","@message":"w","type":"diagnostic","diagnostic":{"severity":"warning","summary":"w"}}
+{"@level":"error","@message":"Error: No","type":"diagnostic","diagnostic":{"severity":"error","summary":"No","detail":"Because.","address":"a.b","range":{"filename":"main.tf","start":{"line":3,"column":1,"byte":1},"end":{"line":3,"column":1,"byte":1}}}}
+{"@level":"error","@message":"Error: Second","type":"diagnostic","diagnostic":{"severity":"error","summary":"Second"}}"#;
+        assert_eq!(findings(text).error.unwrap(), "Error: No\n  on main.tf line 3\n  with a.b\nBecause.");
+    }
+
+    #[test]
+    fn a_plain_error_is_taken_out_of_its_box() {
+        let text = "Initializing...\n╷\n│ Error: Bad\n│ \n│   on main.tf line 1:\n│    1: x {\n│ \n│ Why.\n╵\n╷\n│ Error: Other\n╵\n";
+        assert_eq!(findings(text).error.unwrap(), "Error: Bad\non main.tf line 1:\n1: x {\nWhy.");
+        let preamble = "Error: Terraform encountered problems during initialisation, including\nMore.\n\n";
+        assert_eq!(findings(&format!("{preamble}Error: Bad\n")).error.unwrap(), "Error: Bad");
+        assert!(findings(preamble).error.unwrap().contains("encountered"));
+        assert_eq!(findings("\nError: Bad\n\nWhy.\n\nError: Other\n").error.unwrap(), "Error: Bad\nWhy.");
+    }
+
+    #[test]
+    fn a_value_that_no_variable_takes_is_found() {
+        let text = r#"{"type":"diagnostic","diagnostic":{"severity":"warning","summary":"Value for undeclared variable","detail":"No \"x\".\nMore."}}"#;
+        assert_eq!(findings(text).undeclared.unwrap(), "No \"x\".");
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read(line in "\\PC*") {
+            let _ = read(&line);
+            let _ = findings(&line);
+        }
+    }
+}

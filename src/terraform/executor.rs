@@ -1,0 +1,207 @@
+//! Runs as child processes of the controller: for development, where everybody on the machine trusts everybody.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::process::Command;
+use url::Url;
+use uuid::Uuid;
+
+use super::layout::{Layout, absent_is_fine};
+use super::procfs;
+use super::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
+use super::redact::Redactor;
+use super::spool::{Spool, make_private_folder, write_private};
+use super::transcript::Transcript;
+use crate::api::{EngineKind, Reason};
+use crate::{Error, Result};
+
+/// The local executor.
+#[derive(Debug)]
+pub struct Local {
+    work_dir: PathBuf,
+    api: Url,
+    binary: PathBuf,
+    engines: BTreeMap<EngineKind, PathBuf>,
+    cli_config: Option<PathBuf>,
+    children: Arc<Mutex<HashSet<Uuid>>>,
+}
+
+/// Whether anything of a run lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The runner, the engine or something that they started.
+    Alive,
+    /// Nothing of it.
+    Gone,
+}
+
+/// What a dead run left behind, in the order in which it is to be taken in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// States that the ledger may not have: the spooled ones first, then the engine's `errored.tfstate`.
+    pub states: Vec<Vec<u8>>,
+    /// Every resource event of the run, from the first.
+    pub resources: Vec<ResourceEvent>,
+    /// The whole log, redacted; empty where the run's secrets are not known.
+    pub log: Vec<u8>,
+}
+
+impl Local {
+    /// `binary` is this program, `work_dir` the folder below which each run has its own.
+    ///
+    /// # Errors
+    /// Where the work folder cannot be made.
+    pub fn new(
+        work_dir: &Path,
+        api: Url,
+        binary: PathBuf,
+        engines: BTreeMap<EngineKind, PathBuf>,
+        cli_config: Option<PathBuf>,
+    ) -> Result<Self> {
+        make_private_folder(work_dir)?;
+        let work_dir = work_dir.canonicalize().map_err(Error::io(format!("resolve {}", work_dir.display())))?;
+        Ok(Self { work_dir, api, binary, engines, cli_config, children: Arc::default() })
+    }
+
+    fn layout(&self, run: Uuid) -> Layout {
+        Layout::of(&self.work_dir, run)
+    }
+
+    /// Starts the runner of a run that is committed. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// `EngineNotFound`, or [`Error::Io`]; then nothing runs.
+    pub fn start(&self, run: Uuid, engine: EngineKind, token: &SecretText) -> Result<()> {
+        let engine = self.engines.get(&engine).ok_or_else(|| {
+            let message = format!("the installation names no {engine:?}: set engines.{engine:?} in landfall.yaml");
+            Error::condition(Reason::EngineNotFound, message)
+        })?;
+        let layout = self.layout(run);
+        make_private_folder(&layout.root)?;
+        write_private(&layout.token(), token.expose().as_bytes())?;
+        let log = open_log(&layout.root.join("runner.log"))?;
+        let errors = log.try_clone().map_err(Error::io("share the runner's log"))?;
+        let mut command = Command::new(&self.binary);
+        command.args(["runner", "--run", &run.to_string(), "--api", self.api.as_str()]);
+        command.arg("--dir").arg(&layout.root).arg("--engine-binary").arg(engine);
+        if let Some(config) = &self.cli_config {
+            command.arg("--cli-config").arg(config);
+        }
+        // The controller's own secrets stay with it: the runner inherits what the engine may see, and no more.
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_inherit)));
+        command.current_dir(&layout.root).stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(false);
+        let mut child = command.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
+        self.children().insert(run);
+        let children = Arc::clone(&self.children);
+        tokio::spawn(async move {
+            // Waited for, or it would stay a zombie and count as a process for ever.
+            let status = child.wait().await;
+            children.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+            tracing::info!(%run, ?status, "the runner ended");
+        });
+        Ok(())
+    }
+
+    fn children(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this very process started the run's runner and it has not ended.
+    pub fn is_child(&self, run: Uuid) -> bool {
+        self.children().contains(&run)
+    }
+
+    /// The token of a run that was started and has not been claimed: a restarted controller starts it again with it.
+    pub fn unclaimed_token(&self, run: Uuid) -> Option<SecretText> {
+        Some(SecretText::new(fs::read_to_string(self.layout(run).token()).ok()?))
+    }
+
+    /// Who claimed the run on this machine, also when the ledger was not told.
+    pub fn claimed_by(&self, run: Uuid) -> Option<ProcessIdentity> {
+        self.layout(run).holder_kept()
+    }
+
+    /// Whether the runner, its engine or any member of their session lives.
+    ///
+    /// # Errors
+    /// Where `/proc` cannot be read: then nobody knows, and no lock may be broken.
+    pub fn holder(&self, identity: &ProcessIdentity) -> Result<Holder> {
+        Ok(if procfs::is_held(identity)? { Holder::Alive } else { Holder::Gone })
+    }
+
+    /// Asks the runner to stop gracefully. Nothing happens where it is gone.
+    ///
+    /// # Errors
+    /// Where the signal cannot be sent.
+    pub fn terminate(&self, run: Uuid) -> Result<()> {
+        let Some(identity) = self.claimed_by(run) else { return Ok(()) };
+        let Some(pid) = Pid::from_raw(identity.pid) else { return Ok(()) };
+        // The descriptor is of one process; that it is ours is looked at after it is open, so the number cannot change hands.
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+        if procfs::identity(identity.pid).ok().as_ref() != Some(&identity) {
+            return Ok(());
+        }
+        pidfd_send_signal(process, Signal::TERM).map_err(|e| Error::io("stop the runner")(e.into()))
+    }
+
+    /// What a dead run left. `spec` is needed for the log, which is not shown unredacted.
+    ///
+    /// # Errors
+    /// Where its folder cannot be read.
+    pub fn recover(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Recovered> {
+        let layout = self.layout(run);
+        let mut recovered = Recovered::default();
+        if layout.spool().exists() {
+            let spool = Spool::open(layout.spool())?;
+            for number in spool.pending()? {
+                recovered.states.push(spool.read(number)?);
+            }
+        }
+        match fs::read(layout.errored_state()) {
+            Ok(state) => recovered.states.push(state),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("read errored.tfstate")(e)),
+        }
+        let mut transcript = Transcript::new(layout, spec.map(Redactor::of).unwrap_or_default());
+        transcript.finish();
+        recovered.resources = transcript.events;
+        if spec.is_some() {
+            recovered.log = transcript.log;
+        }
+        Ok(recovered)
+    }
+
+    /// Removes a run's folder. Only for a run that is over and whose states the ledger has.
+    ///
+    /// # Errors
+    /// Where something cannot be removed.
+    pub fn cleanup(&self, run: Uuid) -> Result<()> {
+        let folder = self.layout(run).root;
+        absent_is_fine(&folder, fs::remove_dir_all(&folder))
+    }
+
+    /// Runs that have a folder.
+    ///
+    /// # Errors
+    /// Where the work folder cannot be read.
+    pub fn folders(&self) -> Result<Vec<Uuid>> {
+        let entries = fs::read_dir(&self.work_dir).map_err(Error::io(format!("read {}", self.work_dir.display())))?;
+        Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect())
+    }
+}
+
+fn may_inherit(name: &str) -> bool {
+    let exact = ["PATH", "LANG", "TZ", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+    exact.contains(&name) || name.to_ascii_uppercase().ends_with("_PROXY")
+}
+
+fn open_log(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.map_err(Error::io(format!("open {}", path.display())))
+}

@@ -1,0 +1,99 @@
+//! Who is alive, by `/proc`.
+
+use std::fs;
+
+use super::protocol::ProcessIdentity;
+use crate::{Error, Result};
+
+/// What `/proc/<pid>/stat` tells of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) session: i32,
+    pub(super) start_time: u64,
+    zombie: bool,
+}
+
+impl Process {
+    /// Reads one process; `None` when there is none.
+    pub(super) fn read(pid: i32) -> Option<Self> {
+        parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
+/// Fields are counted after the last `)`: a command name may hold spaces and parentheses.
+fn parse(pid: i32, stat: &str) -> Option<Process> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let zombie = matches!(fields.next()?, "Z" | "X" | "x");
+    let session = fields.nth(2)?.parse().ok()?;
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Process { pid, session, start_time, zombie })
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(fs::read_to_string(path).map_err(Error::io(path))?.trim().to_owned())
+}
+
+/// Identity of a process that lives.
+///
+/// # Errors
+/// Where there is no such process.
+pub(super) fn identity(pid: i32) -> Result<ProcessIdentity> {
+    let process = Process::read(pid).ok_or_else(|| Error::Integrity(format!("no process {pid}")))?;
+    Ok(ProcessIdentity { pid, start_time: process.start_time, boot_id: boot_id()? })
+}
+
+/// Live members of a session, without zombies.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub(super) fn members(session: i32) -> Result<Vec<Process>> {
+    let entries = fs::read_dir("/proc").map_err(Error::io("/proc"))?;
+    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    Ok(pids.filter_map(Process::read).filter(|p| p.session == session && !p.zombie).collect())
+}
+
+/// Whether the process or any member of its session lives. When in doubt, yes: a lock that stands too long is mended by
+/// a person, one that was broken too early is not.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub(super) fn is_held(by: &ProcessIdentity) -> Result<bool> {
+    if by.boot_id != boot_id()? {
+        return Ok(false);
+    }
+    // A leader of another age: the number was given away again, which happens only when the old session is gone.
+    if Process::read(by.pid).is_some_and(|leader| leader.start_time != by.start_time) {
+        return Ok(false);
+    }
+    Ok(members(by.pid)?.iter().any(|member| member.start_time >= by.start_time))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_with_parentheses_is_read() {
+        let stat = "7 (a) Z (b)) S 1 7 5 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        assert_eq!(parse(7, stat), Some(Process { pid: 7, session: 5, start_time: 4711, zombie: false }));
+        assert_eq!(parse(7, "7 (a"), None);
+    }
+
+    #[test]
+    fn this_process_is_held_by_itself_and_not_by_its_number_alone() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let session = Process::read(pid).unwrap().session;
+        let leader = Process::read(session);
+        let age = leader.map_or(0, |l| l.start_time);
+        let me = ProcessIdentity { pid: session, start_time: age, boot_id: boot_id().unwrap() };
+        if leader.is_some() {
+            assert!(is_held(&me).unwrap());
+            assert!(!is_held(&ProcessIdentity { start_time: age + 1, ..me.clone() }).unwrap());
+        }
+        assert!(!is_held(&ProcessIdentity { boot_id: "another".into(), ..me }).unwrap());
+    }
+}

@@ -1,0 +1,153 @@
+//! Secret values, taken out of whatever is shown.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::protocol::RunSpec;
+
+const MARK: &str = "«redacted»";
+/// Shorter values are words that any text has; to replace them would garble it and hide nothing.
+const SHORTEST: usize = 4;
+/// Parts of names in a credential's environment whose values are no secrets.
+const PUBLIC: [&str; 5] = ["REGION", "URL", "ENDPOINT", "SERVER", "PROFILE"];
+
+/// Replaces a run's secret values, in the forms in which an engine or provider shows them.
+#[derive(Clone, Default)]
+pub struct Redactor {
+    needles: Vec<Zeroizing<String>>,
+}
+
+impl Redactor {
+    /// Knows the sensitive variables and the credential of a run.
+    pub fn of(spec: &RunSpec) -> Self {
+        let sensitive = spec.variables.iter().filter(|(name, _)| spec.sensitive.contains(*name));
+        let variables = sensitive.flat_map(|(_, json)| strings(json.expose()));
+        let environment = spec.environment.iter().filter(|(name, _)| !PUBLIC.iter().any(|p| name.contains(p)));
+        let environment = environment.map(|(_, value)| Zeroizing::new(value.expose().to_owned()));
+        Self::new(variables.chain(environment))
+    }
+
+    /// Knows these values.
+    pub fn new(secrets: impl IntoIterator<Item = Zeroizing<String>>) -> Self {
+        let mut needles: Vec<Zeroizing<String>> = secrets.into_iter().flat_map(|s| forms(&s)).collect();
+        needles.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        needles.dedup();
+        Self { needles }
+    }
+
+    /// The text without them.
+    pub fn clean(&self, text: &str) -> String {
+        let mut clean = text.to_owned();
+        // Longest first, so that no part of a longer secret is left standing around a shorter one.
+        for needle in self.needles.iter().filter(|n| n.len() >= SHORTEST) {
+            if clean.contains(needle.as_str()) {
+                clean = clean.replace(needle.as_str(), MARK);
+            }
+        }
+        clean
+    }
+}
+
+/// All strings inside a JSON value, and the text itself where it is no JSON.
+fn strings(json: &str) -> Vec<Zeroizing<String>> {
+    fn walk(value: &serde_json::Value, into: &mut Vec<Zeroizing<String>>) {
+        match value {
+            serde_json::Value::String(s) => into.push(Zeroizing::new(s.clone())),
+            serde_json::Value::Number(n) => into.push(Zeroizing::new(n.to_string())),
+            serde_json::Value::Array(items) => items.iter().for_each(|v| walk(v, into)),
+            serde_json::Value::Object(members) => members.values().for_each(|v| walk(v, into)),
+            serde_json::Value::Null | serde_json::Value::Bool(_) => {}
+        }
+    }
+    let mut found = Vec::new();
+    match serde_json::from_str(json) {
+        Ok(value) => walk(&value, &mut found),
+        Err(_) => found.push(Zeroizing::new(json.to_owned())),
+    }
+    found
+}
+
+/// The forms in which a value is shown: as it is, escaped as JSON and as HCL, in hex and base64, and line by line.
+fn forms(secret: &str) -> Vec<Zeroizing<String>> {
+    let json = serde_json::to_string(secret).unwrap_or_default();
+    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
+    let html = json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let hcl = json.replace("${", "$${").replace("%{", "%%{");
+    let hex = hex::encode(secret);
+    let mut forms = vec![
+        secret.to_owned(),
+        secret.trim().to_owned(),
+        json,
+        html,
+        hcl,
+        hex.to_uppercase(),
+        hex,
+        STANDARD_NO_PAD.encode(secret),
+        URL_SAFE_NO_PAD.encode(secret),
+    ];
+    // A plain-text message is read line by line. Short lines are too common to hide.
+    forms.extend(secret.lines().map(str::trim).filter(|line| line.len() >= 8).map(str::to_owned));
+    forms.into_iter().map(Zeroizing::new).collect()
+}
+
+/// Cuts at a character, so that the text has at most `limit` bytes.
+pub(super) fn cap(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let end = (0..=limit.saturating_sub('…'.len_utf8())).rev().find(|n| text.is_char_boundary(*n)).unwrap_or(0);
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CANARY: &str = "ca\"na${ry}\nlïne two of it";
+
+    fn redactor() -> Redactor {
+        Redactor::new([Zeroizing::new(CANARY.to_owned())])
+    }
+
+    #[test]
+    fn a_secret_is_gone_in_every_form_in_which_it_is_shown() {
+        let json = serde_json::to_string(CANARY).unwrap();
+        for shown in [CANARY.to_owned(), json, hex::encode(CANARY), STANDARD_NO_PAD.encode(CANARY)] {
+            let clean = redactor().clean(&format!("before {shown} after"));
+            assert!(clean.contains(MARK) && !clean.contains("na$") && !clean.contains("two of"), "{clean}");
+        }
+        assert_eq!(redactor().clean("│ lïne two of it"), format!("│ {MARK}"));
+    }
+
+    #[test]
+    fn structured_values_are_taken_apart() {
+        let found = strings(r#"{"a": ["deep-secret", {"b": "other-secret"}], "c": true}"#);
+        let clean = Redactor::new(found).clean("deep-secret other-secret true");
+        assert_eq!(clean, format!("{MARK} {MARK} true"));
+    }
+
+    #[test]
+    fn short_values_do_not_garble_the_text() {
+        assert_eq!(Redactor::new([Zeroizing::new("2".to_owned())]).clean("on line 2"), "on line 2");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_shows_a_secret(secret in "\\PC{4,40}", before in "[a-z ]{0,9}", after in "[a-z ]{0,9}") {
+            let redactor = Redactor::new([Zeroizing::new(secret.clone())]);
+            let clean = redactor.clean(&format!("{before}{secret}{after}"));
+            prop_assert!(MARK.contains(&secret) || !clean.contains(&secret));
+        }
+
+        #[test]
+        fn a_cap_is_kept_and_cuts_between_characters(text in "\\PC*", limit in 3usize..64) {
+            let capped = cap(&text, limit);
+            prop_assert!(capped.len() <= limit.max(3));
+            prop_assert!(text.len() > limit || capped == text);
+        }
+    }
+}

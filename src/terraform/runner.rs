@@ -1,0 +1,212 @@
+//! `landfall runner`: one run, from its claim to its result.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, interval, sleep, timeout};
+use url::Url;
+use uuid::Uuid;
+
+use super::backend::Loopback;
+use super::client::Client;
+use super::engine::Engine;
+use super::layout::Layout;
+use super::procfs;
+use super::protocol::{Claim, Progress, RunPhase, RunResult, RunSpec, SecretText};
+use super::redact::Redactor;
+use super::spool::Spool;
+use super::transcript::Transcript;
+use super::work::{Work, state_refused};
+use crate::{Error, Result};
+
+/// How long a claim is repeated while nobody answers.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
+/// How long the last state, its lock and the result wait for the ledger. After that the run's folder tells the rest.
+const LAST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long the end of the log waits; the result does not depend on it.
+const LOG_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the runner is told on its command line: nothing secret.
+#[derive(Clone, Debug)]
+pub struct RunnerArgs {
+    /// The run's folder, made by the executor, with the file `token` in it.
+    pub dir: PathBuf,
+    /// Address of the run API.
+    pub api: Url,
+    /// The run.
+    pub id: Uuid,
+    /// The engine's binary.
+    pub engine: PathBuf,
+    /// CLI configuration of the engine.
+    pub cli_config: Option<PathBuf>,
+}
+
+/// Does the run. 0: the ledger has the result; 3: the run is not ours to do; 4: the ledger has not got everything, and the
+/// run's folder has the rest.
+pub async fn run(args: RunnerArgs) -> ExitCode {
+    match take(&args).await {
+        Ok((client, spec)) => match carry_out(&args, client, spec).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, run = %args.id, "the run's end could not be told");
+                ExitCode::from(4)
+            }
+        },
+        Err(error) => {
+            tracing::error!(%error, run = %args.id, "the run was not taken");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Claims the run before anything in its folder is touched, so that a second runner leaves no trace.
+async fn take(args: &RunnerArgs) -> Result<(Client, RunSpec)> {
+    let layout = Layout { root: args.dir.clone() };
+    // Fails when we lead a session already, which is as well.
+    let _ = rustix::process::setsid();
+    let token = fs::read_to_string(layout.token()).map_err(Error::io("read the run's token"))?;
+    let told = |e: &dyn std::fmt::Display| Error::Integrity(e.to_string());
+    let client = Client::new(&args.api, args.id, SecretText::new(token.trim())).map_err(|e| told(&e))?;
+    let holder = procfs::identity(rustix::process::getpid().as_raw_nonzero().get())?;
+    let claim = Claim { holder: holder.clone() };
+    let spec = client.claim(&claim, Instant::now() + CLAIM_PATIENCE).await.map_err(|e| told(&e))?;
+    layout.keep_holder(&holder)?;
+    let _ = fs::remove_file(layout.token());
+    Ok((client, spec))
+}
+
+async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<()> {
+    let layout = Layout { root: args.dir.clone() };
+    layout.make()?;
+    let loopback = Loopback::start(client.clone(), Spool::open(layout.spool())?).await?;
+    let ours = [
+        ("LANDFALL_RUN_ID", spec.id.to_string()),
+        ("LANDFALL_CHANGE", format!("{:?}", spec.change)),
+        ("LANDFALL_PLAN_DIGEST", spec.plan_digest.clone().unwrap_or_default()),
+    ];
+    let ours = ours.into_iter().chain(loopback.environment());
+    let engine = Engine::new(&args.engine, args.cli_config.as_deref(), &layout, &spec.environment, ours)?;
+    let redactor = Redactor::of(&spec);
+    let (stopper, stop) = watch::channel(None);
+    let mut watchers = JoinSet::new();
+    watchers.spawn(watch_signals(stopper.clone())?);
+    watchers.spawn(watch_control(client.clone(), stopper.clone()));
+    watchers.spawn(watch_states(loopback.progress(), stopper));
+    let log = LogShipper::start(client.clone(), Transcript::new(layout.clone(), redactor.clone()));
+    let mut work = Work { spec, client, layout, engine, loopback, redactor, stop };
+    let result = work.run().await;
+    let ended = finish(&work, result, log).await;
+    watchers.shutdown().await;
+    ended
+}
+
+/// First the states, then the lock, then the result: whoever sees the result sees all before it.
+async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<()> {
+    let until = Instant::now() + LAST_PATIENCE;
+    let entered = Progress { phase: RunPhase::Finishing, engine_version: None };
+    if let Err(error) = work.client.phase(&entered, Instant::now() + Duration::from_secs(5)).await {
+        tracing::warn!(%error, "the last phase was not told");
+    }
+    let mut complete = true;
+    if let Err(reason) = work.loopback.finish(until).await {
+        complete = false;
+        result = work.failed(state_refused(reason));
+    }
+    log.finish().await;
+    work.client.result(&result, until).await.map_err(|e| Error::Integrity(e.to_string()))?;
+    if complete { work.layout.sweep() } else { Err(Error::Integrity(result.message.unwrap_or_default())) }
+}
+
+/// SIGTERM and SIGINT ask for a graceful end.
+fn watch_signals(stopper: watch::Sender<Option<String>>) -> Result<impl Future<Output = ()>> {
+    let listen = |kind| signal(kind).map_err(Error::io("listen for signals"));
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
+        stopper.send_replace(Some(format!("the runner was told to stop ({name})")));
+    })
+}
+
+/// Asks every two seconds whether the run is still wanted. No answer means nothing.
+async fn watch_control(client: Client, stopper: watch::Sender<Option<String>>) {
+    let mut tick = interval(Duration::from_secs(2));
+    loop {
+        tick.tick().await;
+        let why = match client.control().await {
+            Ok(control) if control.cancel => "cancelled on request".to_owned(),
+            Err(error) if error.status().is_some_and(|s| s.as_u16() == 410) => {
+                format!("the run is no longer wanted: {error}")
+            }
+            _ => continue,
+        };
+        stopper.send_replace(Some(why));
+        return;
+    }
+}
+
+/// A state that the ledger refuses ends the run: what came after it could never be kept.
+async fn watch_states(mut progress: watch::Receiver<super::backend::Progress>, stopper: watch::Sender<Option<String>>) {
+    if let Ok(progress) = progress.wait_for(|p| p.refused.is_some()).await {
+        stopper.send_replace(Some(format!(
+            "the ledger refused a state: {}",
+            progress.refused.clone().unwrap_or_default()
+        )));
+    }
+}
+
+/// Sends log and resource events while the engine works. It waits for nobody, and nobody but the end waits for it.
+struct LogShipper {
+    task: JoinHandle<()>,
+    last: watch::Sender<bool>,
+}
+
+impl LogShipper {
+    fn start(client: Client, transcript: Transcript) -> Self {
+        let (last, over) = watch::channel(false);
+        Self { task: tokio::spawn(ship(client, transcript, over)), last }
+    }
+
+    async fn finish(mut self) {
+        self.last.send_replace(true);
+        if timeout(LOG_PATIENCE, &mut self.task).await.is_err() {
+            self.task.abort();
+            tracing::warn!("the end of the log was not sent");
+        }
+    }
+}
+
+async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Receiver<bool>) {
+    let (mut log_offset, mut event_offset) = (0u64, 0u64);
+    loop {
+        let last = *over.borrow();
+        if last {
+            transcript.finish();
+        } else {
+            while transcript.poll() {}
+        }
+        let until = Instant::now() + Duration::from_secs(if last { 60 } else { 5 });
+        if !transcript.events.is_empty() && client.put_resources(event_offset, &transcript.events, until).await.is_ok()
+        {
+            event_offset += transcript.events.len() as u64;
+            transcript.events.clear();
+        }
+        let part: Vec<u8> = transcript.log.iter().take(1 << 20).copied().collect();
+        let length = part.len();
+        if length > 0 && client.append_log(log_offset, part, until).await.is_ok() {
+            log_offset += length as u64;
+            transcript.log.drain(..length);
+        }
+        if last && ((transcript.log.is_empty() && transcript.events.is_empty()) || Instant::now() >= until) {
+            return;
+        }
+        tokio::select! {
+            () = sleep(Duration::from_millis(if last { 50 } else { 500 })) => {}
+            _ = over.changed(), if !last => {}
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What a runner does between taking a run and telling its result.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::backend::Loopback;
+use super::client::{CallError, Client};
+use super::engine::{self, Ended, Engine, Limits, Stopped};
+use super::events::Findings;
+use super::layout::{Layout, Step};
+use super::plan;
+use super::protocol::{Artifact, Progress, RunKind, RunPhase, RunResult, RunSpec};
+use super::redact::{Redactor, cap};
+use super::snapshot;
+use super::source::{LOCK_FILE, OVERRIDE_FILE};
+use super::spool::write_private;
+use crate::Error;
+use crate::api::{Change, PlanSummary, Reason};
+
+/// A message in a condition is no longer than this, bytes.
+const MESSAGE_LIMIT: usize = 2048;
+/// How long an engine may take to stop that has changed nothing.
+const SHORT_GRACE: Duration = Duration::from_secs(30);
+/// How long an engine may take to stop in mid-apply: its providers finish what they began.
+const LONG_GRACE: Duration = Duration::from_secs(300);
+
+/// Why a run ended badly.
+#[derive(Debug)]
+pub(super) struct Failure {
+    reason: Reason,
+    message: String,
+    code: Option<i32>,
+}
+
+impl Failure {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), code: None }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error.reason(), error.to_string())
+    }
+}
+
+type Done<T> = Result<T, Failure>;
+
+/// All that the work needs.
+pub(super) struct Work {
+    pub(super) spec: RunSpec,
+    pub(super) client: Client,
+    pub(super) layout: Layout,
+    pub(super) engine: Engine,
+    pub(super) loopback: Loopback,
+    pub(super) redactor: Redactor,
+    pub(super) stop: watch::Receiver<Option<String>>,
+}
+
+/// What a plan found.
+struct Planned {
+    summary: PlanSummary,
+    serial: i64,
+}
+
+impl Work {
+    /// Does the run, and says how it ended.
+    pub(super) async fn run(&mut self) -> RunResult {
+        let done = match self.spec.kind {
+            RunKind::Plan => self.plan().await.map(Some),
+            RunKind::Apply => self.apply().await.map(|()| None),
+        };
+        match done {
+            Ok(planned) => RunResult {
+                phase: RunPhase::Succeeded,
+                reason: None,
+                message: None,
+                exit_code: Some(0),
+                summary: planned.as_ref().map(|p| p.summary),
+                state_serial: planned.map(|p| p.serial),
+            },
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    /// A failure as a result: redacted, then cut.
+    pub(super) fn failed(&self, failure: Failure) -> RunResult {
+        let cancelled = failure.reason == Reason::Cancelled;
+        RunResult {
+            phase: if cancelled { RunPhase::Cancelled } else { RunPhase::Failed },
+            reason: Some(failure.reason),
+            message: Some(cap(&self.redactor.clean(&failure.message), MESSAGE_LIMIT)),
+            exit_code: failure.code,
+            summary: None,
+            state_serial: None,
+        }
+    }
+
+    async fn plan(&mut self) -> Done<Planned> {
+        self.enter(RunPhase::Init, None).await?;
+        self.unpack().await?;
+        let lock = self.layout.module().join(LOCK_FILE);
+        if !lock.exists()
+            && let Some(carried) = self.call(|c, t| async move { c.artifact(Artifact::LockFile, t).await }).await?
+        {
+            write_private(&lock, &carried)?;
+        }
+        let version = self.init(false).await?;
+        let snapshot = pack(&self.layout)?;
+        let lock = fs::read(&lock).ok();
+        self.enter(RunPhase::Plan, Some(version)).await?;
+        self.make_plan().await?;
+        let json = self.show().await?;
+        let summary = plan::summary(&json)?;
+        let plan = fs::read(self.layout.plan()).map_err(Error::io("read the plan file"))?;
+        let artifacts = [
+            (Artifact::Snapshot, Some(snapshot)),
+            (Artifact::LockFile, lock),
+            (Artifact::Plan, Some(plan)),
+            (Artifact::PlanJson, Some(json)),
+        ];
+        for (artifact, bytes) in artifacts {
+            if let Some(bytes) = bytes {
+                self.call(|c, t| async move { c.put_artifact(artifact, bytes, t).await }).await?;
+            }
+        }
+        Ok(Planned { summary, serial: self.loopback.serial() })
+    }
+
+    async fn apply(&mut self) -> Done<()> {
+        self.enter(RunPhase::Init, None).await?;
+        self.unpack().await?;
+        if let Some(lock) = self.call(|c, t| async move { c.artifact(Artifact::LockFile, t).await }).await? {
+            write_private(&self.layout.module().join(LOCK_FILE), &lock)?;
+        }
+        let plan = self.call(|c, t| async move { c.artifact(Artifact::Plan, t).await }).await?;
+        let plan =
+            plan.ok_or_else(|| Failure::new(Reason::IntegrityViolation, "the plan file is gone: make a new plan"))?;
+        write_private(&self.layout.plan(), &plan)?;
+        let version = self.init(true).await?;
+        let _ = fs::remove_file(self.layout.variables());
+        // From the answer on the ledger takes it that the world may have changed; without one nothing is started.
+        self.enter(RunPhase::Apply, Some(version)).await?;
+        let limits = Limits { run: Duration::from_secs(self.spec.apply_seconds), grace: LONG_GRACE };
+        let arguments = engine::apply_arguments(&self.layout.plan().display().to_string());
+        let ended = self.step(Step::Apply, &arguments, limits).await;
+        if let Ok(state) = fs::read(self.layout.errored_state()) {
+            self.loopback.take(&state)?;
+        }
+        let failed = if self.spec.change == Change::Destroy { Reason::DestroyFailed } else { Reason::ApplyFailed };
+        self.judge(Step::Apply, ended?, failed)
+    }
+
+    /// Puts the module into place, with our override and the variables beside it.
+    async fn unpack(&mut self) -> Done<()> {
+        let snapshot = self.call(|c, t| async move { c.artifact(Artifact::Snapshot, t).await }).await?;
+        let snapshot =
+            snapshot.ok_or_else(|| Failure::new(Reason::IntegrityViolation, "the module's snapshot is gone"))?;
+        snapshot::unpack(&snapshot, &self.layout.module())?;
+        write_private(&self.layout.module().join(OVERRIDE_FILE), override_file(&self.spec)?.as_bytes())?;
+        if !self.spec.variables.is_empty() {
+            write_private(&self.layout.variables(), variables_file(&self.spec)?.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn variables(&self) -> Option<String> {
+        (!self.spec.variables.is_empty()).then(|| self.layout.variables().display().to_string())
+    }
+
+    /// `init`, and the proof that the state stays with us. Answers the engine's version.
+    async fn init(&mut self, locked: bool) -> Done<String> {
+        let version = self.engine.version().await?;
+        let arguments = engine::init_arguments(self.variables().as_deref(), locked);
+        let limits = Limits { run: Duration::from_secs(self.spec.init_seconds), grace: SHORT_GRACE };
+        let ended = self.step(Step::Init, &arguments, limits).await?;
+        self.judge(Step::Init, ended, Reason::InitFailed)?;
+        check_backend(&self.layout)?;
+        Ok(version)
+    }
+
+    async fn make_plan(&mut self) -> Done<()> {
+        let plan = self.layout.plan().display().to_string();
+        let arguments = engine::plan_arguments(self.variables().as_deref(), &plan, self.spec.change);
+        let limits = Limits { run: Duration::from_secs(self.spec.plan_seconds), grace: SHORT_GRACE };
+        let ended = self.step(Step::Plan, &arguments, limits).await;
+        let _ = fs::remove_file(self.layout.variables());
+        self.judge(Step::Plan, ended?, Reason::PlanFailed)?;
+        match Findings::of(&self.layout.output(Step::Plan)).undeclared {
+            Some(words) => Err(Failure::new(Reason::SourceInvalid, words)),
+            None => Ok(()),
+        }
+    }
+
+    async fn show(&self) -> Done<Vec<u8>> {
+        let path = self.layout.plan_json();
+        let plan = self.layout.plan().display().to_string();
+        let limit = Duration::from_secs(self.spec.plan_seconds);
+        let code = self.engine.ask(&["show", "-json", &plan], &path, limit).await?;
+        if code != Some(0) {
+            let words =
+                Findings::of(&self.layout.aside()).error.unwrap_or_else(|| "show -json of the plan failed".into());
+            return Err(Failure { reason: Reason::PlanFailed, message: words, code });
+        }
+        Ok(fs::read(&path).map_err(Error::io("read the plan's JSON"))?)
+    }
+
+    async fn step(&mut self, step: Step, arguments: &[String], limits: Limits) -> Done<Ended> {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Ok(self.engine.run(&arguments, &self.layout.output(step), limits, &mut self.stop).await?)
+    }
+
+    /// Success, or the reason in the contract's words with the engine's first error.
+    fn judge(&self, step: Step, ended: Ended, reason: Reason) -> Done<()> {
+        if ended.code == Some(0) {
+            return Ok(()); // also when it was asked to stop: it was faster
+        }
+        let words = Findings::of(&self.layout.output(step)).error;
+        let (reason, message) = match ended.stopped {
+            Some(Stopped::Asked) => (Reason::Cancelled, self.stop_reason()),
+            Some(Stopped::Late) => (Reason::Timeout, self.late(step)),
+            None => {
+                let how = ended.code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+                let words = words.unwrap_or_else(|| format!("{} ended with {how} and said nothing", step.word()));
+                (self.reason_of(&words, reason), words)
+            }
+        };
+        Err(Failure { reason, message, code: ended.code })
+    }
+
+    fn reason_of(&self, words: &str, otherwise: Reason) -> Reason {
+        if self.loopback.locked_out() {
+            Reason::StateLocked
+        } else if words.contains("Saved plan is stale") || words.contains("Saved plan does not match the given state") {
+            Reason::StalePlan
+        } else {
+            otherwise
+        }
+    }
+
+    fn late(&self, step: Step) -> String {
+        let (field, seconds) = match step {
+            Step::Init => ("init", self.spec.init_seconds),
+            Step::Plan => ("plan", self.spec.plan_seconds),
+            Step::Apply if self.spec.change == Change::Destroy => ("destroy", self.spec.apply_seconds),
+            Step::Apply => ("apply", self.spec.apply_seconds),
+        };
+        format!(
+            "{field} took longer than {seconds} s and was stopped: raise spec.timeouts.{field}, or see the log for what it waited for"
+        )
+    }
+
+    fn stop_reason(&self) -> String {
+        self.stop.borrow().clone().unwrap_or_else(|| "stopped".into())
+    }
+
+    async fn enter(&mut self, phase: RunPhase, engine_version: Option<String>) -> Done<()> {
+        let progress = Progress { phase, engine_version };
+        self.call(|c, t| async move { c.phase(&progress, t).await }).await
+    }
+
+    /// One call, repeated for as long as `init` may take, or until a stop is asked for.
+    async fn call<T, F>(&mut self, call: impl FnOnce(Client, Instant) -> F) -> Done<T>
+    where
+        F: Future<Output = Result<T, CallError>>,
+    {
+        let until = Instant::now() + Duration::from_secs(self.spec.init_seconds.max(60));
+        let answer = call(self.client.clone(), until);
+        let mut stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            Ok(_) = stop.wait_for(Option::is_some) => Err(Failure::new(Reason::Cancelled, self.stop_reason())),
+            answer = answer => answer.map_err(|error| match error.status().map(|s| s.as_u16()) {
+                Some(409 | 410) => Failure::new(Reason::Cancelled, format!("the run is no longer wanted: {error}")),
+                Some(_) => Failure::new(Reason::IntegrityViolation, error.to_string()),
+                None => Failure::new(Reason::LedgerUnavailable, error.to_string()),
+            }),
+        }
+    }
+}
+
+/// The module as it stands after `init`: with fetched modules, without providers, values, and what is ours.
+fn pack(layout: &Layout) -> Result<Vec<u8>, Error> {
+    snapshot::pack_folder(&layout.module(), &|path| {
+        let mut parts = path.components().map(|c| c.as_os_str());
+        match (parts.next(), parts.next()) {
+            (Some(first), Some(second)) if first == ".terraform" => second == "modules" && !path.ends_with(".git"),
+            (Some(first), None) => first != OVERRIDE_FILE && first != LOCK_FILE,
+            _ => true,
+        }
+    })
+}
+
+/// The engine's own note of where the state is. A setting in it came from a file, and only a tenant could have written that.
+fn check_backend(layout: &Layout) -> Done<()> {
+    #[derive(Deserialize)]
+    struct Note {
+        backend: Option<Backend>,
+    }
+    #[derive(Deserialize)]
+    struct Backend {
+        #[serde(rename = "type")]
+        kind: String,
+        #[serde(default)]
+        config: serde_json::Map<String, serde_json::Value>,
+    }
+    let path = layout.module().join(".terraform/terraform.tfstate");
+    let note = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Note>(&text).ok());
+    let elsewhere = |what: String| {
+        let message =
+            format!("the module keeps its state elsewhere ({what}): remove every `backend` and `cloud` block");
+        Err(Failure::new(Reason::SourceInvalid, message))
+    };
+    match note.and_then(|n| n.backend) {
+        None => elsewhere("the engine chose no backend".into()),
+        Some(backend) if backend.kind != "http" => elsewhere(format!("backend {}", backend.kind)),
+        Some(backend) => match backend.config.iter().find(|(_, value)| !value.is_null()) {
+            Some((name, _)) => elsewhere(format!("backend http sets {name}")),
+            None => Ok(()),
+        },
+    }
+}
+
+/// Our override: the backend, and which variables must not be shown.
+fn override_file(spec: &RunSpec) -> Done<String> {
+    let variables = spec.sensitive.iter().filter(|name| spec.variables.contains_key(*name));
+    let variables: serde_json::Map<_, _> =
+        variables.map(|name| (name.clone(), serde_json::json!({"sensitive": true}))).collect();
+    let mut file = serde_json::json!({"terraform": {"backend": {"http": {}}}});
+    if !variables.is_empty()
+        && let Some(members) = file.as_object_mut()
+    {
+        members.insert("variable".into(), variables.into());
+    }
+    Ok(file.to_string())
+}
+
+/// Values go in as the JSON text that was digested, never through a number type that could round them.
+fn variables_file(spec: &RunSpec) -> Done<zeroize::Zeroizing<String>> {
+    let mut file = zeroize::Zeroizing::new(String::from("{"));
+    for (name, value) in &spec.variables {
+        let text = value.expose();
+        serde_json::from_str::<serde::de::IgnoredAny>(text)
+            .map_err(|_| Failure::new(Reason::SourceInvalid, format!("the value of variable {name} is not JSON")))?;
+        let name = serde_json::to_string(name).map_err(|e| Error::Integrity(e.to_string()))?;
+        let comma = if file.len() > 1 { "," } else { "" };
+        file.push_str(&format!("{comma}{name}:{text}"));
+    }
+    file.push('}');
+    Ok(file)
+}
+
+/// A failure that came after the work: the ledger would not take what the engine wrote.
+pub(super) fn state_refused(reason: String) -> Failure {
+    let message = format!("the ledger did not take the run's state: {reason}. The state is kept in the run's folder");
+    Failure::new(Reason::StateRegressed, message)
+}

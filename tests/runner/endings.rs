@@ -1,0 +1,180 @@
+//! Kills, cancels, timeouts, and a ledger that refuses.
+
+use std::process::Stdio;
+use std::time::Instant;
+
+use landfall::api::Reason;
+use landfall::terraform::executor::Holder;
+use landfall::terraform::protocol::{ResourceAction, RunKind, RunPhase};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::env;
+use crate::world::{MODULE, World, engines, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_whose_runner_is_killed_finishes_and_recovery_finds_its_state() {
+    for engine in engines() {
+        let world = World::new(engine).await;
+        world.succeeded(world.apply(world.planned(0).await, |_| ())).await;
+        let lineage = world.state()["lineage"].clone();
+        let serial = world.state()["serial"].as_i64().unwrap();
+        let changed = MODULE.replace("\"second\" {", "\"second\" {\n  triggers_replace = \"again\"");
+        let plan = world.plan(&[("main.tf", &changed)], |spec| {
+            spec.variables.insert("pause".into(), landfall::terraform::protocol::SecretText::new("4"));
+        });
+        world.succeeded(plan).await;
+        let apply = world.apply(plan, |_| ());
+        world.in_mid_apply(apply).await;
+        let holder = world.local.claimed_by(apply).unwrap();
+        kill_process(Pid::from_raw(holder.pid).unwrap(), Signal::KILL).unwrap();
+        until("the runner is reaped", || !world.local.is_child(apply)).await;
+        assert_eq!(world.local.holder(&holder).unwrap(), Holder::Alive, "its engine lives");
+        assert!(world.api.ledger().lock.is_some());
+        world.gone(apply).await;
+
+        let spec = world.api.look(apply, |run| run.spec.clone());
+        let found = world.local.recover(apply, Some(&spec)).unwrap();
+        let last: serde_json::Value = serde_json::from_slice(found.states.last().expect("no errored.tfstate")).unwrap();
+        assert_eq!(last["lineage"], lineage);
+        assert!(last["serial"].as_i64().unwrap() > serial);
+        assert_eq!(last["resources"].as_array().unwrap().len(), 2);
+        let made = |e: &&landfall::terraform::protocol::ResourceEvent| e.what == ResourceAction::Created;
+        assert_eq!(found.resources.iter().filter(made).count(), 1, "{:?}", found.resources);
+        let log = String::from_utf8(found.log).unwrap();
+        let sent = world.api.look(apply, |run| String::from_utf8(run.log.clone()).unwrap());
+        assert!(log.starts_with(&sent) && log.contains("errored.tfstate"), "{log}");
+        assert!(world.local.recover(apply, None).unwrap().log.is_empty());
+        world.local.cleanup(apply).unwrap();
+        assert!(!world.run_folder(apply).exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_only_the_spool_has_is_recovered() {
+    let world = World::new(engines()[0]).await;
+    let apply = world.apply(world.planned(2).await, |_| ());
+    world.in_mid_apply(apply).await;
+    world.api.set_away(true);
+    let spool = world.run_folder(apply).join("spool/000001.tfstate");
+    until("the engine wrote its state", || spool.exists()).await;
+    let holder = world.local.claimed_by(apply).unwrap();
+    kill_process(Pid::from_raw(holder.pid).unwrap(), Signal::KILL).unwrap();
+    world.gone(apply).await;
+    let found = world.local.recover(apply, None).unwrap();
+    assert_eq!(found.states.first().unwrap(), &std::fs::read(spool).unwrap());
+    assert!(world.api.ledger().states.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_apply_keeps_its_state_and_gives_its_lock_back() {
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let apply = world.apply(world.planned(60).await, |_| ());
+        world.in_mid_apply(apply).await;
+        let asked = Instant::now();
+        world.api.look(apply, |run| run.cancel = true);
+        let result = world.not_succeeded(apply).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Cancelled, Some(Reason::Cancelled)));
+        assert!(asked.elapsed().as_secs() < 30, "{:?}", asked.elapsed());
+        let resources = world.state()["resources"].to_string();
+        assert!(resources.contains("first"), "{resources}");
+        assert!(world.api.ledger().lock.is_none());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_is_terminated_ends_gracefully() {
+    let world = World::new(engines()[0]).await;
+    let apply = world.apply(world.planned(60).await, |_| ());
+    world.in_mid_apply(apply).await;
+    world.local.terminate(apply).unwrap();
+    let result = world.not_succeeded(apply).await;
+    assert_eq!(result.reason, Some(Reason::Cancelled));
+    assert!(result.message.unwrap().contains("SIGTERM"));
+    assert!(world.state()["resources"].to_string().contains("first") && world.api.ledger().lock.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phase_that_takes_too_long_is_stopped_and_named() {
+    let world = World::new(engines()[0]).await;
+    let apply = world.apply(world.planned(60).await, |spec| spec.apply_seconds = 3);
+    let result = world.not_succeeded(apply).await;
+    assert_eq!((result.phase, result.reason), (RunPhase::Failed, Some(Reason::Timeout)));
+    assert!(result.message.unwrap().contains("spec.timeouts.apply"));
+    assert!(world.state()["resources"].to_string().contains("first") && world.api.ledger().lock.is_none());
+
+    for step in ["init", "plan"] {
+        let world = World::with_shim(&format!("[ \"$1\" = {step} ] && exec sleep 60\nexec {{engine}} \"$@\"")).await;
+        let plan = world.plan(&[("main.tf", MODULE)], |spec| (spec.init_seconds, spec.plan_seconds) = (2, 2));
+        let result = world.not_succeeded(plan).await;
+        assert_eq!(result.reason, Some(Reason::Timeout), "{result:?}");
+        assert!(result.message.unwrap().contains(&format!("spec.timeouts.{step}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_runner_of_the_same_run_leaves_without_touching_anything() {
+    let world = World::new(engines()[0]).await;
+    let plan = world.planned(5).await;
+    let artifacts = world.api.look(plan, |run| run.artifacts.clone());
+    let spec = world.spec(RunKind::Apply);
+    let token = world.api.create(spec.clone(), artifacts);
+    world.local.start(spec.id, world.engine, &token).unwrap();
+    world.in_mid_apply(spec.id).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), token.expose()).unwrap();
+    let second = tokio::process::Command::new(env!("CARGO_BIN_EXE_landfall"))
+        .args([
+            "runner",
+            "--run",
+            &spec.id.to_string(),
+            "--api",
+            world.url.as_str(),
+            "--engine-binary",
+            &env("TOFU"),
+            "--dir",
+        ])
+        .arg(folder.path())
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert_eq!(second.code(), Some(3));
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["token"]);
+    world.succeeded(spec.id).await;
+    assert_eq!(world.done().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_the_ledger_refuses_stays_in_the_spool() {
+    let world = World::new(engines()[0]).await;
+    let apply = world.apply(world.planned(0).await, |_| ());
+    world.api.ledger().refuse_states = true;
+    let result = world.not_succeeded(apply).await;
+    assert_eq!(result.reason, Some(Reason::StateRegressed), "{result:?}");
+    let found = world.local.recover(apply, None).unwrap();
+    assert!(String::from_utf8_lossy(found.states.first().unwrap()).contains("terraform_data"));
+    assert!(world.api.ledger().lock.is_some(), "the lock stands until the state is settled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_is_not_given_back_is_a_reason_of_its_own() {
+    let world = World::new(engines()[0]).await;
+    let held = br#"{"ID":"another","Operation":"OperationTypeApply","Who":"somebody","Version":"1","Created":"2026-01-01T00:00:00Z"}"#;
+    world.api.ledger().lock = Some((None, held.to_vec().into()));
+    let result = world.not_succeeded(world.plan(&[("main.tf", MODULE)], |_| ())).await;
+    assert_eq!(result.reason, Some(Reason::StateLocked), "{result:?}");
+    assert!(result.message.unwrap().contains("somebody"));
+    assert!(world.api.ledger().lock.is_some(), "another's lock is not touched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_its_engine_says_which_is_missing() {
+    let world = World::with_shim("exit 0").await;
+    std::fs::remove_file(world.folder.path().join("shim")).unwrap();
+    let result = world.not_succeeded(world.plan(&[("main.tf", MODULE)], |_| ())).await;
+    assert_eq!(result.reason, Some(Reason::EngineNotFound));
+    assert!(result.message.unwrap().contains("/shim"));
+}

@@ -1,0 +1,138 @@
+//! The way of a run that goes well, also when the run API does not.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use landfall::api::Change;
+use landfall::terraform::plan;
+use landfall::terraform::protocol::{ResourceAction, RunPhase};
+use landfall::terraform::snapshot;
+use tokio::time::sleep;
+
+use crate::harness::env;
+use crate::world::{MODULE, World, engines, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_made_applied_and_destroyed_and_each_state_is_acknowledged() {
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let plan = world.planned(0).await;
+        let planned = world.succeeded(plan).await;
+        assert_eq!((planned.summary.unwrap().add, planned.state_serial), (2, Some(0)));
+        assert!(world.done().is_empty(), "a plan changes nothing");
+        let (artifacts, version) = world.api.look(plan, |run| (run.artifacts.clone(), run.engine_version.clone()));
+        assert_eq!(plan::summary(&artifacts["plan-json"]).unwrap(), planned.summary.unwrap());
+        assert!(version.unwrap().starts_with("1."));
+
+        let apply = world.apply(plan, |_| ());
+        world.succeeded(apply).await;
+        assert_eq!(world.done(), [format!("{apply} sha256:of-the-plan")]);
+        assert_eq!(world.state()["outputs"]["first"]["value"], "one");
+        assert!(world.api.ledger().lock.is_none());
+        world.api.look(apply, |run| {
+            assert_eq!(run.phases, [RunPhase::Init, RunPhase::Apply, RunPhase::Finishing]);
+            let log = String::from_utf8(run.log.clone()).unwrap();
+            assert!(log.contains("successfully initialized") && log.contains("Apply complete!"), "{log}");
+            let created: Vec<_> = run.resources.iter().filter(|e| e.what == ResourceAction::Created).collect();
+            assert_eq!(created.len(), 2, "{created:?}");
+            assert!(created[0].id.is_some(), "{created:?}");
+        });
+        let folder = world.run_folder(apply);
+        let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == "holder.json" || name == "runner.log"), "{left:?}");
+        assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
+
+        let plan = world.plan(&[("main.tf", MODULE)], |spec| spec.change = Change::Destroy);
+        let planned = world.succeeded(plan).await;
+        assert_eq!(planned.summary.unwrap().destroy, 2);
+        assert!(planned.state_serial.unwrap() > 0);
+        world.succeeded(world.apply(plan, |_| ())).await;
+        assert_eq!(world.state()["resources"], serde_json::json!([]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_while_the_run_api_is_away_for_twenty_seconds() {
+    let world = World::new(engines()[0]).await;
+    let apply = world.apply(world.planned(3).await, |_| ());
+    world.in_mid_apply(apply).await;
+    let before = world.api.ledger().states.len();
+    world.api.set_away(true);
+    sleep(Duration::from_secs(20)).await; // the outage itself
+    assert!(world.local.is_child(apply), "{}", world.runner_log(apply));
+    assert_eq!(world.api.ledger().states.len(), before);
+    assert!(world.api.turned_away() > 0);
+    world.api.set_away(false);
+    world.succeeded(apply).await;
+    assert_eq!(world.state()["resources"].as_array().unwrap().len(), 2);
+    assert_eq!(world.done().len(), 1);
+    assert!(world.api.ledger().lock.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_applied_before_the_ledger_has_answered() {
+    let world = World::new(engines()[0]).await;
+    let plan = world.planned(0).await;
+    // Away from the moment at which the version is asked, which is before the phase is told.
+    let shim = World::with_shim("touch {folder}/called\nexec {engine} \"$@\"").await;
+    drop(shim);
+    world.api.set_away(true);
+    let apply = world.apply(plan, |_| ());
+    until("the runner has asked", || world.api.turned_away() > 2).await;
+    assert!(world.done().is_empty());
+    world.api.set_away(false);
+    world.succeeded(apply).await;
+    assert_eq!(world.done().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_waits_for_a_lock_that_another_holds() {
+    let world = World::new(engines()[0]).await;
+    let held = br#"{"ID":"another","Operation":"OperationTypeApply","Who":"somebody","Version":"1","Created":"2026-01-01T00:00:00Z"}"#;
+    world.api.ledger().lock = Some((None, held.to_vec().into()));
+    let plan = world.plan(&[("main.tf", MODULE)], |_| ());
+    until("the plan has begun", || world.api.look(plan, |run| run.phases.contains(&RunPhase::Plan))).await;
+    sleep(Duration::from_secs(3)).await; // so long the other holds it
+    assert!(
+        world.local.is_child(plan),
+        "the engine did not wait: {:?}",
+        world.api.look(plan, |run| run.result.clone())
+    );
+    world.api.ledger().lock = None;
+    world.succeeded(plan).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provider_lock_file_is_kept_with_the_plan_and_carried_forward() {
+    let module = "terraform {\n  required_providers {\n    time = {\n      source = \"hashicorp/time\"\n    }\n  }\n}\nresource \"time_static\" \"now\" {}\n";
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let unknown = |spec: &mut landfall::terraform::protocol::RunSpec| spec.variables.clear();
+        let plan = world.plan(&[("main.tf", module)], unknown);
+        world.succeeded(plan).await;
+        let artifacts = world.api.look(plan, |run| run.artifacts.clone());
+        let lock = String::from_utf8(artifacts["lock-file"].clone()).unwrap();
+        assert!(lock.contains("hashicorp/time"), "{lock}");
+        let to = tempfile::tempdir().unwrap();
+        snapshot::unpack(&artifacts["snapshot"], to.path()).unwrap();
+        assert!(to.path().join("main.tf").exists());
+        assert!(
+            !to.path().join(".terraform/providers").exists()
+                && !to.path().join("zzzz_landfall_override.tf.json").exists()
+        );
+        world.succeeded(world.apply(plan, unknown)).await;
+
+        // A lock file with another checksum, carried forward, is obeyed: init refuses the provider.
+        let mut carried = artifacts.clone();
+        let wrong = lock
+            .split('"')
+            .map(|part| if part.starts_with("h1:") { "h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" } else { part });
+        carried.insert("lock-file".into(), wrong.collect::<Vec<_>>().join("\"").into_bytes());
+        let mut spec = world.spec(landfall::terraform::protocol::RunKind::Plan);
+        spec.variables.clear();
+        let run = world.start(&spec, carried);
+        let result = world.not_succeeded(run).await;
+        assert!(result.message.unwrap().contains("checksum"), "the lock file was not carried forward");
+    }
+    assert!(!env("PROVIDER_MIRROR").is_empty());
+}
