@@ -65,7 +65,8 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let health = Arc::new(Health::default());
     health.expect("ledger");
     health.expect("cluster");
-    let connect = async || Ledger::connect(&database_url, Keyring::from_installation(&installation.encryption)?).await;
+    let connect =
+        || async { Ledger::connect(&database_url, Keyring::from_installation(&installation.encryption)?).await };
     let ledger = patiently("Postgres", &shutdown, connect).await?;
     let waker = wake::Waker::default();
     let mut served = JoinSet::new();
@@ -77,9 +78,8 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     };
     served.spawn(async move { axum::serve(listener, web::router(state)).await });
     served.spawn(watch_ledger(ledger.clone(), health.clone()));
-    let cluster =
-        patiently("the API server", &shutdown, async || cluster_id(&client, &installation.namespace).await).await?;
-    patiently("Postgres", &shutdown, async || ledger.register_cluster(cluster, "").await).await?;
+    let cluster = patiently("the API server", &shutdown, || cluster_id(&client, &installation.namespace)).await?;
+    patiently("Postgres", &shutdown, || ledger.register_cluster(cluster, "")).await?;
     health.good("cluster");
 
     let lease = Duration::from_secs(installation.limits.lease_seconds);
@@ -90,7 +90,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let (stop_holding, deposed) = (CancellationToken::new(), CancellationToken::new());
     let ended = {
         let work = async {
-            let writer = patiently("Postgres", &shutdown, async || ledger.lead(cluster, &holder).await).await?;
+            let writer = patiently("Postgres", &shutdown, || ledger.lead(cluster, &holder)).await?;
             tracing::info!(holder, epoch = writer.epoch(), %cluster, "leads");
             metrics.leading(true);
             let (stores, writers) = kinds::stores();
@@ -137,10 +137,10 @@ async fn finish(work: impl Future<Output = ()>, shutdown: &CancellationToken) {
 }
 
 /// Tries again while a part is away, for half a minute.
-async fn patiently<T>(
+async fn patiently<T, F: Future<Output = Result<T>>>(
     what: &'static str,
     shutdown: &CancellationToken,
-    attempt: impl AsyncFn() -> Result<T>,
+    attempt: impl Fn() -> F,
 ) -> Result<T> {
     let began = Instant::now();
     loop {

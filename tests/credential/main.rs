@@ -1,0 +1,17 @@
+//! `CloudCredential`, from a manifest to conditions and rows, against real providers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)]
+
+#[path = "../harness/controller.rs"]
+mod controller;
+#[path = "../harness/database.rs"]
+mod database;
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod answers;
+mod deletion;
+mod leadership;
+mod probing;
+mod quiet;
+mod rows;
+mod world;
