@@ -4,12 +4,14 @@ mod common;
 mod credential;
 mod definitions;
 mod deployment;
+mod deployment_status;
 mod reason;
 
 pub use common::*;
 pub use credential::*;
 pub use definitions::definitions;
 pub use deployment::*;
+pub use deployment_status::*;
 pub use reason::*;
 
 /// API group of all kinds.

@@ -9,11 +9,14 @@ use crate::table::{Base, Edit};
 use crate::world::kind;
 use Base::{Aws, Deployment, PowerDns};
 
-fn rows() -> Vec<(Base, &'static str, Value)> {
+type Row = (Base, &'static str, Value);
+
+fn rows() -> Vec<Row> {
+    [credential_rows(), module_rows(), deployment_rows()].concat()
+}
+
+fn credential_rows() -> Vec<Row> {
     let long = |length: usize| json!("a".repeat(length));
-    let file = |name: &str| json!({name: ""});
-    let many = |count: usize| (0..count).map(|n| (format!("x{n}"), json!("y"))).collect::<Value>();
-    let secret = |name: &str| json!([{"secretKeyRef": {"name": "s", "key": "a.b_c-d"}, "as": name, "optional": true}]);
     vec![
         (PowerDns, "/suspend", json!(false)),
         (PowerDns, "/suspend", json!(true)),
@@ -34,7 +37,14 @@ fn rows() -> Vec<(Base, &'static str, Value)> {
         (Aws, "/expectedAccount", json!("123456789012")),
         (Aws, "/aws/region", json!("us-gov-west-1")),
         (Aws, "/aws/endpoint", json!("https://sts.eu-central-1.amazonaws.com")),
-        (Deployment, "/suspend", json!(false)),
+    ]
+}
+
+fn module_rows() -> Vec<Row> {
+    let file = |name: &str| json!({name: ""});
+    let many = |count: usize| (0..count).map(|n| (format!("x{n}"), json!("y"))).collect::<Value>();
+    let secret = |name: &str| json!([{"secretKeyRef": {"name": "s", "key": "a.b_c-d"}, "as": name, "optional": true}]);
+    vec![
         (Deployment, "/source", json!({"configMapRef": {"name": "module"}})),
         (Deployment, "/source/inline", file(&"a".repeat(253))),
         (Deployment, "/source/inline", file("modules/a-b/.hidden/main.tf.json")),
@@ -49,6 +59,12 @@ fn rows() -> Vec<(Base, &'static str, Value)> {
         (Deployment, "/variablesFrom", secret("token")),
         (Deployment, "/variablesFrom", secret("größe")),
         (Deployment, "/variablesFrom", json!([{"configMapKeyRef": {"name": "c", "key": "k"}, "as": "c"}])),
+    ]
+}
+
+fn deployment_rows() -> Vec<Row> {
+    vec![
+        (Deployment, "/suspend", json!(false)),
         (Deployment, "/approval", json!("Automatic")),
         (Deployment, "/approval", json!("PlanOnly")),
         (Deployment, "/deletionPolicy", json!("Destroy")),

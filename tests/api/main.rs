@@ -14,5 +14,6 @@ mod loosening;
 mod mutants;
 mod refusals;
 mod roles;
+mod strange;
 mod table;
 mod world;

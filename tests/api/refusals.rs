@@ -81,6 +81,16 @@ fn credential_rows() -> Vec<Refusal> {
         set(PowerDns, "/powerdns/serverId", long(129), "spec.powerdns.serverId", "may not be more than 128"),
         set(PowerDns, "/powerdns/serverId", json!("a/../b"), "spec.powerdns.serverId", "should match"),
         set(PowerDns, "/probe/graceAfterLastSuccess", json!("1d"), "spec.probe.graceAfterLastSuccess", "should match"),
+        set(PowerDns, "/suspend", json!("yes"), "spec.suspend", "must be of type boolean"),
+    ];
+    rows.extend(durations(PowerDns, "/probe/interval", "spec.probe.interval"));
+    rows.extend(names(PowerDns, "/powerdns/secretRef/name", "spec.powerdns.secretRef.name"));
+    rows.extend(names(Aws, "/aws/secretRef/name", "spec.aws.secretRef.name"));
+    rows
+}
+
+fn sharing_rows() -> Vec<Refusal> {
+    vec![
         set(PowerDns, "/allowedNamespaces", json!({}), "spec.allowedNamespaces", "needs names or selector"),
         set(
             PowerDns,
@@ -106,12 +116,7 @@ fn credential_rows() -> Vec<Refusal> {
             "spec.allowedNamespaces.selector.matchExpressions[0].operator",
             "Required value",
         ),
-        set(PowerDns, "/suspend", json!("yes"), "spec.suspend", "must be of type boolean"),
-    ];
-    rows.extend(durations(PowerDns, "/probe/interval", "spec.probe.interval"));
-    rows.extend(names(PowerDns, "/powerdns/secretRef/name", "spec.powerdns.secretRef.name"));
-    rows.extend(names(Aws, "/aws/secretRef/name", "spec.aws.secretRef.name"));
-    rows
+    ]
 }
 
 fn source_rows() -> Vec<Refusal> {
@@ -143,7 +148,6 @@ fn source_rows() -> Vec<Refusal> {
 
 fn variable_rows() -> Vec<Refusal> {
     let from = |entry: Value, field, message| set(Deployment, "/variablesFrom", json!([entry]), field, message);
-    let key = |kind: &str, name: Value, key: Value| json!({kind: {"name": name, "key": key}, "as": "x"});
     let mut rows = vec![
         set(
             Deployment,
@@ -178,6 +182,15 @@ fn variable_rows() -> Vec<Refusal> {
         from(from_secret("1st"), "spec.variablesFrom[0].as", "should match"),
         from(from_secret(&"a".repeat(254)), "spec.variablesFrom[0].as", "253"),
     ];
+    rows.extend(key_rows());
+    rows
+}
+
+/// Rows for the keys of Secrets and ConfigMaps that variables come from.
+fn key_rows() -> Vec<Refusal> {
+    let from = |entry: Value, field, message| set(Deployment, "/variablesFrom", json!([entry]), field, message);
+    let key = |kind: &str, name: Value, key: Value| json!({kind: {"name": name, "key": key}, "as": "x"});
+    let mut rows = Vec::new();
     for (kind, name_field, key_field) in [
         ("secretKeyRef", "spec.variablesFrom[0].secretKeyRef.name", "spec.variablesFrom[0].secretKeyRef.key"),
         ("configMapKeyRef", "spec.variablesFrom[0].configMapKeyRef.name", "spec.variablesFrom[0].configMapKeyRef.key"),
@@ -262,7 +275,7 @@ impl Refusal {
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Refusal> {
-    [credential_rows(), source_rows(), variable_rows(), deployment_rows()].concat()
+    [credential_rows(), sharing_rows(), source_rows(), variable_rows(), deployment_rows()].concat()
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //! own, and waiting for a condition. Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+pub mod objects;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -91,26 +93,32 @@ pub fn kubectl(user: User) -> Command {
 
 /// Installs CRDs, ClusterRoles and policies, once per test binary, and waits until they are in force.
 pub async fn install() {
-    static DONE: OnceCell<()> = OnceCell::const_new();
-    DONE.get_or_init(|| async {
-        let status = kubectl(User::Admin)
-            .args(["apply", "--server-side", "--force-conflicts", "-k"])
-            .arg(top().join("manifests/install"))
-            .output()
-            .expect("kubectl");
-        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
-        let client = User::Admin.client().await;
-        let api: Api<TerraformDeployment> = Api::namespaced(client, "landfall-system");
-        // The last policy of the file in force means that the others are.
-        wait_until(Duration::from_secs(30), "the policies to be in force", async || {
-            let dry = PostParams { dry_run: true, ..PostParams::default() };
-            let object = deployment("probe", json!({"source": {"inline": {"main.tf": ""}}, "variables": {"1": 1}}));
-            let refused = api.create(&dry, &serde_json::from_value(object).unwrap()).await;
-            refused.is_err_and(|e| e.to_string().contains("landfall-variables"))
-        })
-        .await;
-    })
-    .await;
+    static DONE: OnceCell<Result<(), String>> = OnceCell::const_new();
+    // A failure is kept, so that the other tests do not wait for the same again.
+    let done = DONE.get_or_init(apply_installation).await;
+    assert_eq!(*done, Ok(()), "manifests/install");
+}
+
+async fn apply_installation() -> Result<(), String> {
+    let mut apply = kubectl(User::Admin);
+    apply.args(["apply", "--server-side", "--force-conflicts", "-k"]).arg(top().join("manifests/install"));
+    let output = apply.output().map_err(|e| e.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let api: Api<TerraformDeployment> = Api::namespaced(User::Admin.client().await, "landfall-system");
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let object = deployment("probe", json!({"source": {"inline": {"main.tf": ""}}, "variables": {"1": 1}}));
+    let object = serde_json::from_value(object).map_err(|e| e.to_string())?;
+    let end = Instant::now() + Duration::from_secs(30);
+    // The last policy of the file in force means that the others are.
+    while !api.create(&dry, &object).await.is_err_and(|e| e.to_string().contains("landfall-variables")) {
+        if Instant::now() > end {
+            return Err("the policies are installed, but not in force after 30 s".to_owned());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// A fresh namespace in an organization of its own.
