@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::{CallError, Client};
 use super::protocol::SecretText;
 use super::spool::Spool;
+use crate::api::Reason;
 use crate::{Error, Result};
 
 /// How long a read or a lock waits for the run API before the engine is told that there is none.
@@ -43,8 +44,8 @@ pub(super) struct Progress {
 struct Held {
     /// The engine's lock, as it sent it.
     lock: Option<Bytes>,
-    /// Somebody else's lock was in the way.
-    locked_out: bool,
+    /// Why the engine did not get what it asked for.
+    trouble: Option<Reason>,
     /// What the ledger answered under this lock, `Some(None)` for no state. Nobody else can have changed it since, so a
     /// read in mid-apply (the engine reads before its first write) needs nobody.
     known: Option<Option<Bytes>>,
@@ -122,9 +123,9 @@ impl Loopback {
         self.shared.progress.subscribe()
     }
 
-    /// Whether another holder's lock stopped the engine.
-    pub(super) fn locked_out(&self) -> bool {
-        self.shared.held().locked_out
+    /// Why the engine did not get its lock or state: another's lock, or nobody who answers.
+    pub(super) fn trouble(&self) -> Option<Reason> {
+        self.shared.held().trouble
     }
 
     /// Serial of the state that the engine read, 0 for none.
@@ -147,6 +148,11 @@ impl Loopback {
                 self.shared.held().lock = None;
                 Ok(())
             }
+            // All states are there, and the lock is not ours any more: nothing is left to give back.
+            Err(error @ CallError::Refused { .. }) => {
+                tracing::warn!(%error, "the lock had been taken away");
+                Ok(())
+            }
             Err(error) => Err(format!("unlock: {error}")),
         }
     }
@@ -155,6 +161,20 @@ impl Loopback {
 impl Shared {
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A refusal is passed on as it is: a 423 has the holder's lock as its body, and without an id in it the engine would
+    /// not wait.
+    fn refuse(&self, error: &CallError) -> Response {
+        let (reason, response) = match error {
+            CallError::Refused { status, body } => {
+                let locked = *status == StatusCode::LOCKED;
+                (locked.then_some(Reason::StateLocked), (*status, body.clone()).into_response())
+            }
+            CallError::Unanswered(_) => (Some(Reason::LedgerUnavailable), away(error)),
+        };
+        self.held().trouble = reason;
+        response
     }
 
     fn keep(&self, state: &[u8]) -> Result<()> {
@@ -234,13 +254,14 @@ async fn read(State(shared): State<Arc<Shared>>) -> Response {
         (None, Some(known)) => known,
         (None, None) => match shared.client.state(Instant::now() + PATIENCE).await {
             Ok(state) => state,
-            Err(error) => return answer(&error),
+            Err(error) => return shared.refuse(&error),
         },
     };
     let serial = state.as_ref().and_then(|s| serde_json::from_slice::<Serial>(s).ok());
     {
         let mut held = shared.held();
         held.serial = serial.map(|s| s.serial);
+        held.trouble = None;
         if held.lock.is_some() {
             held.known = Some(state.clone());
         }
@@ -263,8 +284,8 @@ async fn lock(State(shared): State<Arc<Shared>>, info: Bytes) -> Response {
         if let Err(reason) = shared.drain(until).await {
             return away(&reason);
         }
-        if let Err(error) = shared.client.unlock(former, until).await {
-            return answer(&error);
+        if let Err(error @ CallError::Unanswered(_)) = shared.client.unlock(former, until).await {
+            return shared.refuse(&error);
         }
         *shared.held() = Held::default();
     }
@@ -274,24 +295,13 @@ async fn lock(State(shared): State<Arc<Shared>>, info: Bytes) -> Response {
             *held = Held { lock: Some(info), serial: held.serial, ..Held::default() };
             StatusCode::OK.into_response()
         }
-        Err(error) => {
-            shared.held().locked_out = error.status() == Some(StatusCode::LOCKED);
-            answer(&error)
-        }
+        Err(error) => shared.refuse(&error),
     }
 }
 
 /// The engine is done with the lock; the ledger keeps it until the last state is there (see [`Loopback::finish`]).
 async fn unlock() -> StatusCode {
     StatusCode::OK
-}
-
-/// A refusal is passed on as it is: a 423 has the holder's lock as its body, and without an id in it the engine would not wait.
-fn answer(error: &CallError) -> Response {
-    match error {
-        CallError::Refused { status, body } => (*status, body.clone()).into_response(),
-        CallError::Unanswered(_) => away(error),
-    }
 }
 
 fn away(error: &dyn std::fmt::Display) -> Response {

@@ -10,7 +10,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
+use super::digest::sha256_hex;
 use super::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SecretText};
+
+/// Header with the SHA-256 of a body, hex, on both ways.
+const SHA256: &str = "x-landfall-sha256";
+/// After so many answers of 500 to one call the answer is taken as meant.
+const MISHAPS: u32 = 8;
 
 /// Why a call has no answer that one could use.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -68,14 +74,21 @@ impl Client {
         } else {
             request
         };
+        let request = request.header(SHA256, sha256_hex(body));
         let answer = request.body(body.clone()).send().await.map_err(|e| unanswered(&e.without_url()))?;
         let status = answer.status();
+        let told = answer.headers().get(SHA256).cloned();
         let bytes = answer.bytes().await.map_err(|e| unanswered(&e.without_url()))?;
         if status.is_success() {
-            return Ok(bytes);
+            return match told {
+                Some(told) if told.as_bytes() != sha256_hex(&bytes).as_bytes() => {
+                    Err(unanswered(&"the answer is not whole"))
+                }
+                _ => Ok(bytes),
+            };
         }
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        let again = status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429);
+        let again = matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
         if again {
             Err(CallError::Unanswered(format!("{status} {body}")))
         } else {
@@ -83,11 +96,16 @@ impl Client {
         }
     }
 
-    /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter.
+    /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter. A 500 is no outage,
+    /// but may be a mishap: it counts only when it keeps coming.
     async fn call(&self, method: Method, path: &str, body: Bytes, until: Instant) -> Answer<Bytes> {
-        let mut wait = Duration::from_millis(100);
+        let (mut wait, mut mishaps) = (Duration::from_millis(100), 0);
         loop {
             let error = match timeout_at(until, self.attempt(&method, path, &body)).await {
+                Ok(Err(error)) if error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR) && mishaps < MISHAPS => {
+                    mishaps += 1;
+                    error
+                }
                 Ok(Err(error @ CallError::Unanswered(_))) => error,
                 Ok(answer) => return answer,
                 Err(_) => CallError::Unanswered("the time is up".into()),

@@ -31,6 +31,9 @@ const LAST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How long the end of the log waits; the result does not depend on it.
 const LOG_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Resource events in one call.
+const EVENT_BATCH: usize = 1000;
+
 /// What the runner is told on its command line: nothing secret.
 #[derive(Clone, Debug)]
 pub struct RunnerArgs {
@@ -190,10 +193,11 @@ async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Recei
             while transcript.poll() {}
         }
         let until = Instant::now() + Duration::from_secs(if last { 60 } else { 5 });
-        if !transcript.events.is_empty() && client.put_resources(event_offset, &transcript.events, until).await.is_ok()
-        {
-            event_offset += transcript.events.len() as u64;
-            transcript.events.clear();
+        let batch = transcript.events.len().min(EVENT_BATCH);
+        let events: Vec<_> = transcript.events.iter().take(batch).cloned().collect();
+        if batch > 0 && client.put_resources(event_offset, &events, until).await.is_ok() {
+            event_offset += batch as u64;
+            transcript.events.drain(..batch);
         }
         let part: Vec<u8> = transcript.log.iter().take(1 << 20).copied().collect();
         let length = part.len();

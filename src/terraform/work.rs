@@ -233,8 +233,8 @@ impl Work {
     }
 
     fn reason_of(&self, words: &str, otherwise: Reason) -> Reason {
-        if self.loopback.locked_out() {
-            Reason::StateLocked
+        if let Some(trouble) = self.loopback.trouble() {
+            trouble
         } else if words.contains("Saved plan is stale") || words.contains("Saved plan does not match the given state") {
             Reason::StalePlan
         } else {
