@@ -7,6 +7,7 @@ mod database;
 mod audit;
 mod catalogue;
 mod chain;
+mod engine;
 mod keys;
 mod mirror;
 mod run_api;

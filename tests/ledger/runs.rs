@@ -217,6 +217,7 @@ async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
     assert_eq!(again.environment["TOKEN"].expose(), "s3cret");
     assert!(!writer.reissue_token(id, &[4; 32]).await.unwrap(), "a claimed run keeps its token");
 
+    assert_eq!(writer.run_spec(id).await.unwrap().unwrap().id, id);
     let end = result(RunPhase::Failed);
     assert_eq!(world.ledger.finish(id, &end).await.unwrap(), Ok(Finish::Recorded));
     assert_eq!(world.ledger.finish(id, &end).await.unwrap(), Ok(Finish::Same));
@@ -227,7 +228,7 @@ async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
         .fetch_one(world.ledger.pool())
         .await
         .unwrap();
-    assert!(wiped);
+    assert!(wiped && writer.run_spec(id).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::create::inputs_place;
 use super::{Answer, Refusal};
 use crate::ledger::words::word;
-use crate::ledger::{Actor, Event, Ledger, Sealed};
+use crate::ledger::{Actor, Event, Ledger, Sealed, Transaction};
 use crate::terraform::protocol::{Control, ProcessIdentity, Progress, RunKind, RunPhase, RunSpec};
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ impl Ledger {
             return Ok(Err(Refusal::Ended));
         }
         match &run.holder {
-            Some(known) if known == holder => return self.inputs(id).await.map(Ok),
+            Some(known) if known == holder => return self.granted(tx, id).await,
             Some(known) => return Ok(Err(Refusal::Conflict(format!("the run is held by process {}", known.pid)))),
             None => {}
         }
@@ -40,23 +40,31 @@ impl Ledger {
             action: "run.claimed",
             details: json!({"run": id, "pid": holder.pid, "bootId": holder.boot_id}),
         });
-        tx.commit().await?;
-        self.inputs(id).await.map(Ok)
+        self.granted(tx, id).await
     }
 
-    async fn inputs(&self, id: Uuid) -> Result<RunSpec> {
+    /// The unit of work ends before the inputs are read, which takes another connection.
+    async fn granted(&self, tx: Transaction, id: Uuid) -> Answer<RunSpec> {
+        tx.commit().await?;
+        Ok(self.run_spec(id).await?.ok_or(Refusal::Ended))
+    }
+
+    /// What a run's runner was given; `None` from the run's end on. For the leader, who redacts what a dead run left.
+    ///
+    /// # Errors
+    /// Postgres's; [`Error::Integrity`] where the sealed inputs do not open.
+    pub async fn run_spec(&self, id: Uuid) -> Result<Option<RunSpec>> {
         let row: Option<(Option<Vec<u8>>, Uuid)> = sqlx::query_as(
             "SELECT inputs, cluster_id FROM run_secrets JOIN terraform_runs USING (run_id) WHERE run_id = $1",
         )
         .bind(id)
         .fetch_optional(&self.pool)
         .await?;
-        let Some((Some(sealed), cluster)) = row else {
-            return Err(Error::Integrity(format!("run {id}: its inputs were wiped; the run has ended")));
-        };
+        let Some((Some(sealed), cluster)) = row else { return Ok(None) };
         let text = self.keys().open(&Sealed::from_bytes(&sealed)?, &inputs_place(cluster, id))?;
         // The parser's message could quote a value.
-        serde_json::from_slice(&text).map_err(|_| Error::Integrity(format!("run {id}: its inputs are not readable")))
+        let spec = serde_json::from_slice(&text);
+        spec.map(Some).map_err(|_| Error::Integrity(format!("run {id}: its inputs are not readable")))
     }
 
     /// What a runner must obey.
