@@ -33,7 +33,7 @@ BEGIN
     EXECUTE format('CREATE INDEX %I ON %I (organization_id, namespace, name)', name || '_name', name);
     EXECUTE format('CREATE INDEX %I ON %I USING gin (labels jsonb_path_ops)', name || '_labels', name);
     EXECUTE format('COMMENT ON COLUMN %I.escaped IS %L', name,
-                   'Somewhere in this row U+0000, which jsonb refuses, is kept as the six characters \u0000.');
+                   'Somewhere in this row U+0000, which jsonb refuses, is kept as the six characters \u0000, or very deep JSON as text.');
     EXECUTE format('COMMENT ON COLUMN %I.field_manager IS %L', name,
                    'Who the object says wrote its spec last. A program''s word about itself, not verified.');
     CALL secure_table(name::regclass);

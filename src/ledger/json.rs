@@ -5,14 +5,15 @@ use serde_json::{Map, Value};
 /// The largest integer that JCS (RFC 8785) keeps exact: numbers there are IEEE doubles.
 const EXACT: u64 = 1 << 53;
 /// Deeper JSON is kept as text: parsers, ours among them, stop at 128.
-const DEPTH: usize = 64;
+const DEPTH: usize = 100;
 
 /// A value made storable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Storable {
     /// The value.
     pub value: Value,
-    /// Something had to be rewritten: U+0000, which jsonb refuses, is kept as the six characters `\u0000`.
+    /// Something had to be rewritten: U+0000, which jsonb refuses, is kept as the six characters `\u0000`, and what is
+    /// nested too deep as text.
     pub escaped: bool,
 }
 
@@ -21,7 +22,7 @@ pub fn jcs_safe(value: Value) -> Value {
     Walk { integers: true, escaped: false }.value(value, 0)
 }
 
-/// For mirror rows, which are not hashed: only U+0000 is escaped, with a flag.
+/// For mirror rows, which are not hashed: integers stay as they are, and a flag tells of the rest.
 pub fn storable(value: Value) -> Storable {
     let mut walk = Walk { integers: false, escaped: false };
     let value = walk.value(value, 0);
@@ -43,7 +44,8 @@ impl Walk {
         match value {
             Value::String(text) => Value::String(self.text(text)),
             Value::Number(number) if self.integers && !exact(&number) => Value::String(number.to_string()),
-            Value::Array(_) | Value::Object(_) if self.integers && depth >= DEPTH => {
+            Value::Array(_) | Value::Object(_) if depth >= DEPTH => {
+                self.escaped = true;
                 let text = value.to_string();
                 Value::String(self.text(text))
             }

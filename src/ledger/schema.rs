@@ -16,7 +16,7 @@ pub async fn migrate(url: &str) -> Result<()> {
     let mut connection = PgConnection::connect(url).await?;
     // Held by the session until it closes.
     connection.execute("SELECT pg_advisory_lock(hashtext('landfall migrate'))").await?;
-    bootstrap(&mut connection).await?;
+    bootstrap(&mut connection).await.map_err(not_permitted)?;
     connection.execute("SET ROLE landfall_owner; SET search_path = landfall").await?;
     MIGRATIONS.run(&mut connection).await.map_err(failed)?;
     connection
@@ -40,6 +40,17 @@ async fn bootstrap(connection: &mut PgConnection) -> Result<()> {
     }
     connection.execute(include_str!("bootstrap.sql")).await?;
     Ok(())
+}
+
+fn not_permitted(error: Error) -> Error {
+    match error {
+        Error::Ledger(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
+            Error::Integrity(format!(
+                "database URL: {error}; migrate as a superuser, or as a member of landfall_migrator who may create in this database"
+            ))
+        }
+        other => other,
+    }
 }
 
 fn failed(error: MigrateError) -> Error {

@@ -42,6 +42,48 @@ async fn many_writers_make_one_dense_chain() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_there_once_however_often_connections_die() {
+    let world = World::new().await;
+    let subject = world.subject("acme");
+    let writers = (0..16).map(|writer| {
+        let (ledger, subject) = (world.ledger.clone(), subject.clone());
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            for number in writer * 1000..writer * 1000 + 100 {
+                if let Ok(seq) = ledger.record(event(&subject, number)).await {
+                    acknowledged.push((seq, number));
+                }
+            }
+            acknowledged
+        })
+    });
+    let writers = futures::future::join_all(writers);
+    let mut admin = world.database.superuser().await;
+    let killer = async {
+        let mut killed = 0;
+        while killed < 20 {
+            let appending = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                             WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'INSERT INTO activity_log%'";
+            killed += sqlx::query_scalar::<_, i64>(appending).fetch_one(&mut admin).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    let acknowledged: Vec<(i64, i64)> = tokio::select! {
+        done = writers => done.into_iter().flat_map(Result::unwrap).collect(),
+        () = killer => unreachable!("it waits when it is done"),
+    };
+    let rows = world.ledger.history(&HistoryFilter { limit: 10_000, ..HistoryFilter::default() }).await.unwrap();
+    let stored: Vec<(i64, i64)> = rows.iter().map(|row| (row.seq, row.details["number"].as_i64().unwrap())).collect();
+    let numbers: BTreeSet<i64> = stored.iter().map(|row| row.1).collect();
+    assert_eq!(numbers.len(), stored.len(), "no event is there twice");
+    let stored: BTreeSet<_> = stored.into_iter().collect();
+    assert!(acknowledged.iter().all(|event| stored.contains(event)), "an acknowledged event is there under its number");
+    println!("{} acknowledged, {} stored, of 1600", acknowledged.len(), stored.len());
+    let reports = audit::verify(world.ledger.pool(), None, &[]).await.unwrap();
+    assert_eq!((usize::try_from(reports[0].events).unwrap(), reports[0].damage), (stored.len(), None));
+}
+
 /// `cargo test --release --test ledger -- --ignored --nocapture appends_per_second`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]

@@ -1,8 +1,13 @@
 //! Rows that follow objects, fed as the watch feeds them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use landfall::Error;
 use landfall::ledger::{CredentialFact, HistoryFilter, MirrorRow, Mirrored, ObjectKind, Organization, Subject, Writer};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use sqlx::Row;
 
@@ -238,4 +243,119 @@ async fn a_finding_is_told_when_it_differs_and_ends_with_its_credential() {
     writer.mirror_apply(ObjectKind::CloudCredential, &[row(&subject, "1", 1, json!({}))]).await.unwrap();
     writer.mirror_delete(ObjectKind::CloudCredential, subject.uid, Timestamp::now()).await.unwrap();
     assert_eq!(world.ledger.credential_fact(world.cluster, subject.uid).await.unwrap(), None);
+}
+
+/// JSON of any shape, with what jsonb, JCS and parsers are afraid of.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        prop::sample::select(vec![
+            json!(u64::MAX),
+            json!(i64::MIN),
+            json!(1e308),
+            json!(-0.0),
+            json!((1_u64 << 53) + 1)
+        ]),
+        ".{0,8}".prop_map(Value::from),
+        Just(json!("zero\u{0}zero")),
+        Just((0..90).fold(json!({}), |inner, _| json!({"": [inner]}))),
+    ];
+    leaf.prop_recursive(4, 24, 4, |inner| {
+        let object = prop::collection::hash_map(prop_oneof![".{0,4}", Just("\u{0}".to_owned())], inner.clone(), 0..4);
+        prop_oneof![
+            prop::collection::vec(inner, 0..4).prop_map(Value::from),
+            object.prop_map(|map| Value::Object(map.into_iter().collect()))
+        ]
+    })
+}
+
+#[tokio::test]
+async fn two_thousand_objects_of_any_shape_wedge_nothing() {
+    let (world, writer) = world().await;
+    let mut runner = TestRunner::deterministic();
+    // Each object takes five of these, in another combination than the others.
+    let pool: Vec<Value> = (0..250).map(|_| any_json().new_tree(&mut runner).unwrap().current()).collect();
+    let mut taken = 0;
+    let mut generate = || {
+        taken += 7919;
+        pool[(taken + taken / 250) % 250].clone()
+    };
+    let rows: Vec<MirrorRow> = (0..2000)
+        .map(|number| MirrorRow {
+            object: json!({"metadata": {"labels": generate(), "creationTimestamp": generate(), "deletionTimestamp": generate()},
+                           "spec": generate(), "status": generate()}),
+            ..row(&named(&world, &format!("n{number}")), if number % 100 == 0 { "0" } else { "7" }, number, json!({}))
+        })
+        .collect();
+    let mirrored = writer.mirror_relist(KIND, None, &rows, None).await.unwrap();
+    assert_eq!((mirrored.written, mirrored.quarantined.len()), (1980, 20));
+    let again = writer.mirror_apply(KIND, &rows).await.unwrap();
+    assert_eq!((again.written, again.unchanged), (0, 1980));
+    let reports = landfall::ledger::audit::verify(world.ledger.pool(), None, &[]).await.unwrap();
+    assert_eq!((reports[0].events, reports[0].damage), (1980, None));
+}
+
+/// What the API server does to six objects, and what of it the watch delivers.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Change { object: usize, delivered: u8 },
+    Delete { object: usize, delivered: bool },
+    Relist,
+}
+
+fn any_turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        6 => (0..6usize, 0..3u8).prop_map(|(object, delivered)| Turn::Change { object, delivered }),
+        2 => (0..6usize, any::<bool>()).prop_map(|(object, delivered)| Turn::Delete { object, delivered }),
+        1 => Just(Turn::Relist),
+    ]
+}
+
+#[tokio::test]
+async fn after_a_relist_the_live_rows_are_the_list_whatever_came_before() {
+    let (world, writer) = world().await;
+    let mut runner = TestRunner::deterministic();
+    let mut subjects: Vec<Subject> = (0..6).map(|number| named(&world, &format!("n{number}"))).collect();
+    let mut live: BTreeMap<String, MirrorRow> = BTreeMap::new();
+    let mut late: Vec<MirrorRow> = Vec::new();
+    let mut rv = 98;
+    let turns = prop::collection::vec(any_turn(), 250).new_tree(&mut runner).unwrap().current();
+    for turn in turns.into_iter().chain([Turn::Relist]) {
+        rv += 1;
+        match turn {
+            Turn::Change { object, delivered } => {
+                let changed = row(&subjects[object], &rv.to_string(), rv, json!({"rv": rv}));
+                live.insert(subjects[object].name.clone(), changed.clone());
+                // Lost until the next list, kept back to come late, or delivered twice with what was kept back after it.
+                match delivered {
+                    0 => {}
+                    1 => late.push(changed),
+                    _ => {
+                        writer.mirror_apply(KIND, &[changed.clone(), changed]).await.unwrap();
+                        writer.mirror_apply(KIND, &std::mem::take(&mut late)).await.unwrap();
+                    }
+                }
+            }
+            Turn::Delete { object, delivered } => {
+                if live.remove(&subjects[object].name).is_some() && delivered {
+                    writer.mirror_delete(KIND, subjects[object].uid, Timestamp::now()).await.unwrap();
+                }
+                subjects[object].uid = uuid::Uuid::now_v7();
+            }
+            Turn::Relist => {
+                late.clear();
+                let list: Vec<MirrorRow> = live.values().cloned().collect();
+                writer.mirror_relist(KIND, None, &list, Some(&rv.to_string())).await.unwrap();
+                let found: Vec<(String, String)> =
+                    sqlx::query_as("SELECT name, resource_version::text FROM terraform_deployments WHERE deleted_at IS NULL ORDER BY name")
+                        .fetch_all(world.ledger.pool())
+                        .await
+                        .unwrap();
+                let expected: Vec<_> =
+                    live.iter().map(|(name, row)| (name.clone(), row.resource_version.clone())).collect();
+                assert_eq!(found, expected, "at {rv}");
+            }
+        }
+    }
 }

@@ -2,8 +2,10 @@
 
 use landfall::ledger::{self, Keyring, Ledger};
 
+use sqlx::{Connection, Executor, PgConnection};
+
 use crate::database;
-use crate::world::World;
+use crate::world::{World, event};
 
 #[tokio::test]
 async fn migrating_twice_and_at_once_is_a_no_op() {
@@ -37,4 +39,31 @@ async fn a_login_outside_the_writers_is_refused_with_the_next_action() {
     assert!(error.contains("GRANT landfall_writer"), "{error}");
     let (_, url) = world.database.login("landfall_writer").await;
     Ledger::connect(&url, Keyring::for_test()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migrator_needs_no_superuser_and_keeps_org_access() {
+    let world = World::new().await;
+    let (_, url) = world.database.login("landfall_migrator").await;
+    ledger::migrate(&url).await.unwrap();
+    world.ledger.record(event(&world.subject("acme"), 1)).await.unwrap();
+    let mut migrator = PgConnection::connect(&url).await.unwrap();
+    migrator.execute("INSERT INTO landfall.org_access VALUES ('anna', 'acme')").await.unwrap();
+    migrator.execute("DELETE FROM landfall.org_access").await.unwrap();
+}
+
+#[tokio::test]
+async fn others_cannot_migrate_and_are_told_who_can() {
+    let world = World::new().await;
+    let (_, url) = world.database.login("landfall_writer").await;
+    let error = ledger::migrate(&url).await.unwrap_err().to_string();
+    assert!(error.contains("landfall_migrator"), "{error}");
+}
+
+#[tokio::test]
+async fn plain_names_work_in_a_migrated_database() {
+    let url = database::empty().await;
+    ledger::migrate(&url).await.unwrap();
+    let mut person = PgConnection::connect(&url).await.unwrap();
+    person.execute("SELECT * FROM activity_log").await.unwrap();
 }
