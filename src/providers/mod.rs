@@ -216,3 +216,7 @@ fn clip(text: &str, limit: usize) -> String {
     let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if line.chars().count() <= limit { line } else { line.chars().take(limit).chain(['…']).collect() }
 }
+
+#[cfg(test)]
+#[path = "environment_tests.rs"]
+mod environment_tests;

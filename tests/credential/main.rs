@@ -8,9 +8,13 @@ mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+#[path = "../harness/wire.rs"]
+mod wire;
+
 mod answers;
 mod deletion;
 mod leadership;
+mod outage;
 mod probing;
 mod quiet;
 mod rows;

@@ -174,11 +174,14 @@ fn recalled(spec: &CloudCredentialSpec, fact: &CredentialFact, now: Timestamp) -
         "Valid" => of_identity(spec, identity.unwrap_or_default()),
         // Whether the account is the expected one is asked of the spec, which may have changed.
         "Invalid" if reason == Reason::AccountMismatch => of_identity(spec, identity.unwrap_or_default()),
-        "Invalid" => plain(Truth::False, reason, format!("{} As found by the last probe.", reason.meaning())),
+        "Invalid" => {
+            let message = format!("{} As found by the last probe.", reason.meaning());
+            Verdict { identity, ..plain(Truth::False, reason, message) }
+        }
         "StaleOk" => {
             stale(spec, fact.succeeded_at, Reason::ProviderUnavailable, Reason::StaleOk.meaning(), identity, now)
         }
-        _ => plain(Truth::Unknown, reason, reason.meaning().into()),
+        _ => Verdict { identity, ..plain(Truth::Unknown, reason, reason.meaning().into()) },
     };
     verdict.checked_at = Some(fact.checked_at);
     verdict.succeeded_at = fact.succeeded_at;
@@ -263,3 +266,7 @@ fn jittered(interval: Duration, uid: &str) -> Duration {
 fn later(at: Timestamp, by: Duration) -> Timestamp {
     SignedDuration::try_from(by).ok().and_then(|by| at.checked_add(by).ok()).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
