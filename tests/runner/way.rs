@@ -73,9 +73,6 @@ async fn a_run_goes_on_while_the_run_api_is_away_for_twenty_seconds() {
 async fn nothing_is_applied_before_the_ledger_has_answered() {
     let world = World::new(engines()[0]).await;
     let plan = world.planned(0).await;
-    // Away from the moment at which the version is asked, which is before the phase is told.
-    let shim = World::with_shim("touch {folder}/called\nexec {engine} \"$@\"").await;
-    drop(shim);
     world.api.set_away(true);
     let apply = world.apply(plan, |_| ());
     until("the runner has asked", || world.api.turned_away() > 2).await;

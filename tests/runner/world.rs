@@ -9,6 +9,7 @@ use landfall::api::{Change, EngineKind};
 use landfall::terraform::executor::{Holder, Local};
 use landfall::terraform::protocol::{ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
 use landfall::terraform::source::Module;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -190,6 +191,22 @@ impl World {
 
     pub fn state(&self) -> serde_json::Value {
         serde_json::from_slice(self.api.ledger().states.last().expect("no state")).unwrap()
+    }
+}
+
+/// A test that failed leaves no runner behind that would wait for its run API for a day.
+impl Drop for World {
+    fn drop(&mut self) {
+        for holder in self.local.folders().unwrap_or_default().into_iter().filter_map(|run| self.local.claimed_by(run))
+        {
+            // A number that another process has by now is not ours: its executable would be another.
+            let program = std::fs::read_link(format!("/proc/{}/exe", holder.pid)).unwrap_or_default();
+            let ours = program == Path::new(env!("CARGO_BIN_EXE_landfall"));
+            if let (true, Ok(Holder::Alive), Some(pid)) = (ours, self.local.holder(&holder), Pid::from_raw(holder.pid))
+            {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
     }
 }
 
