@@ -27,7 +27,11 @@ async fn the_ledger_tells_what_was_found_and_the_mirror_follows_to_the_end() {
     .await;
     let probed = "SELECT string_agg(details->>'state' || ' ' || actor_kind, ',' ORDER BY seq) FROM activity_log
                   WHERE action = 'credential.probed'";
-    assert_eq!(ask(&mut sql, probed).await.as_deref(), Some("Valid controller"));
+    // The status comes first: a probe needs no ledger, its record follows.
+    wait_until(PLENTY, "the first finding", async || {
+        ask(&mut sql, probed).await.as_deref() == Some("Valid controller")
+    })
+    .await;
     world.secret("pdns", json!({"api_key": "wrong-now"})).await;
     world.valid("pdns", PLENTY, "False", "InvalidCredentials").await;
     wait_until(PLENTY, "the second finding", async || {
