@@ -1,6 +1,7 @@
 //! The controller process: what is started in which order, and how it ends.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use uuid::Uuid;
 
 use crate::access::Gate;
@@ -18,6 +20,8 @@ use crate::installation::Installation;
 use crate::ledger::{Keyring, Ledger};
 use crate::providers::{Http, Probes};
 use crate::reconcile::{Clock, Context, Leadership, patch, wake};
+use crate::terraform::engines::Engines;
+use crate::terraform::executor::Local;
 use crate::web::{self, Health, Metrics};
 use crate::{Class, Error, Result, kinds};
 
@@ -40,6 +44,8 @@ pub struct Setup {
     pub listener: TcpListener,
     /// Who this process is, on the Lease and in the ledger.
     pub holder: String,
+    /// This program, which is also the runner.
+    pub program: PathBuf,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// The clock.
@@ -48,11 +54,20 @@ pub struct Setup {
 
 impl Setup {
     /// With the machine's clock and a holder name of its own.
-    pub fn new(installation: Installation, client: kube::Client, database_url: String, listener: TcpListener) -> Self {
+    ///
+    /// # Errors
+    /// Where this program's own path is not known.
+    pub fn new(
+        installation: Installation,
+        client: kube::Client,
+        database_url: String,
+        listener: TcpListener,
+    ) -> Result<Self> {
+        let program = std::env::current_exe().map_err(Error::io("find this program"))?;
         let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "landfall".into());
         let holder = format!("{host}_{}", Uuid::new_v4());
         let (metrics, clock) = (Arc::new(Metrics::default()), Clock::system());
-        Self { installation, client, database_url, listener, holder, metrics, clock }
+        Ok(Self { installation, client, database_url, listener, holder, program, metrics, clock })
     }
 }
 
@@ -61,7 +76,9 @@ impl Setup {
 /// # Errors
 /// What is missing at the start, in one line; [`Error::Deposed`] where another process leads now.
 pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
-    let Setup { installation, client, database_url, listener, holder, metrics, clock } = setup;
+    let Setup { installation, client, database_url, listener, holder, program, metrics, clock } = setup;
+    let engines = Arc::new(Engines::ask(&installation.engines)?);
+    let executor = Arc::new(local(&installation, program, &listener)?);
     let health = Arc::new(Health::default());
     health.expect("ledger");
     health.expect("cluster");
@@ -98,6 +115,8 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
                 http: Http::new(&installation)?,
                 gate: Arc::new(Gate::embedded()?),
                 installation: Arc::new(installation),
+                engines,
+                executor,
                 probes: Arc::new(Probes::default()),
                 waker,
                 ledger: writer,
@@ -122,6 +141,14 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
         leadership.release().await;
     }
     ended
+}
+
+/// The executor of the installation. Runners come back to the address that is served here.
+fn local(installation: &Installation, program: PathBuf, listener: &TcpListener) -> Result<Local> {
+    let address = listener.local_addr().map_err(Error::io("the served address"))?;
+    let api = Url::parse(&format!("http://{address}")).map_err(|e| Error::Integrity(format!("listen: {e}")))?;
+    let (engines, config) = (installation.engines.clone(), installation.engine_cli_config.clone());
+    Local::new(&installation.executor.work_dir, api, program, engines, config)
 }
 
 /// Runs to the end, or to the end of the patience after `shutdown`.

@@ -57,7 +57,7 @@ pub(super) fn controller(arguments: &Controller) -> Result<()> {
         })?;
         let listen = installation.listen;
         let listener = TcpListener::bind(listen).await.map_err(Error::io(format!("listen: {listen}")))?;
-        serve(Setup::new(installation, client, database_url, listener), shutdown).await
+        serve(Setup::new(installation, client, database_url, listener)?, shutdown).await
     })
 }
 

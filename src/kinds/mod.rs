@@ -1,6 +1,7 @@
 //! The kinds, and the one place where their controllers are started.
 
 pub mod credential;
+pub mod deployment;
 
 use std::collections::HashMap;
 
@@ -15,6 +16,7 @@ use crate::reconcile::wake::{self, Key, Waker, key_of};
 use crate::reconcile::watch::Change;
 use crate::reconcile::{self, Context, Follow, Stores, Tap};
 use credential::Credential;
+use deployment::Deployment;
 
 /// The ends of the stores that the watches fill.
 pub struct Writers {
@@ -45,7 +47,7 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
             listed: credentials_listed,
         },
     );
-    let _deployments = reconcile::follow(
+    let deployments = reconcile::follow(
         &cx,
         Follow {
             kind: ObjectKind::TerraformDeployment,
@@ -54,10 +56,17 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
             listed: deployments_listed,
         },
     );
-    let _sources = wake::follow_sources(&cx, vec![wake::referrers::<Credential>(&cx.stores.credentials, &cx.waker)]);
+    let _sources = wake::follow_sources(
+        &cx,
+        vec![
+            wake::referrers::<Credential>(&cx.stores.credentials, &cx.waker),
+            wake::referrers::<Deployment>(&cx.stores.deployments, &cx.waker),
+        ],
+    );
 
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
+    controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown));
     controllers.join_all().await;
 }
 

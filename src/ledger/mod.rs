@@ -17,6 +17,7 @@ mod approvals;
 mod artifacts;
 pub mod audit;
 mod chain;
+mod commands;
 mod health;
 mod history;
 mod intents;

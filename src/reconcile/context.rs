@@ -13,6 +13,8 @@ use crate::api::{CloudCredential, TerraformDeployment};
 use crate::installation::Installation;
 use crate::ledger::Writer;
 use crate::providers::{Http, Probes};
+use crate::terraform::engines::Engines;
+use crate::terraform::executor::Local;
 use crate::web::Metrics;
 
 /// Everything that a reconcile may use. One per leadership: the ledger's writer carries the epoch.
@@ -34,6 +36,10 @@ pub struct Context {
     pub clock: Clock,
     /// Whether command annotations may be taken.
     pub gate: Arc<Gate>,
+    /// Engines of the installation.
+    pub engines: Arc<Engines>,
+    /// Where runs are executed.
+    pub executor: Arc<Local>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
     /// Wakes objects.

@@ -4,6 +4,7 @@ mod backend;
 mod client;
 pub mod digest;
 mod engine;
+pub mod engines;
 mod events;
 pub mod executor;
 mod layout;

@@ -1,0 +1,292 @@
+//! The one effect of each step.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::commands::{Command, Verb};
+use super::decide::Step;
+use super::inputs::Inputs;
+use super::observe::Observed;
+use super::outputs;
+use crate::api::{Change, DurationText, Reason, TerraformDeployment, annotation};
+use crate::ledger::ApprovalTaken;
+use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, Refusal};
+use crate::ledger::states::{Recovery, StateClaim, state_key};
+use crate::ledger::{Actor, Event};
+use crate::reconcile::{Context, commands, finalizer, watch};
+use crate::terraform::protocol::{ResourceEvent, RunKind, RunSpec};
+use crate::terraform::token;
+use crate::{Error, Result};
+
+/// What became of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; look again.
+    Done,
+    /// Done, and users should hear of it.
+    Told(&'static str, String),
+    /// An approval was taken away because it is not for the current plan.
+    ApprovalRefused(String),
+    /// The object was let go.
+    Released,
+    /// There was nothing to do.
+    Rested,
+}
+
+/// Takes the step.
+///
+/// # Errors
+/// Conditions, and what may pass by itself.
+pub(super) async fn act(
+    cx: &Context,
+    object: &Arc<TerraformDeployment>,
+    seen: &Observed,
+    step: &Step,
+) -> Result<Outcome> {
+    match step {
+        Step::Guard => finalizer::add(cx, object.as_ref()).await.map(|()| Outcome::Done),
+        Step::Take(command) => take(cx, object, seen, command).await,
+        Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
+        Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
+        Step::Start(run) => start(cx, seen, *run).await,
+        Step::Recover(run) => recover(cx, seen, *run).await,
+        Step::PublishOutputs => publish(cx, object, seen).await,
+        Step::Release => release(cx, object, seen).await,
+        Step::Rest(_) => Ok(Outcome::Rested),
+    }
+}
+
+async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, command: &Command) -> Result<Outcome> {
+    let outcome = match command.verb {
+        Verb::Approve => approve(cx, seen, command).await?,
+        Verb::Cancel => told(cancel(cx, seen, command).await?),
+        Verb::Retry | Verb::Reconcile => {
+            cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
+            told(format!("{} by {}", command.verb.word(), command.by))
+        }
+    };
+    commands::clear(cx, object, &[command.verb.annotation(), annotation::COMMAND_BY]).await?;
+    Ok(outcome)
+}
+
+fn told(message: String) -> Outcome {
+    Outcome::Told("CommandTaken", message)
+}
+
+async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Outcome> {
+    Ok(match cx.ledger.record_approval(&seen.subject, &command.value, &command.by).await? {
+        ApprovalTaken::Recorded | ApprovalTaken::Already => told(format!("{} approved {}", command.by, command.value)),
+        ApprovalTaken::Stale => Outcome::ApprovalRefused(format!(
+            "the approval of {} by {} is not for the current plan",
+            command.value, command.by
+        )),
+    })
+}
+
+async fn cancel(cx: &Context, seen: &Observed, command: &Command) -> Result<String> {
+    match seen.history.active().filter(|r| Some(r.id) == command.run()) {
+        Some(run) => {
+            cx.ledger.request_cancel(run.id, &Actor::User(command.by.clone())).await?;
+            Ok(format!("{} cancels run {}", command.by, run.id))
+        }
+        None => {
+            cx.ledger.record_command(&seen.subject, "cancel", &command.value, &command.by).await?;
+            Ok(format!("run {:?} is not under way; nothing was cancelled", command.value))
+        }
+    }
+}
+
+async fn plan(
+    cx: &Context,
+    object: &TerraformDeployment,
+    seen: &Observed,
+    change: Change,
+    attempt: i32,
+) -> Result<Outcome> {
+    let inputs = inputs(seen)?;
+    let adopt = object.spec.state.as_ref().and_then(|s| s.adopt.as_deref());
+    if let StateClaim::Found { lineage, serial } =
+        cx.ledger.claim_state(&seen.subject, &state_key(&seen.subject), adopt).await?
+    {
+        return Err(Error::condition(
+            Reason::StateFound,
+            format!(
+                "a state of lineage {lineage} (serial {serial}) stands under this name; adopt it with spec.state.adopt"
+            ),
+        ));
+    }
+    let credentials: Vec<_> = inputs.credential.iter().map(|c| c.subject.clone()).collect();
+    cx.ledger.put_references(&seen.subject, &credentials).await?;
+    let id = Uuid::now_v7();
+    cx.ledger
+        .create_plan_run(NewPlanRun {
+            id,
+            subject: seen.subject.clone(),
+            change,
+            generation: object.metadata.generation.unwrap_or_default(),
+            attempt,
+            engine: inputs.engine,
+            facts: json!({
+                "inputDigest": inputs.digest,
+                "variablesHmac": inputs.variables_hmac,
+                "credential": inputs.credential.as_ref().map(|c| json!({"uid": c.subject.uid, "account": c.account})),
+            }),
+            requested_by: requester(object),
+            token_hash: rand::random(),
+            inputs: run_spec(object, inputs, id, RunKind::Plan, change, None),
+            snapshot: inputs.snapshot.clone(),
+        })
+        .await?;
+    Ok(Outcome::Done)
+}
+
+async fn apply(
+    cx: &Context,
+    object: &TerraformDeployment,
+    seen: &Observed,
+    plan: Uuid,
+    approved_by: Option<&str>,
+) -> Result<Outcome> {
+    let inputs = inputs(seen)?;
+    let Some(plan) = seen.history.0.iter().find(|r| r.id == plan) else { return Ok(Outcome::Rested) };
+    let digest = plan.digest.clone().ok_or_else(|| Error::Integrity(format!("plan {} has no digest", plan.id)))?;
+    let id = Uuid::now_v7();
+    let created = cx
+        .ledger
+        .create_apply_run(NewApplyRun {
+            id,
+            subject: seen.subject.clone(),
+            plan: plan.id,
+            digest: digest.clone(),
+            approval: if approved_by.is_some() { Approval::Person } else { Approval::Automatic },
+            generation: plan.generation,
+            attempt: plan.attempt,
+            requested_by: match approved_by {
+                Some(user) => Actor::User(user.to_owned()),
+                None => Actor::Controller(cx.ledger.holder().to_owned()),
+            },
+            token_hash: rand::random(),
+            inputs: run_spec(object, inputs, id, RunKind::Apply, plan.change, Some(digest)),
+        })
+        .await?;
+    Ok(match created {
+        ApplyRun::Created => Outcome::Told("ApplyStarted", format!("run {id} applies the plan of run {}", plan.id)),
+        ApplyRun::AlreadyApplied | ApplyRun::NotApproved | ApplyRun::Superseded => Outcome::Done,
+    })
+}
+
+/// The token is made here and not with the run: a controller that is killed in between could not hand it over.
+async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
+    let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
+    let token = token::new();
+    if cx.ledger.reissue_token(run.id, &token::hash(token.expose())).await? {
+        cx.executor.start(run.id, run.engine, &token)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// States first, then the inventory, and only then is the lock broken and the run given up.
+async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
+    let found = cx.executor.recover(run, None)?;
+    let mut refused = Vec::new();
+    for state in &found.states {
+        if let Recovery::Refused(why) = cx.ledger.recover_state(run, state).await? {
+            refused.push(why);
+        }
+    }
+    traces(cx, seen, run, &found.resources, &found.log).await?;
+    cx.ledger.interrupt(run, json!({"refusedStates": refused})).await?;
+    cx.executor.cleanup(run)?;
+    let applied = seen.history.active().is_some_and(|r| r.kind == RunKind::Apply);
+    let message = match applied {
+        true => format!("run {run} died; what it left is in the inventory, and the next plan needs a person"),
+        false => format!("plan run {run} died; a new one follows"),
+    };
+    Ok(Outcome::Told("Interrupted", message))
+}
+
+/// What the dead runner had not delivered of its events and its log.
+async fn traces(cx: &Context, seen: &Observed, run: Uuid, events: &[ResourceEvent], log: &[u8]) -> Result<()> {
+    let refused = |r: Refusal| Error::Integrity(format!("run {run}: what it left was refused: {r:?}"));
+    if seen.history.active().is_some_and(|r| r.kind == RunKind::Apply) {
+        cx.ledger.put_resources(run, 0, events).await?.map_err(refused)?;
+    }
+    let known = cx.ledger.log(run).await?.len();
+    match log.get(known..) {
+        Some(rest) if !rest.is_empty() => {
+            let offset = i64::try_from(known).unwrap_or(i64::MAX);
+            cx.ledger.append_log(run, offset, rest).await?.map_err(refused)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {
+    outputs::publish(cx, object, &seen.values).await?;
+    let names: Vec<_> = seen.values.keys().collect();
+    let secret = object.spec.outputs.as_ref().map(|o| o.secret_name.clone());
+    cx.ledger
+        .record(Event {
+            subject: seen.subject.clone(),
+            actor: Actor::Controller(cx.ledger.holder().to_owned()),
+            action: "outputs.published",
+            details: json!({"secret": secret, "names": names}),
+        })
+        .await?;
+    Ok(Outcome::Done)
+}
+
+async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {
+    cx.ledger.release_state(&seen.subject, &state_key(&seen.subject)).await?;
+    cx.ledger.put_references(&seen.subject, &[]).await?;
+    cx.ledger
+        .record(Event {
+            subject: seen.subject.clone(),
+            actor: Actor::Controller(cx.ledger.holder().to_owned()),
+            action: "deployment.released",
+            details: json!({
+                "deletionPolicy": object.spec.deletion_policy,
+                "resourcesKept": seen.state.as_ref().map_or(0, |s| s.resources),
+            }),
+        })
+        .await?;
+    finalizer::remove(cx, object).await?;
+    Ok(Outcome::Released)
+}
+
+fn inputs(seen: &Observed) -> Result<&Inputs> {
+    seen.inputs.as_ref().map_err(|(reason, message)| Error::condition(*reason, message.clone()))
+}
+
+/// The last writer of the spec, which nothing verifies.
+fn requester(object: &TerraformDeployment) -> Actor {
+    watch::requester(object).map_or(Actor::Unknown, |manager| Actor::FieldManager(manager.to_owned()))
+}
+
+fn run_spec(
+    object: &TerraformDeployment,
+    inputs: &Inputs,
+    id: Uuid,
+    kind: RunKind,
+    change: Change,
+    plan_digest: Option<String>,
+) -> RunSpec {
+    let timeouts = &object.spec.timeouts;
+    let seconds = |text: &DurationText| text.get().map_or(300, |d| d.as_secs());
+    let apply = if change == Change::Destroy { &timeouts.destroy } else { &timeouts.apply };
+    RunSpec {
+        id,
+        kind,
+        change,
+        engine: inputs.engine,
+        plan_digest,
+        environment: inputs.credential.as_ref().map(|c| c.environment.clone()).unwrap_or_default(),
+        variables: inputs.variables.clone(),
+        sensitive: inputs.sensitive.clone(),
+        init_seconds: seconds(&timeouts.init),
+        plan_seconds: seconds(&timeouts.plan),
+        apply_seconds: seconds(apply),
+    }
+}

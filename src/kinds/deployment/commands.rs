@@ -1,0 +1,71 @@
+//! The command annotations of a deployment.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::api::annotation;
+
+/// A command, with the user who gave it as admission proved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// What.
+    pub verb: Verb,
+    /// The annotation's value as it stands.
+    pub value: String,
+    /// Who.
+    pub by: String,
+}
+
+/// What is commanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Apply the plan with this digest.
+    Approve,
+    /// Stop this run.
+    Cancel,
+    /// Start over.
+    Retry,
+    /// Reconcile now.
+    Reconcile,
+}
+
+impl Verb {
+    const ALL: [Self; 4] = [Self::Approve, Self::Cancel, Self::Retry, Self::Reconcile];
+
+    /// The annotation.
+    pub const fn annotation(self) -> &'static str {
+        match self {
+            Self::Approve => annotation::APPROVE,
+            Self::Cancel => annotation::CANCEL,
+            Self::Retry => annotation::RETRY,
+            Self::Reconcile => annotation::RECONCILE,
+        }
+    }
+
+    /// The word in status and ledger.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+            Self::Reconcile => "reconcile",
+        }
+    }
+}
+
+impl Command {
+    /// The first command among an object's annotations. Without `command-by` there is none: admission always asks for it.
+    pub fn read(annotations: Option<&BTreeMap<String, String>>) -> Option<Self> {
+        let annotations = annotations?;
+        let by = annotations.get(annotation::COMMAND_BY).filter(|by| !by.is_empty())?.clone();
+        let found = |verb: &Verb| annotations.get(verb.annotation()).map(|value| (*verb, value.clone()));
+        let (verb, value) = Verb::ALL.iter().find_map(found)?;
+        Some(Self { verb, value, by })
+    }
+
+    /// The run that the command names.
+    pub fn run(&self) -> Option<Uuid> {
+        Uuid::try_parse(&self.value).ok()
+    }
+}

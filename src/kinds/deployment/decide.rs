@@ -1,0 +1,263 @@
+//! What a deployment does next. Reads as its documentation: endings, commands, the run under way, what is missing,
+//! then towards the module: plan, gate, apply, outputs.
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use super::commands::Command;
+use super::history::{Current, Progress};
+use super::observe::{Liveness, Observed, Ownership};
+use super::standing::{Standing, Wait};
+use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, FINALIZER, Reason, TerraformDeployment};
+use crate::ledger::runs::Run;
+use crate::terraform::plan::guardrail;
+use crate::terraform::protocol::RunPhase;
+
+/// A waiting plan older than this is made anew.
+pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// How often a settled deployment looks again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
+/// How often a run under way is looked at, beside being woken by it.
+const GLANCE: SignedDuration = SignedDuration::from_secs(3);
+
+/// No pause is longer, seconds; `maxBackoff` may say so.
+const LONGEST_PAUSE: u64 = 30 * 24 * 3600;
+
+/// One step, with at most one effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Put the finalizer on before anything is made.
+    Guard,
+    /// Move a command from its annotations to the ledger.
+    Take(Command),
+    /// Make a plan.
+    Plan {
+        /// Build or destroy.
+        change: Change,
+        /// Number of this attempt since the last success or change, from 0.
+        attempt: i32,
+    },
+    /// Apply the plan that this run made.
+    Apply {
+        /// The plan's run.
+        plan: Uuid,
+        /// Build or destroy.
+        change: Change,
+        /// Who approved; `None` under `Automatic`.
+        approved_by: Option<String>,
+    },
+    /// Hand a committed run to the executor.
+    Start(Uuid),
+    /// Take in what a dead run left behind, then give it up.
+    Recover(Uuid),
+    /// Write the outputs' Secret.
+    PublishOutputs,
+    /// Let the object go.
+    Release,
+    /// Nothing to do now.
+    Rest(Standing),
+}
+
+/// Decides the next step.
+pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    if !object.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER) {
+        return if deleting { Step::Rest(Standing::gone()) } else { Step::Guard };
+    }
+    if let Some(command) = &seen.command
+        && seen.gate.is_none()
+    {
+        return Step::Take(command.clone());
+    }
+    if let Some(run) = seen.history.active() {
+        return under_way(run, seen);
+    }
+    if deleting {
+        return ending(object, seen, now);
+    }
+    match hindrance(object, seen) {
+        Some(standing) => Step::Rest(standing),
+        None => towards(Change::Apply, object, seen, now),
+    }
+}
+
+fn under_way(run: &Run, seen: &Observed) -> Step {
+    match (run.phase, seen.liveness) {
+        (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => Step::Rest(Standing::running(run, GLANCE)),
+        (_, Liveness::Absent) => Step::Recover(run.id),
+    }
+}
+
+fn ending(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
+    let nothing_left = seen.state.as_ref().is_none_or(|s| s.resources == 0);
+    match object.spec.deletion_policy {
+        DeletionPolicy::Retain => Step::Release,
+        DeletionPolicy::Destroy if nothing_left => Step::Release,
+        DeletionPolicy::Destroy => match hindrance(object, seen) {
+            Some(standing) => Step::Rest(standing),
+            None => towards(Change::Destroy, object, seen, now),
+        },
+    }
+}
+
+/// What must be mended before any run, the first of it.
+fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> {
+    if object.spec.suspend {
+        return Some(Standing::blocked(Reason::Suspended, "spec.suspend is true; set it to false to go on"));
+    }
+    if let Some(why) = &seen.forbidden {
+        return Some(Standing::blocked(Reason::ExecutorNotPermitted, why));
+    }
+    if let Some(why) = &seen.regressed {
+        return Some(Standing::attention(Reason::StateRegressed, why));
+    }
+    if let Some(found) = &seen.found_state {
+        return Some(Standing::attention(
+            Reason::StateFound,
+            format!(
+                "a state of lineage {} (serial {}) stands under this name, left by a former object; \
+                 set spec.state.adopt to that lineage to go on with it",
+                found.lineage, found.serial
+            ),
+        ));
+    }
+    seen.inputs.as_ref().err().map(|(reason, message)| Standing::blocked(*reason, message))
+}
+
+fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
+    let Ok(inputs) = &seen.inputs else {
+        return Step::Rest(Standing::blocked(Reason::SourceInvalid, "the inputs could not be read"));
+    };
+    let current = Current {
+        change,
+        generation: object.metadata.generation.unwrap_or_default(),
+        input_digest: &inputs.digest,
+        serial: seen.state.as_ref().map_or(0, |s| s.serial),
+        asked_again: seen.asked_again,
+    };
+    match seen.history.progress(&current, now) {
+        Progress::Nothing => plan_when_free(change, 0, seen),
+        Progress::Stopped(run) => Step::Rest(Standing::stopped(run)),
+        Progress::Failed { run, failures } => again(change, object, seen, run, failures, now),
+        Progress::Waiting(plan) => gate(change, object, seen, plan),
+        Progress::Settled { plan, applied } => settled(object, seen, plan, applied),
+    }
+}
+
+fn plan_when_free(change: Change, attempt: i32, seen: &Observed) -> Step {
+    if seen.slot_free { Step::Plan { change, attempt } } else { Step::Rest(Standing::queued(GLANCE)) }
+}
+
+fn again(
+    change: Change,
+    object: &TerraformDeployment,
+    seen: &Observed,
+    run: &Run,
+    failures: u32,
+    now: Timestamp,
+) -> Step {
+    if failures > object.spec.retry.limit {
+        return Step::Rest(Standing::exhausted(run, failures));
+    }
+    let longest = object.spec.retry.max_backoff.get().map_or(3600, |d| d.as_secs());
+    let due = run.finished_at.unwrap_or(now).saturating_add(pause(failures, longest, run.id)).unwrap_or(now);
+    if now < due {
+        return Step::Rest(Standing::failed(run, failures, due, due.duration_since(now)));
+    }
+    plan_when_free(change, i32::try_from(failures).unwrap_or(i32::MAX), seen)
+}
+
+/// The pause after so many failures: 5 s doubled each time, up to `longest`, of which the run's id takes off up to a half,
+/// so that deployments that failed together do not come back together.
+pub(super) fn pause(failures: u32, longest: u64, run: Uuid) -> SignedDuration {
+    let full = 5u64
+        .saturating_mul(1u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX))
+        .min(longest)
+        .min(LONGEST_PAUSE);
+    let millis = full.saturating_mul(1000);
+    let spread = u64::try_from(run.as_u128() & 0xffff).unwrap_or(0);
+    let off = millis / 2 * spread / 0x1_0000;
+    SignedDuration::from_millis(i64::try_from(millis.saturating_sub(off)).unwrap_or(i64::MAX / 1_000_000))
+}
+
+/// Between a waiting plan and its apply.
+fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Run) -> Step {
+    let mode = object.spec.approval;
+    if mode == ApprovalMode::PlanOnly && change == Change::Apply {
+        return Step::Rest(Standing::planned(plan, LOOK_AGAIN));
+    }
+    if let Some(why) = breach(change, object, seen, plan) {
+        return Step::Rest(Standing::attention(Reason::GuardrailBreached, why));
+    }
+    let unattended = mode == ApprovalMode::Automatic && !seen.history.needs_a_person();
+    let approved_by = seen.approval.as_ref().map(|a| a.by.clone());
+    if !unattended && approved_by.is_none() {
+        return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.history.needs_a_person()));
+    }
+    if !seen.slot_free {
+        return Step::Rest(Standing::queued(GLANCE));
+    }
+    Step::Apply { plan: plan.id, change, approved_by }
+}
+
+/// The object's own limit counts for plans that build; deleting under `Destroy` is consent to destroy all of it. The
+/// installation's ceiling counts for both.
+fn breach(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Run) -> Option<String> {
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+    let none = IntOrString::Int(0);
+    let own = object.spec.guardrails.as_ref().and_then(|g| g.max_destroy.as_ref());
+    let own = match (change, object.spec.approval) {
+        (Change::Destroy, _) => None,
+        (Change::Apply, ApprovalMode::Automatic) => Some(own.unwrap_or(&none)),
+        (Change::Apply, ApprovalMode::Manual | ApprovalMode::PlanOnly) => own,
+    };
+    let summary = plan.summary.unwrap_or_default();
+    let resources = seen.state.as_ref().map_or(0, |s| s.resources);
+    let breach = guardrail(own, seen.ceiling.as_ref(), resources, &summary).err()?;
+    Some(format!("{breach}; change the module or the limit, and a new plan follows"))
+}
+
+fn settled(object: &TerraformDeployment, seen: &Observed, plan: &Run, applied: Option<&Run>) -> Step {
+    match &seen.outputs {
+        Ownership::Foreign => {
+            let name = object.spec.outputs.as_ref().map_or("", |o| o.secret_name.as_str());
+            Step::Rest(Standing::blocked(
+                Reason::OutputsSecretNotOwned,
+                format!(
+                    "spec.outputs.secretName: Secret {name:?} exists and is not of this object; name another or remove it"
+                ),
+            ))
+        }
+        Ownership::Stale => Step::PublishOutputs,
+        Ownership::Fresh | Ownership::NotWanted => {
+            Step::Rest(Standing::settled(plan, applied, object.spec.approval, LOOK_AGAIN))
+        }
+    }
+}
+
+/// Phase of the object while a step is taken.
+pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
+    match step {
+        Step::Plan { .. } => Some(DeploymentPhase::Planning),
+        Step::Apply { change: Change::Apply, .. } => Some(DeploymentPhase::Applying),
+        Step::Apply { change: Change::Destroy, .. } => Some(DeploymentPhase::Destroying),
+        Step::Rest(standing) => standing.phase,
+        Step::Guard | Step::Take(_) | Step::Start(_) | Step::Recover(_) | Step::PublishOutputs | Step::Release => None,
+    }
+}
+
+/// How long to rest.
+pub(super) fn wait_of(step: &Step) -> Wait {
+    match step {
+        Step::Rest(standing) => standing.wait,
+        Step::Guard
+        | Step::Take(_)
+        | Step::Plan { .. }
+        | Step::Apply { .. }
+        | Step::Start(_)
+        | Step::Recover(_)
+        | Step::PublishOutputs
+        | Step::Release => Wait::None,
+    }
+}

@@ -1,0 +1,174 @@
+//! What the runs so far say, newest first.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::decide::PLAN_LIFE;
+use crate::api::{Change, Reason};
+use crate::ledger::runs::Run;
+use crate::terraform::protocol::{RunKind, RunPhase};
+
+/// Runs of one deployment, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct History(pub Vec<Run>);
+
+/// What a plan must match to be current.
+#[derive(Clone, Copy, Debug)]
+pub struct Current<'a> {
+    /// Build or destroy.
+    pub change: Change,
+    /// Generation of the object.
+    pub generation: i64,
+    /// Digest of all inputs.
+    pub input_digest: &'a str,
+    /// Serial of the newest state, 0 for none.
+    pub serial: i64,
+    /// When a person last asked for a reconcile or a retry.
+    pub asked_again: Option<Timestamp>,
+}
+
+/// How far the runs have come towards what is wanted now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress<'a> {
+    /// No run speaks of what is wanted now.
+    Nothing,
+    /// A person stopped the newest run.
+    Stopped(&'a Run),
+    /// The newest run failed, as did so many in a row.
+    Failed {
+        /// The newest.
+        run: &'a Run,
+        /// Failures in a row, from 1.
+        failures: u32,
+    },
+    /// A current plan that has not been applied.
+    Waiting(&'a Run),
+    /// The world is what the plan says.
+    Settled {
+        /// The plan.
+        plan: &'a Run,
+        /// Its apply; `None` where there was nothing to change.
+        applied: Option<&'a Run>,
+    },
+}
+
+impl History {
+    /// The run under way.
+    pub fn active(&self) -> Option<&Run> {
+        self.0.iter().find(|r| !r.phase.is_final())
+    }
+
+    /// The newest plan of this change that ended well.
+    pub fn newest_plan(&self, change: Change) -> Option<&Run> {
+        self.0.iter().find(|r| r.kind == RunKind::Plan && r.change == change && r.phase == RunPhase::Succeeded)
+    }
+
+    /// The apply of a plan.
+    pub fn apply_of(&self, plan: Uuid) -> Option<&Run> {
+        self.0.iter().find(|r| r.kind == RunKind::Apply && r.plan == Some(plan))
+    }
+
+    /// Whether a run died in mid-apply, and since then no person let a plan pass and no plan found the world in order.
+    pub fn needs_a_person(&self) -> bool {
+        for run in &self.0 {
+            let by_a_person = run.kind == RunKind::Apply && run.requested_by.1 == "user";
+            match run.phase {
+                RunPhase::Interrupted if run.kind == RunKind::Apply => return true,
+                RunPhase::Succeeded if by_a_person || finds_nothing(run) => return false,
+                RunPhase::Pending
+                | RunPhase::Claimed
+                | RunPhase::Init
+                | RunPhase::Plan
+                | RunPhase::Apply
+                | RunPhase::Finishing
+                | RunPhase::Succeeded
+                | RunPhase::Failed
+                | RunPhase::Cancelled
+                | RunPhase::Interrupted => {}
+            }
+        }
+        false
+    }
+
+    /// How far the runs have come.
+    pub fn progress(&self, current: &Current<'_>, now: Timestamp) -> Progress<'_> {
+        let Some(newest) = self.0.iter().find(|r| r.change == current.change) else { return Progress::Nothing };
+        if !self.speaks_of(newest, current) {
+            return Progress::Nothing;
+        }
+        match newest.phase {
+            RunPhase::Cancelled => Progress::Stopped(newest),
+            RunPhase::Failed if newest.reason == Some(Reason::StalePlan) => Progress::Nothing,
+            RunPhase::Failed => Progress::Failed { run: newest, failures: self.failures(current) },
+            RunPhase::Interrupted if newest.kind == RunKind::Plan => {
+                Progress::Failed { run: newest, failures: self.failures(current) }
+            }
+            RunPhase::Succeeded => self.succeeded(newest, current, now),
+            RunPhase::Interrupted
+            | RunPhase::Pending
+            | RunPhase::Claimed
+            | RunPhase::Init
+            | RunPhase::Plan
+            | RunPhase::Apply
+            | RunPhase::Finishing => Progress::Nothing,
+        }
+    }
+
+    fn succeeded<'a>(&'a self, newest: &'a Run, current: &Current<'_>, now: Timestamp) -> Progress<'a> {
+        if newest.kind == RunKind::Apply {
+            return match newest.plan.and_then(|id| self.plan(id)) {
+                Some(plan) => Progress::Settled { plan, applied: Some(newest) },
+                None => Progress::Nothing,
+            };
+        }
+        if newest.state_serial.unwrap_or(0) != current.serial {
+            return Progress::Nothing;
+        }
+        if finds_nothing(newest) {
+            return Progress::Settled { plan: newest, applied: None };
+        }
+        if now.duration_since(newest.created_at) > PLAN_LIFE { Progress::Nothing } else { Progress::Waiting(newest) }
+    }
+
+    fn plan(&self, id: Uuid) -> Option<&Run> {
+        self.0.iter().find(|r| r.id == id)
+    }
+
+    /// Whether a run was made for what is wanted now: an apply speaks through its plan.
+    fn speaks_of(&self, run: &Run, current: &Current<'_>) -> bool {
+        let plan = match run.kind {
+            RunKind::Plan => Some(run),
+            RunKind::Apply => run.plan.and_then(|id| self.plan(id)),
+        };
+        let fits = plan.is_some_and(|p| {
+            p.change == current.change
+                && p.generation == current.generation
+                && input_digest(p) == Some(current.input_digest)
+        });
+        fits && current.asked_again.is_none_or(|asked| asked <= run.created_at)
+    }
+
+    fn failures(&self, current: &Current<'_>) -> u32 {
+        let mut count = 0u32;
+        for run in self.0.iter().filter(|r| r.change == current.change) {
+            let passed = run.phase == RunPhase::Succeeded && (run.kind == RunKind::Apply || finds_nothing(run));
+            if passed || !self.speaks_of(run, current) {
+                break;
+            }
+            if matches!(run.phase, RunPhase::Failed | RunPhase::Interrupted) {
+                count = count.saturating_add(1);
+            }
+        }
+        count
+    }
+}
+
+/// Digest of the inputs that a plan was made of.
+pub(super) fn input_digest(plan: &Run) -> Option<&str> {
+    plan.facts.get("inputDigest")?.as_str()
+}
+
+/// Whether a plan ended well and found nothing to do, outputs included.
+pub(super) fn finds_nothing(run: &Run) -> bool {
+    run.kind == RunKind::Plan && run.phase == RunPhase::Succeeded && run.has_changes == Some(false)
+}

@@ -1,0 +1,255 @@
+//! All that a run is made of: the module, its variables, the credential's environment, the engine.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use unicode_normalization::is_nfc;
+use uuid::Uuid;
+
+use crate::access::{self, SecretText};
+use crate::api::{CloudCredentialSpec, EngineKind, Reason, TerraformDeployment, VariableSource};
+use crate::ledger::runs::Run;
+use crate::ledger::{ObjectKind, Subject};
+use crate::providers::{Provider, engine_environment};
+use crate::reconcile::Context;
+use crate::terraform::digest::sha256_hex;
+use crate::terraform::protocol::Artifact;
+use crate::terraform::source::{Module, check_value, check_variables};
+use crate::{Error, Result};
+
+/// What a run is made of. The values are secrets, all of them.
+pub struct Inputs {
+    /// One digest over everything below that makes a plan another plan.
+    pub digest: String,
+    /// The module as a tar.
+    pub snapshot: Vec<u8>,
+    /// JSON text by variable.
+    pub variables: BTreeMap<String, SecretText>,
+    /// Variables that came from Secrets.
+    pub sensitive: BTreeSet<String>,
+    /// Keyed digest over the variables.
+    pub variables_hmac: String,
+    /// The credential, if there is one.
+    pub credential: Option<Credential>,
+    /// Which engine.
+    pub engine: EngineKind,
+}
+
+/// A credential that may be used now.
+pub struct Credential {
+    /// The object.
+    pub subject: Subject,
+    /// The account that the provider named.
+    pub account: Option<String>,
+    /// What the engine finds in its environment.
+    pub environment: BTreeMap<String, SecretText>,
+}
+
+/// Reads everything. The inner error is a condition of the object: something is missing or wrong.
+///
+/// # Errors
+/// What may pass by itself: API server or ledger.
+pub(super) async fn read(
+    cx: &Context,
+    object: &TerraformDeployment,
+    last_applied: Option<&Run>,
+) -> Result<Result<Inputs, (Reason, String)>> {
+    match gather(cx, object, last_applied).await {
+        Ok(inputs) => Ok(Ok(inputs)),
+        Err(Error::Condition { reason, message }) => Ok(Err((reason, message))),
+        Err(other) => Err(other),
+    }
+}
+
+async fn gather(cx: &Context, object: &TerraformDeployment, last_applied: Option<&Run>) -> Result<Inputs> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let module = module(cx, object, namespace, last_applied).await?;
+    let declared = module.check()?;
+    let (variables, sensitive) = variables(cx, object, namespace).await?;
+    check_variables(&declared, variables.keys().map(String::as_str))?;
+    let credential = credential(cx, object, namespace).await?;
+    let engine = engine(cx, object)?;
+    let snapshot = module.to_tar()?;
+    let plain: BTreeMap<_, _> =
+        variables.iter().map(|(k, v)| (k.as_str(), (v.expose(), sensitive.contains(k)))).collect();
+    let canonical = zeroize::Zeroizing::new(canonical(&plain)?);
+    let variables_hmac = cx.ledger.keys().digest("variables", &canonical);
+    let digest = sha256_hex(&self::canonical(&json!({
+        "module": sha256_hex(&snapshot),
+        "variables": variables_hmac,
+        "credential": credential.as_ref().map(|c| json!([c.subject.uid, c.account])),
+        "engine": engine,
+        "region": object.spec.region,
+    }))?);
+    Ok(Inputs { digest, snapshot, variables, sensitive, variables_hmac, credential, engine })
+}
+
+fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>> {
+    serde_json_canonicalizer::to_vec(value).map_err(|e| Error::Integrity(format!("canonical JSON: {e}")))
+}
+
+/// The module from the spec. A deployment that is being deleted goes on with what it applied last where the source is gone.
+async fn module(
+    cx: &Context,
+    object: &TerraformDeployment,
+    namespace: &str,
+    last_applied: Option<&Run>,
+) -> Result<Module> {
+    let source = &object.spec.source;
+    if let Some(files) = &source.inline {
+        return Ok(Module { files: files.iter().map(|(k, v)| (k.clone(), v.clone().into_bytes())).collect() });
+    }
+    let Some(reference) = &source.config_map_ref else {
+        return Err(Error::condition(Reason::SourceInvalid, "spec.source: set inline or configMapRef"));
+    };
+    if let Some(found) = access::config_map(cx, namespace, &reference.name).await? {
+        return Ok(Module { files: found.data });
+    }
+    let stored = match last_applied.and_then(|r| r.plan) {
+        Some(plan) if object.metadata.deletion_timestamp.is_some() => {
+            cx.ledger.artifact(plan, Artifact::Snapshot).await?
+        }
+        _ => None,
+    };
+    match stored {
+        Some(tar) => Module::from_tar(&tar),
+        None => Err(Error::condition(
+            Reason::SourceNotFound,
+            format!(
+                "spec.source.configMapRef: there is no ConfigMap {:?} in namespace {namespace:?}; create it",
+                reference.name
+            ),
+        )),
+    }
+}
+
+type Variables = (BTreeMap<String, SecretText>, BTreeSet<String>);
+
+async fn variables(cx: &Context, object: &TerraformDeployment, namespace: &str) -> Result<Variables> {
+    let mut values = BTreeMap::new();
+    let mut sensitive = BTreeSet::new();
+    for (name, value) in &object.spec.variables {
+        let text = value.to_string();
+        if !strings_are_nfc(value) {
+            return Err(Error::condition(
+                Reason::SourceInvalid,
+                format!(
+                    "spec.variables.{name}: the text is not in Unicode normal form C, which the engine would change silently"
+                ),
+            ));
+        }
+        values.insert(name.clone(), SecretText::new(text));
+    }
+    for (at, source) in object.spec.variables_from.iter().enumerate() {
+        let Some(text) = variable_from(cx, namespace, at, source).await? else { continue };
+        if values.insert(source.variable.clone(), text).is_some() {
+            return Err(Error::condition(
+                Reason::SourceInvalid,
+                format!("spec.variablesFrom[{at}].as: variable {:?} is given twice; remove one", source.variable),
+            ));
+        }
+        if source.secret_key_ref.is_some() {
+            sensitive.insert(source.variable.clone());
+        }
+    }
+    Ok((values, sensitive))
+}
+
+/// One variable as JSON text; `None` where it is optional and not there.
+async fn variable_from(
+    cx: &Context,
+    namespace: &str,
+    at: usize,
+    source: &VariableSource,
+) -> Result<Option<SecretText>> {
+    let field = format!("spec.variablesFrom[{at}]");
+    let bytes = if let Some(key) = &source.secret_key_ref {
+        match access::secret(cx, namespace, &key.name).await {
+            Ok(secret) => secret.get(&key.key).map(|b| zeroize::Zeroizing::new(b.to_vec())),
+            Err(Error::Condition { reason: Reason::SecretNotFound, .. }) => None,
+            Err(other) => return Err(other),
+        }
+    } else if let Some(key) = &source.config_map_key_ref {
+        let found = access::config_map(cx, namespace, &key.name).await?;
+        found.and_then(|m| m.data.get(&key.key).map(|b| zeroize::Zeroizing::new(b.clone())))
+    } else {
+        None
+    };
+    match bytes {
+        Some(bytes) => {
+            let text = check_value(&source.variable, &bytes)?;
+            Ok(Some(SecretText::new(serde_json::to_string(text).map_err(|e| Error::Integrity(e.to_string()))?)))
+        }
+        None if source.optional => Ok(None),
+        None => Err(missing(&field, namespace, source)),
+    }
+}
+
+fn missing(field: &str, namespace: &str, source: &VariableSource) -> Error {
+    let (what, key, reason) = match (&source.secret_key_ref, &source.config_map_key_ref) {
+        (Some(key), _) => ("Secret", key, Reason::SecretKeyMissing),
+        (None, Some(key)) => ("ConfigMap", key, Reason::SourceNotFound),
+        (None, None) => {
+            return Error::condition(Reason::SourceInvalid, format!("{field}: set secretKeyRef or configMapKeyRef"));
+        }
+    };
+    Error::condition(
+        reason,
+        format!(
+            "{field}: there is no key {:?} in {what} {:?} of namespace {namespace:?}; create it, or set optional: true",
+            key.key, key.name
+        ),
+    )
+}
+
+fn strings_are_nfc(value: &Value) -> bool {
+    match value {
+        Value::String(text) => is_nfc(text),
+        Value::Array(items) => items.iter().all(strings_are_nfc),
+        Value::Object(map) => map.iter().all(|(k, v)| is_nfc(k) && strings_are_nfc(v)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str) -> Result<Option<Credential>> {
+    let Some(reference) = &object.spec.credential_ref else { return Ok(None) };
+    let found = access::resolve_credential(cx, namespace, reference).await?;
+    let home = found.metadata.namespace.as_deref().unwrap_or_default();
+    let uid = found.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok()).unwrap_or_default();
+    let name = found.metadata.name.clone().unwrap_or_default();
+    let fact = cx.ledger.credential_fact(cx.cluster, uid).await?;
+    let Some(fact) = fact.filter(|f| matches!(f.state.as_str(), "Valid" | "StaleOk")) else {
+        return Err(Error::condition(
+            Reason::CredentialNotReady,
+            format!("spec.credentialRef: CloudCredential {name:?} is not valid (yet); see its condition Valid"),
+        ));
+    };
+    let secret = access::secret(cx, home, secret_name(&found.spec)?).await?;
+    Ok(Some(Credential {
+        subject: Subject {
+            organization: access::organization(cx, home).await?,
+            cluster: cx.cluster,
+            kind: ObjectKind::CloudCredential,
+            uid,
+            namespace: home.to_owned(),
+            name,
+        },
+        account: fact.account,
+        environment: engine_environment(&found.spec, &secret, object.spec.region.as_deref())?,
+    }))
+}
+
+fn secret_name(spec: &CloudCredentialSpec) -> Result<&str> {
+    let provider = Provider::of(spec);
+    let missing =
+        || Error::condition(Reason::CredentialNotReady, "spec.credentialRef: the credential names no provider");
+    provider.map(|p| p.secret_name()).ok_or_else(missing)
+}
+
+/// The engine that the spec asks for, if the installation has a binary of it.
+fn engine(cx: &Context, object: &TerraformDeployment) -> Result<EngineKind> {
+    let wanted = object.spec.engine.as_ref();
+    let kind = wanted.map_or(cx.installation.default_engine, |e| e.kind);
+    cx.engines.check(kind, wanted.and_then(|e| e.version.as_deref()))?;
+    Ok(kind)
+}

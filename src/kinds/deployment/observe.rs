@@ -1,0 +1,218 @@
+//! What a deployment looks at before it decides. No effects.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use uuid::Uuid;
+
+use super::commands::Command;
+use super::history::History;
+use super::inputs::{self, Inputs};
+use super::outputs::{self, Outputs};
+use crate::api::{Reason, TerraformDeployment};
+use crate::ledger::ApprovalRow;
+use crate::ledger::runs::Run;
+use crate::ledger::states::{StateHead, state_key};
+use crate::ledger::{ObjectKind, Subject};
+use crate::reconcile::Context;
+use crate::terraform::executor::Holder;
+use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::terraform::state::state_outputs;
+use crate::{Error, Result, access};
+
+/// Key in `status.lastHandled` of an approval that was refused; gone with the next that is taken.
+pub(super) const REFUSED: &str = "approveRefused";
+
+/// How many runs are read: more than any number of attempts in a row.
+const RUNS: i64 = 250;
+
+/// All that was found.
+pub struct Observed {
+    /// The object, as the ledger names it.
+    pub subject: Subject,
+    /// A command that waits to be taken.
+    pub command: Option<Command>,
+    /// Why commands are not taken, if they are not.
+    pub gate: Option<String>,
+    /// The runs so far.
+    pub history: History,
+    /// Whether the process of the run under way lives.
+    pub liveness: Liveness,
+    /// Whether another run may start.
+    pub slot_free: bool,
+    /// Module, variables, credential, engine; or what is wrong with them.
+    pub inputs: Result<Inputs, (Reason, String)>,
+    /// The newest state.
+    pub state: Option<StateHead>,
+    /// A state that a former object left under this name.
+    pub found_state: Option<FoundState>,
+    /// The database's state is older than what was acknowledged.
+    pub regressed: Option<String>,
+    /// Why the executor may not run this.
+    pub forbidden: Option<String>,
+    /// The approval of the newest plan.
+    pub approval: Option<ApprovalRow>,
+    /// The digest of the last approval, where it was refused; as status tells it.
+    pub refused_approval: Option<String>,
+    /// When a person last asked for a reconcile or a retry.
+    pub asked_again: Option<Timestamp>,
+    /// The installation's limit on what a plan may destroy.
+    pub ceiling: Option<IntOrString>,
+    /// How the outputs' Secret stands.
+    pub outputs: Ownership,
+    /// Outputs of the newest state.
+    pub values: Outputs,
+}
+
+/// Whether the process of a run lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It does.
+    Alive,
+    /// It does not, or there has been none yet.
+    Absent,
+}
+
+/// How the outputs' Secret stands to the outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ownership {
+    /// The spec asks for none.
+    NotWanted,
+    /// Ours, and right.
+    Fresh,
+    /// Missing, or ours and out of date.
+    Stale,
+    /// Somebody else's.
+    Foreign,
+}
+
+/// A state of a former object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundState {
+    /// Its lineage.
+    pub lineage: String,
+    /// Its newest serial.
+    pub serial: i64,
+}
+
+impl Observed {
+    /// The last approval, where it was refused because it names another plan than this one.
+    pub fn stale_approval(&self, plan: &Run) -> Option<&str> {
+        self.refused_approval.as_deref().filter(|refused| plan.digest.as_deref() != Some(*refused))
+    }
+}
+
+/// Looks at everything.
+///
+/// # Errors
+/// What may pass by itself: API server, ledger.
+pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> Result<Observed> {
+    let subject = subject(cx, object).await?;
+    let history = History(cx.ledger.runs_of(subject.uid, RUNS).await?);
+    let command = Command::read(object.metadata.annotations.as_ref());
+    let gate = match &command {
+        Some(_) => cx.gate.flaw(&cx.client).await?.map(|f| f.to_string()),
+        None => None,
+    };
+    let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
+    let active = history.active();
+    let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
+    let values = match (&state, active) {
+        (Some(_), None) => read_outputs(cx, &subject).await?,
+        _ => Outputs::new(),
+    };
+    let last_applied = history.0.iter().find(|r| r.kind == RunKind::Apply && r.phase == RunPhase::Succeeded);
+    let inputs = match active {
+        Some(_) => Err((Reason::Progressing, "a run is under way".to_owned())),
+        None => inputs::read(cx, object, last_applied).await?,
+    };
+    let change = super::wanted_change(object);
+    let digest = history.newest_plan(change).and_then(|p| p.digest.clone());
+    let approval = match digest {
+        Some(digest) => cx.ledger.approval(&subject.organization, &digest).await?,
+        None => None,
+    };
+    let status = object.status.as_ref();
+    Ok(Observed {
+        gate,
+        command,
+        liveness,
+        slot_free: cx.ledger.active_runs(cx.cluster).await?.len() < cx.installation.executor.max_runs,
+        inputs,
+        found_state: found_state(object, &subject, state.as_ref()),
+        regressed: regressed(object, state.as_ref()),
+        forbidden: forbidden(cx).await?,
+        approval,
+        refused_approval: status.and_then(|s| s.last_handled.get(REFUSED).cloned()),
+        asked_again: cx.ledger.last_command(&subject, &["retry", "reconcile"]).await?,
+        ceiling: cx.installation.ceilings.max_destroy.clone(),
+        outputs: outputs::ownership(cx, object, &values).await?,
+        values,
+        history,
+        state,
+        subject,
+    })
+}
+
+async fn subject(cx: &Context, object: &TerraformDeployment) -> Result<Subject> {
+    let namespace = object.metadata.namespace.clone().unwrap_or_default();
+    let uid = object.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok());
+    Ok(Subject {
+        organization: access::organization(cx, &namespace).await?,
+        cluster: cx.cluster,
+        kind: ObjectKind::TerraformDeployment,
+        uid: uid.ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?,
+        name: object.metadata.name.clone().unwrap_or_default(),
+        namespace,
+    })
+}
+
+fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
+    let alive = match &run.holder {
+        Some(holder) => cx.executor.holder(holder)? == Holder::Alive,
+        None => cx.executor.is_child(run.id),
+    };
+    Ok(if alive { Liveness::Alive } else { Liveness::Absent })
+}
+
+async fn read_outputs(cx: &Context, subject: &Subject) -> Result<Outputs> {
+    match cx.ledger.state_bytes(&subject.organization, &state_key(subject), None).await? {
+        Some(bytes) => state_outputs(&bytes),
+        None => Ok(Outputs::new()),
+    }
+}
+
+/// A state that another object holds or left, unless it is empty or this object adopts it.
+fn found_state(object: &TerraformDeployment, subject: &Subject, head: Option<&StateHead>) -> Option<FoundState> {
+    let head = head.filter(|h| h.holder_uid != Some(subject.uid) && h.resources > 0)?;
+    let adopted = object.spec.state.as_ref().and_then(|s| s.adopt.as_deref()) == Some(head.lineage.as_str());
+    (!adopted).then(|| FoundState { lineage: head.lineage.clone(), serial: head.serial })
+}
+
+fn regressed(object: &TerraformDeployment, head: Option<&StateHead>) -> Option<String> {
+    let acknowledged = object.status.as_ref()?.state.as_ref()?;
+    let fits = head.is_some_and(|h| {
+        h.lineage != acknowledged.lineage
+            || h.serial > acknowledged.serial
+            || (h.serial == acknowledged.serial && h.sha256 == acknowledged.sha256)
+    });
+    (!fits).then(|| {
+        let found = head.map_or("none".to_owned(), |h| format!("serial {} ({})", h.serial, h.sha256));
+        format!(
+            "status.state acknowledged serial {} ({}), the ledger has {found}; restore the newer database before anything is changed",
+            acknowledged.serial, acknowledged.sha256
+        )
+    })
+}
+
+/// Planning runs the tenant's code beside the controller's keys: one organization may do that to itself, two may not.
+async fn forbidden(cx: &Context) -> Result<Option<String>> {
+    let organizations = cx.ledger.deployment_organizations(cx.cluster).await?;
+    Ok((organizations > 1).then(|| {
+        format!(
+            "executor.type local runs deployments of one organization only, and there are {organizations}; \
+             remove the others or install Landfall with another executor"
+        )
+    }))
+}

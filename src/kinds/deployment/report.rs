@@ -1,0 +1,190 @@
+//! What users see of a step: status, conditions, Events, and how long to rest.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::act::Outcome;
+use super::commands::Verb;
+use super::decide::{Step, phase_of, wait_of};
+use super::observe::{Observed, REFUSED};
+use super::outputs;
+use super::standing::{Standing, Wait};
+use crate::api::{
+    ApprovalStatus, Change, DeploymentPhase, PlanStatus, Reason, RunStatus, StateStatus, TerraformDeployment,
+    TerraformDeploymentStatus,
+};
+use crate::ledger::runs::Run;
+use crate::reconcile::{Announcement, Next, Report, conditions};
+use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::{Class, Error};
+
+/// The report of a step.
+pub(super) fn report(
+    object: &TerraformDeployment,
+    seen: &Observed,
+    step: &Step,
+    outcome: Result<&Outcome, &Error>,
+    now: Timestamp,
+) -> Report {
+    if matches!(outcome, Ok(Outcome::Released)) {
+        return Report::silent(Next::AwaitChange);
+    }
+    let mut status = facts(object, seen);
+    if let (Step::Take(command), Ok(taken)) = (step, outcome) {
+        status.last_handled.insert(command.verb.word().to_owned(), command.value.clone());
+        if let Outcome::ApprovalRefused(_) = taken {
+            status.last_handled.insert(REFUSED.to_owned(), command.value.clone());
+        } else if command.verb == Verb::Approve {
+            status.last_handled.remove(REFUSED);
+        }
+    }
+    status.phase = phase_of(step).or(status.phase).or(Some(DeploymentPhase::Pending));
+    let standing = match (step, outcome) {
+        (_, Err(error)) => Some(failing(error)),
+        (Step::Rest(standing), _) => Some(standing.clone()),
+        _ => None,
+    };
+    if let Some(standing) = &standing {
+        judge(object, seen, &mut status, standing, now);
+    }
+    let next = match (&standing, outcome) {
+        (_, Err(error)) if error.class() == Class::Transient => Next::Backoff,
+        (Some(_), _) => match wait_of(step) {
+            Wait::None => Next::AwaitChange,
+            Wait::AtMost(rest) => Next::After(Duration::try_from(rest).unwrap_or(Duration::from_secs(600))),
+        },
+        (None, _) => Next::Now,
+    };
+    let report = Report::new(&status, next);
+    match outcome {
+        Ok(Outcome::Told(word, message)) => announce(report, word, message),
+        Ok(Outcome::ApprovalRefused(message)) => announce(report, Reason::ApprovalStale.as_str(), message),
+        Ok(Outcome::Done | Outcome::Released | Outcome::Rested) | Err(_) => report,
+    }
+}
+
+/// The report where looking failed: what was known stays, `Ready` says why.
+pub(super) fn unobserved(object: &TerraformDeployment, error: &Error, now: Timestamp) -> Report {
+    let mut status = object.status.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    conditions::set(&mut status.conditions, "Ready", false, error.reason(), error.to_string(), generation, now);
+    Report::new(&status, Next::Backoff)
+}
+
+fn failing(error: &Error) -> Standing {
+    Standing::blocked(error.reason(), error.to_string())
+}
+
+fn announce(report: Report, word: &'static str, message: &str) -> Report {
+    report.announce(Announcement {
+        warning: [Reason::Interrupted, Reason::ApprovalStale].iter().any(|r| r.as_str() == word),
+        reason: word,
+        message: message.to_owned(),
+        action: "Reconcile",
+    })
+}
+
+/// Everything in status that only retells what the ledger knows.
+fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentStatus {
+    let mut status = object.status.clone().unwrap_or_default();
+    status.observed_generation = object.metadata.generation;
+    let plan = seen.history.newest_plan(super::wanted_change(object));
+    status.plan = plan.and_then(plan_status);
+    status.last_run = seen.history.0.first().map(run_status);
+    status.state = seen.state.as_ref().map(|s| StateStatus {
+        serial: s.serial,
+        lineage: s.lineage.clone(),
+        sha256: s.sha256.clone(),
+        resources: s.resources,
+    });
+    if let (Some(approval), Some(plan)) = (&seen.approval, plan) {
+        status.approval = Some(ApprovalStatus {
+            digest: plan.digest.clone().unwrap_or_default(),
+            by: approval.by.clone(),
+            at: format!("{:.0}", approval.at),
+        });
+    }
+    if seen.history.active().is_none() {
+        status.outputs = outputs::for_status(&seen.values);
+    }
+    status
+}
+
+fn plan_status(plan: &Run) -> Option<PlanStatus> {
+    Some(PlanStatus {
+        digest: plan.digest.clone()?,
+        run_id: plan.id.to_string(),
+        created_at: format!("{:.0}", plan.created_at),
+        kind: plan.change,
+        summary: plan.summary.unwrap_or_default(),
+    })
+}
+
+fn run_status(run: &Run) -> RunStatus {
+    let kind = match (run.kind, run.change) {
+        (RunKind::Plan, _) => "Plan",
+        (RunKind::Apply, Change::Apply) => "Apply",
+        (RunKind::Apply, Change::Destroy) => "Destroy",
+    };
+    let phase = match run.phase {
+        RunPhase::Pending => "Pending",
+        RunPhase::Claimed | RunPhase::Init | RunPhase::Plan | RunPhase::Apply | RunPhase::Finishing => "Running",
+        RunPhase::Succeeded => "Succeeded",
+        RunPhase::Failed => "Failed",
+        RunPhase::Cancelled => "Cancelled",
+        RunPhase::Interrupted => "Interrupted",
+    };
+    RunStatus {
+        id: run.id.to_string(),
+        kind: kind.to_owned(),
+        phase: phase.to_owned(),
+        started_at: run.started_at.map(|t| format!("{t:.0}")),
+        finished_at: run.finished_at.map(|t| format!("{t:.0}")),
+        exit_code: run.exit_code,
+    }
+}
+
+fn judge(
+    object: &TerraformDeployment,
+    seen: &Observed,
+    status: &mut TerraformDeploymentStatus,
+    standing: &Standing,
+    now: Timestamp,
+) {
+    let generation = object.metadata.generation;
+    let list = &mut status.conditions;
+    let mut set = |kind: &str, truth: bool, reason: Reason, message: &str| {
+        conditions::set(list, kind, truth, reason, message, generation, now);
+    };
+    set("Ready", standing.ready, standing.reason, &standing.message);
+    if let Some(plan) = seen.history.newest_plan(super::wanted_change(object)) {
+        let current = plan.generation == generation.unwrap_or_default();
+        set("Planned", current, Reason::Planned, &super::standing::counts(plan));
+    }
+    if let Some(run) = seen.history.0.iter().find(|r| r.kind == RunKind::Apply && r.phase.is_final()) {
+        let done = run.phase == RunPhase::Succeeded;
+        let reason = if done { Reason::Applied } else { super::standing::failure_reason(run) };
+        set("Applied", done, reason, run.message.as_deref().unwrap_or_default());
+    }
+    let (asked, why) = match &seen.gate {
+        Some(why) => (true, (Reason::GateNotInstalled, format!("a command waits but is not taken: {why}"))),
+        None => (standing.action_required, (standing.reason, standing.message.clone())),
+    };
+    if asked {
+        set("ActionRequired", true, why.0, &why.1);
+    }
+    if standing.working {
+        set("Reconciling", true, standing.reason, &standing.message);
+    }
+    let stalled = !standing.ready && matches!(standing.reason.class(), Class::Terminal)
+        || standing.reason == Reason::RetriesExhausted;
+    if stalled {
+        set("Stalled", true, standing.reason, &standing.message);
+    }
+    for (kind, present) in [("ActionRequired", asked), ("Reconciling", standing.working), ("Stalled", stalled)] {
+        if !present {
+            conditions::clear(&mut status.conditions, kind);
+        }
+    }
+}

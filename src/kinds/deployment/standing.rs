@@ -1,0 +1,177 @@
+//! Where a deployment stands when there is nothing to do now: phase, reason, message, and how long to rest.
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{ApprovalMode, Change, DeploymentPhase, PlanSummary, Reason};
+use crate::ledger::runs::Run;
+use crate::terraform::protocol::{RunKind, RunPhase};
+
+/// How long to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    None,
+    /// Until something wakes the object, and this long at most.
+    AtMost(SignedDuration),
+}
+
+/// Where a deployment stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// The phase; `None` keeps the one that was.
+    pub phase: Option<DeploymentPhase>,
+    /// Whether the world is what the spec says.
+    pub ready: bool,
+    /// Why.
+    pub reason: Reason,
+    /// What was found and what to do next.
+    pub message: String,
+    /// A person must act.
+    pub action_required: bool,
+    /// Work is under way.
+    pub working: bool,
+    /// How long to rest.
+    pub wait: Wait,
+}
+
+const A_WHILE: Wait = Wait::AtMost(SignedDuration::from_mins(10));
+
+impl Standing {
+    fn not_ready(phase: Option<DeploymentPhase>, reason: Reason, message: impl Into<String>, wait: Wait) -> Self {
+        Self { phase, ready: false, reason, message: message.into(), action_required: false, working: false, wait }
+    }
+
+    /// Waits for something that wakes it.
+    pub fn blocked(reason: Reason, message: impl Into<String>) -> Self {
+        Self::not_ready(None, reason, message, A_WHILE)
+    }
+
+    /// Waits for a person.
+    pub fn attention(reason: Reason, message: impl Into<String>) -> Self {
+        Self { action_required: true, ..Self::blocked(reason, message) }
+    }
+
+    /// Let go already; others hold the object.
+    pub fn gone() -> Self {
+        Self::not_ready(None, Reason::Progressing, "released by Landfall", A_WHILE)
+    }
+
+    /// A run is under way.
+    pub fn running(run: &Run, glance: SignedDuration) -> Self {
+        let (phase, what) = match (run.kind, run.change) {
+            (RunKind::Plan, Change::Apply) => (DeploymentPhase::Planning, "plan"),
+            (RunKind::Plan, Change::Destroy) => (DeploymentPhase::Planning, "destroy plan"),
+            (RunKind::Apply, Change::Apply) => (DeploymentPhase::Applying, "apply"),
+            (RunKind::Apply, Change::Destroy) => (DeploymentPhase::Destroying, "destroy"),
+        };
+        let message = format!("{what} run {} is under way ({:?})", run.id, run.phase);
+        Self { working: true, ..Self::not_ready(Some(phase), Reason::Progressing, message, Wait::AtMost(glance)) }
+    }
+
+    /// All places for runs are taken.
+    pub fn queued(glance: SignedDuration) -> Self {
+        let message = "waits for one of the installation's executor.maxRuns places";
+        Self { working: true, ..Self::not_ready(None, Reason::Progressing, message, Wait::AtMost(glance)) }
+    }
+
+    /// A person stopped the run.
+    pub fn stopped(run: &Run) -> Self {
+        let message =
+            format!("run {} was cancelled; change the spec, or set landfall.dev/retry to that id, to go on", run.id);
+        Self::not_ready(Some(DeploymentPhase::Cancelled), Reason::Cancelled, message, A_WHILE)
+    }
+
+    /// The run failed; another attempt is due.
+    pub fn failed(run: &Run, failures: u32, due: Timestamp, rest: SignedDuration) -> Self {
+        let message = format!(
+            "{} (attempt {failures}; the next one at {due:.0})",
+            run.message.as_deref().unwrap_or("no message")
+        );
+        Self::not_ready(Some(DeploymentPhase::Failed), failure_reason(run), message, Wait::AtMost(rest))
+    }
+
+    /// No more attempts.
+    pub fn exhausted(run: &Run, failures: u32) -> Self {
+        let message = format!(
+            "{failures} attempts failed; mend the cause, then set landfall.dev/retry to {} or change the spec. The last one: {}: {}",
+            run.id,
+            failure_reason(run),
+            run.message.as_deref().unwrap_or("no message")
+        );
+        let standing = Self::not_ready(Some(DeploymentPhase::Failed), Reason::RetriesExhausted, message, A_WHILE);
+        Self { action_required: true, ..standing }
+    }
+
+    /// A current plan under `PlanOnly`.
+    pub fn planned(plan: &Run, look_again: SignedDuration) -> Self {
+        Self {
+            phase: Some(DeploymentPhase::AwaitingApproval),
+            ready: true,
+            reason: Reason::Planned,
+            message: format!("{}; spec.approval is PlanOnly, so it is not applied", counts(plan)),
+            action_required: false,
+            working: false,
+            wait: Wait::AtMost(look_again),
+        }
+    }
+
+    /// A plan waits for a person.
+    pub fn awaiting(plan: &Run, stale: Option<&str>, interrupted: bool) -> Self {
+        let digest = plan.digest.as_deref().unwrap_or_default();
+        let next = format!("approve it with landfall.dev/approve: {digest}, or `landfall approve`");
+        let (reason, message) = match (stale, interrupted) {
+            (Some(old), _) => (
+                Reason::ApprovalStale,
+                format!("the approval of {old} is for another plan than the current one: {}; {next}", counts(plan)),
+            ),
+            (None, true) => (
+                Reason::Interrupted,
+                format!(
+                    "a run died in mid-apply, so this plan needs a person: {}; look at the inventory, then {next}",
+                    counts(plan)
+                ),
+            ),
+            (None, false) => (Reason::ApprovalRequired, format!("{}; {next}", counts(plan))),
+        };
+        let standing = Self::not_ready(Some(DeploymentPhase::AwaitingApproval), reason, message, A_WHILE);
+        Self { action_required: true, ..standing }
+    }
+
+    /// The world is what the spec says.
+    pub fn settled(plan: &Run, applied: Option<&Run>, mode: ApprovalMode, look_again: SignedDuration) -> Self {
+        let (phase, reason, message) = match applied {
+            Some(run) => (DeploymentPhase::Applied, Reason::Applied, format!("{} by run {}", counts(plan), run.id)),
+            None if mode == ApprovalMode::PlanOnly => {
+                (DeploymentPhase::NoChanges, Reason::Planned, "the plan found nothing to change".to_owned())
+            }
+            None => (DeploymentPhase::NoChanges, Reason::NoChanges, "the plan found nothing to change".to_owned()),
+        };
+        Self {
+            phase: Some(phase),
+            ready: true,
+            reason,
+            message,
+            action_required: false,
+            working: false,
+            wait: Wait::AtMost(look_again),
+        }
+    }
+}
+
+/// The reason that a run gave, else the one of its kind.
+pub(super) fn failure_reason(run: &Run) -> Reason {
+    run.reason.unwrap_or(match (run.phase, run.kind, run.change) {
+        (RunPhase::Interrupted, _, _) => Reason::Interrupted,
+        (_, RunKind::Plan, _) => Reason::PlanFailed,
+        (_, RunKind::Apply, Change::Apply) => Reason::ApplyFailed,
+        (_, RunKind::Apply, Change::Destroy) => Reason::DestroyFailed,
+    })
+}
+
+/// `2 to add, 0 to change, 0 to destroy`, and replacements where there are any.
+pub(super) fn counts(plan: &Run) -> String {
+    let PlanSummary { add, change, destroy, replace } = plan.summary.unwrap_or_default();
+    let replaced = if replace == 0 { String::new() } else { format!(", {replace} to replace") };
+    let what = if plan.change == Change::Destroy { "destroy plan: " } else { "" };
+    format!("{what}{add} to add, {change} to change, {destroy} to destroy{replaced}")
+}

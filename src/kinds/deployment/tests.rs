@@ -1,0 +1,494 @@
+//! The decisions of a deployment, each as a sentence.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use proptest::prelude::*;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::commands::{Command, Verb};
+use super::decide::{Step, decide, pause};
+use super::history::History;
+use super::inputs::Inputs;
+use super::observe::{FoundState, Liveness, Observed, Ownership};
+use super::outputs::Outputs;
+use crate::api::{
+    ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
+    TerraformDeployment,
+};
+use crate::ledger::ApprovalRow;
+use crate::ledger::runs::Run;
+use crate::ledger::states::StateHead;
+use crate::ledger::{ObjectKind, Organization, Subject};
+use crate::terraform::protocol::{RunKind, RunPhase};
+
+const GENERATION: i64 = 3;
+
+fn now() -> Timestamp {
+    "2026-11-20T12:00:00Z".parse().unwrap()
+}
+
+fn ago(minutes: i64) -> Timestamp {
+    now() - SignedDuration::from_mins(minutes)
+}
+
+fn object() -> TerraformDeployment {
+    let mut object: TerraformDeployment = serde_json::from_value(json!({
+        "apiVersion": "landfall.dev/v1alpha1", "kind": "TerraformDeployment",
+        "metadata": {"name": "web", "namespace": "team-a", "generation": GENERATION},
+        "spec": {"source": {"inline": {"main.tf": ""}}},
+    }))
+    .unwrap();
+    object.metadata.finalizers = Some(vec![FINALIZER.into()]);
+    object
+}
+
+fn leaving(policy: DeletionPolicy) -> TerraformDeployment {
+    let mut object = object();
+    object.metadata.deletion_timestamp = Some(Time(now()));
+    object.spec.deletion_policy = policy;
+    object
+}
+
+fn subject() -> Subject {
+    Subject {
+        organization: Organization("acme".into()),
+        cluster: Uuid::nil(),
+        kind: ObjectKind::TerraformDeployment,
+        uid: Uuid::nil(),
+        namespace: "team-a".into(),
+        name: "web".into(),
+    }
+}
+
+fn run(kind: RunKind, phase: RunPhase, minutes_ago: i64) -> Run {
+    Run {
+        id: Uuid::now_v7(),
+        subject: subject(),
+        kind,
+        change: Change::Apply,
+        phase,
+        generation: GENERATION,
+        attempt: 0,
+        plan: None,
+        digest: None,
+        facts: json!({"inputDigest": "same"}),
+        summary: None,
+        has_changes: None,
+        state_serial: None,
+        state_lineage: None,
+        intent: None,
+        holder: None,
+        engine: EngineKind::OpenTofu,
+        engine_version: None,
+        cancel_requested: false,
+        requested_by: (None, "controller".into()),
+        created_at: ago(minutes_ago),
+        started_at: None,
+        phase_at: ago(minutes_ago),
+        applying_at: None,
+        finished_at: phase.is_final().then(|| ago(minutes_ago)),
+        exit_code: None,
+        reason: None,
+        message: None,
+    }
+}
+
+fn plan(minutes_ago: i64) -> Run {
+    let mut plan = run(RunKind::Plan, RunPhase::Succeeded, minutes_ago);
+    plan.digest = Some(format!("sha256:{:064x}", plan.id.as_u128()));
+    plan.summary = Some(PlanSummary { add: 2, ..PlanSummary::default() });
+    plan.has_changes = Some(true);
+    plan.state_serial = Some(0);
+    plan
+}
+
+fn apply_of(plan: &Run, phase: RunPhase, minutes_ago: i64) -> Run {
+    let mut apply = run(RunKind::Apply, phase, minutes_ago);
+    apply.plan = Some(plan.id);
+    apply.digest.clone_from(&plan.digest);
+    apply
+}
+
+fn destroying(mut run: Run) -> Run {
+    run.change = Change::Destroy;
+    run
+}
+
+fn approved() -> Option<ApprovalRow> {
+    Some(ApprovalRow { by: "alice".into(), at: ago(1), consumed_at: None, consumed_by: None })
+}
+
+fn state(resources: u32) -> Option<StateHead> {
+    Some(StateHead {
+        serial: 4,
+        lineage: "l".into(),
+        sha256: "s".into(),
+        resources,
+        run: Uuid::nil(),
+        written_at: ago(5),
+        holder_uid: None,
+    })
+}
+
+/// A world in which nothing is in the way; runs newest first.
+fn world(runs: Vec<Run>) -> Observed {
+    Observed {
+        subject: subject(),
+        command: None,
+        gate: None,
+        history: History(runs),
+        liveness: Liveness::Absent,
+        slot_free: true,
+        inputs: Ok(Inputs {
+            digest: "same".into(),
+            snapshot: Vec::new(),
+            variables: [].into(),
+            sensitive: [].into(),
+            variables_hmac: String::new(),
+            credential: None,
+            engine: EngineKind::OpenTofu,
+        }),
+        state: None,
+        found_state: None,
+        regressed: None,
+        forbidden: None,
+        approval: None,
+        refused_approval: None,
+        asked_again: None,
+        ceiling: None,
+        outputs: Ownership::NotWanted,
+        values: Outputs::new(),
+    }
+}
+
+fn next(object: &TerraformDeployment, seen: &Observed) -> Step {
+    decide(object, seen, now())
+}
+
+fn reason(step: &Step) -> Reason {
+    match step {
+        Step::Rest(standing) => standing.reason,
+        other => panic!("rested was expected: {other:?}"),
+    }
+}
+
+fn plans(step: &Step) -> bool {
+    matches!(step, Step::Plan { .. })
+}
+
+#[test]
+fn the_finalizer_comes_first() {
+    let mut object = object();
+    object.metadata.finalizers = None;
+    assert_eq!(next(&object, &world(vec![])), Step::Guard);
+}
+
+#[test]
+fn a_new_object_is_planned() {
+    assert_eq!(next(&object(), &world(vec![])), Step::Plan { change: Change::Apply, attempt: 0 });
+}
+
+#[test]
+fn a_plan_waits_for_approval_under_manual() {
+    let step = next(&object(), &world(vec![plan(1)]));
+    assert_eq!(reason(&step), Reason::ApprovalRequired);
+    let Step::Rest(standing) = step else { panic!() };
+    assert_eq!(standing.phase, Some(DeploymentPhase::AwaitingApproval));
+    assert!(standing.action_required && !standing.ready);
+    assert!(standing.message.contains("2 to add") && standing.message.contains("sha256:"), "{}", standing.message);
+}
+
+#[test]
+fn an_approved_plan_is_applied_in_the_name_of_the_approver() {
+    let mut seen = world(vec![plan(1)]);
+    seen.approval = approved();
+    let plan = seen.history.0[0].id;
+    let expected = Step::Apply { plan, change: Change::Apply, approved_by: Some("alice".into()) };
+    assert_eq!(next(&object(), &seen), expected);
+}
+
+#[test]
+fn what_makes_a_waiting_plan_stale_makes_a_new_one() {
+    let mut older = plan(1);
+    older.generation -= 1;
+    assert!(plans(&next(&object(), &world(vec![older]))), "generation");
+
+    let mut other = plan(1);
+    other.facts = json!({"inputDigest": "other"});
+    assert!(plans(&next(&object(), &world(vec![other]))), "inputs");
+
+    let mut seen = world(vec![plan(1)]);
+    seen.state = state(1);
+    assert!(plans(&next(&object(), &seen)), "the state moved");
+
+    assert!(plans(&next(&object(), &world(vec![plan(24 * 60 + 1)]))), "a day");
+    assert!(!plans(&next(&object(), &world(vec![plan(24 * 60 - 1)]))), "not yet a day");
+
+    let mut seen = world(vec![plan(5)]);
+    seen.asked_again = Some(ago(1));
+    assert!(plans(&next(&object(), &seen)), "a person asked");
+}
+
+#[test]
+fn an_approval_of_an_older_plan_is_stale_and_starts_nothing() {
+    let mut seen = world(vec![plan(1)]);
+    seen.refused_approval = Some(format!("sha256:{:064x}", 7));
+    assert_eq!(reason(&next(&object(), &seen)), Reason::ApprovalStale);
+}
+
+#[test]
+fn automatic_applies_within_the_guardrails() {
+    let mut object = object();
+    object.spec.approval = ApprovalMode::Automatic;
+    let mut seen = world(vec![plan(1)]);
+    assert!(matches!(next(&object, &seen), Step::Apply { approved_by: None, .. }));
+
+    seen.history.0[0].summary = Some(PlanSummary { replace: 1, ..PlanSummary::default() });
+    assert_eq!(reason(&next(&object, &seen)), Reason::GuardrailBreached, "nothing may be destroyed by default");
+    object.spec.guardrails = Some(Guardrails { max_destroy: Some(IntOrString::Int(1)) });
+    assert!(matches!(next(&object, &seen), Step::Apply { .. }));
+    seen.ceiling = Some(IntOrString::Int(0));
+    assert_eq!(reason(&next(&object, &seen)), Reason::GuardrailBreached, "the installation's limit cannot be loosened");
+}
+
+#[test]
+fn an_approval_does_not_lift_a_guardrail() {
+    let mut object = object();
+    object.spec.guardrails = Some(Guardrails { max_destroy: Some(IntOrString::Int(0)) });
+    let mut seen = world(vec![plan(1)]);
+    seen.history.0[0].summary = Some(PlanSummary { destroy: 1, ..PlanSummary::default() });
+    seen.approval = approved();
+    assert_eq!(reason(&next(&object, &seen)), Reason::GuardrailBreached);
+}
+
+#[test]
+fn plan_only_is_never_applied() {
+    let mut object = object();
+    object.spec.approval = ApprovalMode::PlanOnly;
+    let mut seen = world(vec![plan(1)]);
+    seen.approval = approved();
+    let step = next(&object, &seen);
+    assert_eq!(reason(&step), Reason::Planned);
+    assert!(matches!(step, Step::Rest(s) if s.ready));
+}
+
+#[test]
+fn an_applied_plan_settles_whatever_the_serial_is_now() {
+    let plan = plan(2);
+    let apply = apply_of(&plan, RunPhase::Succeeded, 1);
+    let mut seen = world(vec![apply, plan]);
+    seen.state = state(2);
+    let step = next(&object(), &seen);
+    assert_eq!(reason(&step), Reason::Applied);
+    seen.outputs = Ownership::Stale;
+    assert_eq!(next(&object(), &seen), Step::PublishOutputs);
+    seen.outputs = Ownership::Foreign;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::OutputsSecretNotOwned);
+}
+
+#[test]
+fn a_plan_that_finds_nothing_settles() {
+    let mut plan = plan(1);
+    plan.has_changes = Some(false);
+    assert_eq!(reason(&next(&object(), &world(vec![plan]))), Reason::NoChanges);
+}
+
+#[test]
+fn a_run_that_was_committed_and_never_started_is_started() {
+    let pending = run(RunKind::Apply, RunPhase::Pending, 1);
+    let id = pending.id;
+    let mut seen = world(vec![pending]);
+    assert_eq!(next(&object(), &seen), Step::Start(id));
+    seen.liveness = Liveness::Alive;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+}
+
+#[test]
+fn a_run_whose_process_is_gone_is_recovered_in_every_phase() {
+    for phase in [RunPhase::Claimed, RunPhase::Init, RunPhase::Plan, RunPhase::Apply, RunPhase::Finishing] {
+        let dead = run(RunKind::Apply, phase, 1);
+        let id = dead.id;
+        let mut seen = world(vec![dead]);
+        assert_eq!(next(&object(), &seen), Step::Recover(id), "{phase:?}");
+        seen.liveness = Liveness::Alive;
+        assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "{phase:?}");
+    }
+}
+
+#[test]
+fn after_an_interrupted_apply_even_automatic_waits_for_a_person() {
+    let mut object = object();
+    object.spec.approval = ApprovalMode::Automatic;
+    let first = plan(9);
+    let dead = apply_of(&first, RunPhase::Interrupted, 8);
+    let mut seen = world(vec![dead.clone(), first.clone()]);
+    assert!(plans(&next(&object, &seen)), "a new plan first");
+
+    seen.history.0.insert(0, plan(7));
+    assert_eq!(reason(&next(&object, &seen)), Reason::Interrupted);
+    seen.approval = approved();
+    assert!(matches!(next(&object, &seen), Step::Apply { approved_by: Some(_), .. }));
+
+    let second = plan(6);
+    let mut by_alice = apply_of(&second, RunPhase::Succeeded, 5);
+    by_alice.requested_by = (Some("alice".into()), "user".into());
+    let mut third = plan(4);
+    third.state_serial = Some(4);
+    let mut seen = world(vec![third, by_alice, second, dead, first]);
+    seen.state = state(2);
+    assert!(matches!(next(&object, &seen), Step::Apply { approved_by: None, .. }), "a person let one pass");
+}
+
+#[test]
+fn a_failed_run_is_tried_again_after_a_pause_and_not_for_ever() {
+    let mut failed = run(RunKind::Plan, RunPhase::Failed, 0);
+    failed.reason = Some(Reason::PlanFailed);
+    failed.message = Some("Error: no".into());
+    let seen = world(vec![failed.clone()]);
+    assert_eq!(reason(&next(&object(), &seen)), Reason::PlanFailed, "it pauses");
+
+    (failed.created_at, failed.finished_at) = (ago(60), Some(ago(60)));
+    let seen = world(vec![failed.clone()]);
+    assert_eq!(next(&object(), &seen), Step::Plan { change: Change::Apply, attempt: 1 });
+
+    let seen = world(vec![failed.clone(); 6]);
+    assert_eq!(reason(&next(&object(), &seen)), Reason::RetriesExhausted);
+    let mut asked = world(vec![failed.clone(); 6]);
+    asked.asked_again = Some(now());
+    assert_eq!(next(&object(), &asked), Step::Plan { change: Change::Apply, attempt: 0 }, "a person asked");
+    let mut changed = object();
+    changed.metadata.generation = Some(GENERATION + 1);
+    assert_eq!(next(&changed, &seen), Step::Plan { change: Change::Apply, attempt: 0 }, "the spec changed");
+}
+
+#[test]
+fn failed_applies_count_although_each_was_planned_anew() {
+    let mut runs = Vec::new();
+    for _ in 0..6 {
+        let plan = plan(60);
+        runs.push(apply_of(&plan, RunPhase::Failed, 60));
+        runs.push(plan);
+    }
+    assert_eq!(reason(&next(&object(), &world(runs))), Reason::RetriesExhausted);
+}
+
+#[test]
+fn a_stale_plan_is_made_anew_at_once() {
+    let plan = plan(1);
+    let mut apply = apply_of(&plan, RunPhase::Failed, 0);
+    apply.reason = Some(Reason::StalePlan);
+    assert!(plans(&next(&object(), &world(vec![apply, plan]))));
+}
+
+#[test]
+fn a_cancelled_run_stays_cancelled_until_someone_asks() {
+    let mut seen = world(vec![run(RunKind::Plan, RunPhase::Cancelled, 2)]);
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Cancelled);
+    seen.asked_again = Some(ago(1));
+    assert!(plans(&next(&object(), &seen)));
+}
+
+#[test]
+fn commands_are_taken_before_anything_else_unless_the_gate_is_broken() {
+    let command = Command { verb: Verb::Approve, value: "sha256:x".into(), by: "alice".into() };
+    let mut seen = world(vec![run(RunKind::Apply, RunPhase::Apply, 1)]);
+    seen.command = Some(command.clone());
+    assert_eq!(next(&object(), &seen), Step::Take(command));
+    seen.gate = Some("a policy is missing".into());
+    seen.liveness = Liveness::Alive;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+}
+
+#[test]
+fn what_is_in_the_way_is_named_and_nothing_starts() {
+    let mut seen = world(vec![]);
+    seen.inputs = Err((Reason::SourceInvalid, "main.tf: backend".into()));
+    assert_eq!(reason(&next(&object(), &seen)), Reason::SourceInvalid);
+    seen.found_state = Some(FoundState { lineage: "l".into(), serial: 3 });
+    assert_eq!(reason(&next(&object(), &seen)), Reason::StateFound);
+    seen.regressed = Some("older".into());
+    assert_eq!(reason(&next(&object(), &seen)), Reason::StateRegressed);
+    seen.forbidden = Some("two".into());
+    assert_eq!(reason(&next(&object(), &seen)), Reason::ExecutorNotPermitted);
+    let mut object = object();
+    object.spec.suspend = true;
+    assert_eq!(reason(&next(&object, &seen)), Reason::Suspended);
+}
+
+#[test]
+fn without_a_free_place_nothing_starts() {
+    let mut seen = world(vec![]);
+    seen.slot_free = false;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+    let mut seen = world(vec![plan(1)]);
+    (seen.slot_free, seen.approval) = (false, approved());
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+}
+
+#[test]
+fn retain_lets_the_object_go_even_when_suspended_or_broken() {
+    let mut object = leaving(DeletionPolicy::Retain);
+    object.spec.suspend = true;
+    let mut seen = world(vec![]);
+    seen.state = state(5);
+    seen.inputs = Err((Reason::SecretNotFound, "gone".into()));
+    assert_eq!(next(&object, &seen), Step::Release);
+}
+
+#[test]
+fn destroy_needs_an_approved_destroy_plan_of_its_own() {
+    let object = leaving(DeletionPolicy::Destroy);
+    let built = plan(9);
+    let applied = apply_of(&built, RunPhase::Succeeded, 8);
+    let mut seen = world(vec![applied.clone(), built.clone()]);
+    seen.state = state(2);
+    assert_eq!(next(&object, &seen), Step::Plan { change: Change::Destroy, attempt: 0 });
+
+    let mut destroy = destroying(plan(2));
+    destroy.state_serial = Some(4);
+    let mut seen = world(vec![destroy.clone(), applied, built]);
+    seen.state = state(2);
+    assert_eq!(reason(&next(&object, &seen)), Reason::ApprovalRequired);
+    seen.approval = approved();
+    assert!(matches!(next(&object, &seen), Step::Apply { change: Change::Destroy, .. }));
+    seen.state = state(0);
+    assert_eq!(next(&object, &seen), Step::Release, "nothing is left");
+}
+
+#[test]
+fn destroy_says_what_holds_it() {
+    let object = leaving(DeletionPolicy::Destroy);
+    let mut seen = world(vec![]);
+    seen.state = state(2);
+    seen.inputs = Err((Reason::SecretNotFound, "Secret \"vars\"".into()));
+    assert_eq!(reason(&next(&object, &seen)), Reason::SecretNotFound);
+}
+
+#[test]
+fn a_command_without_the_caller_s_name_is_none() {
+    let read = |pairs: &[(&str, &str)]| {
+        Command::read(Some(&pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()))
+    };
+    assert_eq!(read(&[("landfall.dev/approve", "sha256:x")]), None);
+    assert_eq!(read(&[("landfall.dev/approve", "sha256:x"), ("landfall.dev/command-by", "")]), None);
+    let command = read(&[("landfall.dev/cancel", "r"), ("landfall.dev/command-by", "alice")]).unwrap();
+    assert_eq!((command.verb, command.by.as_str()), (Verb::Cancel, "alice"));
+}
+
+proptest! {
+    #[test]
+    fn no_number_of_failures_overflows_the_pause(failures in 0..=u32::MAX, longest in 0..=u64::MAX, id in any::<u128>()) {
+        let pause = pause(failures, longest, Uuid::from_u128(id));
+        prop_assert!(pause >= SignedDuration::ZERO);
+    }
+
+    #[test]
+    fn the_pause_lies_between_half_and_all_of_its_ceiling(failures in 1..20u32, id in any::<u128>()) {
+        let ceiling = (5i64 << (failures - 1)).min(3600);
+        let pause = pause(failures, 3600, Uuid::from_u128(id)).as_millis();
+        prop_assert!(pause <= i128::from(ceiling) * 1000 && pause >= i128::from(ceiling) * 500, "{pause}");
+    }
+}

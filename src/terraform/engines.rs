@@ -1,0 +1,82 @@
+//! The engines of the installation: which there are, and which versions.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+use crate::api::{EngineKind, Reason};
+use crate::{Error, Result};
+
+/// Versions of the installed engines, as each told at the controller's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Engines(BTreeMap<EngineKind, String>);
+
+impl Engines {
+    /// Asks each binary for its version.
+    ///
+    /// # Errors
+    /// `EngineNotFound` names the field of `landfall.yaml`.
+    pub fn ask(binaries: &BTreeMap<EngineKind, PathBuf>) -> Result<Self> {
+        let versions = binaries.iter().map(|(kind, path)| Ok((*kind, version(*kind, path)?)));
+        versions.collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether an engine is there whose version begins with these whole components.
+    ///
+    /// # Errors
+    /// `EngineNotFound` names what was asked for and what there is.
+    pub fn check(&self, kind: EngineKind, prefix: Option<&str>) -> Result<()> {
+        let found = self.0.get(&kind);
+        if found.is_some_and(|version| prefix.is_none_or(|p| matches(version, p))) {
+            return Ok(());
+        }
+        let there = found.map_or_else(|| format!("no {kind:?}"), |version| format!("{kind:?} {version}"));
+        let wanted = prefix.map(|p| format!(" {p}")).unwrap_or_default();
+        Err(Error::condition(
+            Reason::EngineNotFound,
+            format!("spec.engine: {kind:?}{wanted} is asked for and the installation has {there}; change one of them"),
+        ))
+    }
+}
+
+fn matches(version: &str, prefix: &str) -> bool {
+    version.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
+}
+
+fn version(kind: EngineKind, path: &Path) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        terraform_version: String,
+    }
+    // With nothing of our environment: a setting that the engine warns about would stand before its answer.
+    let output = Command::new(path).args(["version", "-json"]).env_clear().env("CHECKPOINT_DISABLE", "1").output();
+    let answer = output.ok().and_then(|o| serde_json::from_slice::<Answer>(&o.stdout).ok());
+    answer.map(|a| a.terraform_version).ok_or_else(|| {
+        Error::condition(
+            Reason::EngineNotFound,
+            format!("engines.{kind:?}: {} does not tell its version; name a binary of that engine", path.display()),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_prefix_matches_whole_components() {
+        let engines = Engines([(EngineKind::OpenTofu, "1.12.6".to_owned())].into());
+        for good in ["1", "1.12", "1.12.6"] {
+            assert!(engines.check(EngineKind::OpenTofu, Some(good)).is_ok(), "{good}");
+        }
+        for bad in ["1.1", "1.12.60", "2"] {
+            let error = engines.check(EngineKind::OpenTofu, Some(bad)).unwrap_err().to_string();
+            assert!(error.contains(bad) && error.contains("1.12.6"), "{error}");
+        }
+        assert!(engines.check(EngineKind::OpenTofu, None).is_ok());
+        assert!(engines.check(EngineKind::Terraform, None).unwrap_err().to_string().contains("no Terraform"));
+    }
+}
