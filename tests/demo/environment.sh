@@ -1,0 +1,93 @@
+# A control plane, Postgres, PowerDNS and engines of one's own, with Landfall installed and running. Sourced by demo.
+
+say() { printf '%s\n' "$*"; }
+
+# environment_up DIR builds and starts everything; DIR/env says where it is.
+environment_up() {
+    local dir=$1
+    mkdir -p "$dir"
+    [ ! -e "$dir/env" ] || { say "up already: $dir/env"; return 0; }
+    "$testbed" deps
+    "$testbed" build
+    say '.. building landfall (a few minutes the first time)'
+    cargo build --locked -q
+    mkdir -p "$dir/bin"
+    cp "$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/debug/landfall" "$dir/bin/landfall"
+    say '.. starting control plane, Postgres, PowerDNS, AWS'
+    "$testbed" up "$dir/bed"
+    set -a
+    # shellcheck disable=SC1091
+    . "$dir/bed/env"
+    set +a
+    PATH=$dir/bin:$PATH_PREFIX:$PATH
+    install_landfall "$dir"
+    start_controller "$dir"
+    write_env "$dir"
+}
+
+install_landfall() {
+    local dir=$1 password
+    kubectl apply --server-side -k manifests/install >"$dir/install.log" 2>&1 || failed "install: $(tail -n 1 "$dir/install.log")"
+    kubectl create namespace team-a >/dev/null
+    local user
+    for user in alice:landfall-approver alice:landfall-bypass bob:landfall-editor bob:landfall-credential-user; do
+        kubectl create rolebinding "${user/:/-}" -n team-a --user="${user%%:*}" --clusterrole="${user#*:}" >/dev/null
+    done
+    DATABASE_URL=$DATABASE_SUPERUSER_URL landfall migrate >>"$dir/install.log" 2>&1 || failed "migrate: $(tail -n 1 "$dir/install.log")"
+    password=$(openssl rand -hex 16)
+    psql -qX "$DATABASE_SUPERUSER_URL" -v ON_ERROR_STOP=1 >/dev/null <<SQL
+CREATE ROLE landfall LOGIN PASSWORD '$password' IN ROLE landfall_writer;
+SQL
+    DATABASE_URL=$(sed -E "s#//[^@/]*@#//landfall:$password@#" <<<"$DATABASE_SUPERUSER_URL")
+    export DATABASE_URL
+}
+
+start_controller() {
+    local dir=$1 port
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    (umask 077 && openssl rand -base64 32 >"$dir/kek")
+    {
+        echo 'namespace: landfall-system'
+        echo "listen: 127.0.0.1:$port"
+        echo "allowedEndpoints: ['$PDNS_URL', '$AWS_ENDPOINT']"
+        echo "encryption: {current: demo, keys: {demo: $dir/kek}}"
+        echo "engines: {OpenTofu: $TOFU${TERRAFORM:+, Terraform: $TERRAFORM}}"
+        echo "engineCliConfig: $ENGINE_CLI_CONFIG"
+        echo "executor: {type: local, workDir: $dir/runs}"
+    } >"$dir/landfall.yaml"
+    KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller --config "$dir/landfall.yaml" \
+        >"$dir/controller.log" 2>&1 </dev/null &
+    echo $! >"$dir/controller.pid"
+    local tries
+    for tries in $(seq 150); do
+        ! curl -fsS -o /dev/null "http://127.0.0.1:$port/readyz" 2>/dev/null || return 0
+        kill -0 "$(cat "$dir/controller.pid")" 2>/dev/null || break
+        sleep 0.2
+    done
+    failed "the controller is not ready: $(tail -n 1 "$dir/controller.log")"
+}
+
+write_env() {
+    local dir=$1 key
+    for key in KUBECONFIG KUBECONFIG_ALICE KUBECONFIG_BOB KUBECONFIG_CAROL DATABASE_URL DATABASE_SUPERUSER_URL PDNS_URL \
+        PDNS_API_KEY PDNS_ZONE AWS_ENDPOINT AWS_TEST_ACCESS_KEY_ID AWS_TEST_SECRET_ACCESS_KEY; do
+        echo "$key=${!key}"
+    done >"$dir/env.new"
+    echo "PATH=$PATH" >>"$dir/env.new"
+    mv "$dir/env.new" "$dir/env"
+}
+
+# environment_down DIR ends what environment_up started there, by pid, and removes its data.
+environment_down() {
+    local dir=$1 pid tries
+    if [ -e "$dir/controller.pid" ]; then
+        pid=$(cat "$dir/controller.pid")
+        kill "$pid" 2>/dev/null || true
+        for tries in $(seq 150); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.2
+        done
+    fi
+    [ ! -d "$dir/bed" ] || "$testbed" down "$dir/bed" --purge
+    rm -rf "${dir:?}"/{bed,bin,runs,env,kek,landfall.yaml,controller.pid}
+}
