@@ -1,4 +1,4 @@
--- Commands that persons gave by annotation, as admission proved them. Approvals stand in a table of their own.
+-- Commands that persons gave by annotation, as admission proved them. What an approval permits stands in approvals.
 
 CREATE TABLE commands (
     organization_id text NOT NULL REFERENCES organizations,
@@ -10,5 +10,5 @@ CREATE TABLE commands (
     taken_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (organization_id, object_uid, command, value)
 );
-COMMENT ON TABLE commands IS 'Commands given by annotation (retry, reconcile, cancel), each value taken once.';
+COMMENT ON TABLE commands IS 'Commands given by annotation (approve, cancel, retry, reconcile), each value once with the time it was last taken.';
 CALL secure_table('commands');

@@ -7,16 +7,29 @@ use sqlx::Row;
 use super::{Actor, Event, Ledger, Subject, Writer};
 use crate::Result;
 
+/// A command that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The word: `approve`, `approveRefused`, `cancel`, `retry`, `reconcile`.
+    pub command: String,
+    /// The annotation's value.
+    pub value: String,
+    /// When it was taken last.
+    pub at: Timestamp,
+}
+
 impl Writer {
-    /// Takes a command. The same value a second time is the same command.
+    /// Takes a command. The same value a second time is the same command, given later.
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
     pub async fn record_command(&self, subject: &Subject, command: &'static str, value: &str, by: &str) -> Result<()> {
         let mut tx = self.begin(&subject.organization).await?;
-        let done = sqlx::query(
+        sqlx::query(
             "INSERT INTO commands (organization_id, cluster_id, object_uid, command, value, given_by)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6)
+             ON CONFLICT (organization_id, object_uid, command, value)
+             DO UPDATE SET given_by = excluded.given_by, taken_at = clock_timestamp()",
         )
         .bind(subject.organization.as_str())
         .bind(subject.cluster)
@@ -26,35 +39,40 @@ impl Writer {
         .bind(by)
         .execute(tx.connection())
         .await?;
-        if done.rows_affected() == 1 {
-            tx.append(Event {
-                subject: subject.clone(),
-                actor: Actor::User(by.to_owned()),
-                action: "command.taken",
-                details: json!({"command": command, "value": value}),
-            });
-        }
+        tx.append(Event {
+            subject: subject.clone(),
+            actor: Actor::User(by.to_owned()),
+            action: "command.taken",
+            details: json!({"command": command, "value": value}),
+        });
         tx.commit().await?;
         Ok(())
     }
 }
 
 impl Ledger {
-    /// When one of these commands was last taken for an object.
+    /// The newest of each command that was taken for an object.
     ///
     /// # Errors
     /// Postgres's.
-    pub async fn last_command(&self, subject: &Subject, commands: &[&str]) -> Result<Option<Timestamp>> {
-        let row = sqlx::query(
-            "SELECT max(taken_at) AS at FROM commands
-             WHERE organization_id = $1 AND object_uid = $2 AND command = ANY ($3)",
+    pub async fn commands(&self, subject: &Subject) -> Result<Vec<Taken>> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT ON (command) command, value, taken_at FROM commands
+             WHERE organization_id = $1 AND object_uid = $2 ORDER BY command, taken_at DESC",
         )
         .bind(subject.organization.as_str())
         .bind(subject.uid)
-        .bind(commands)
-        .fetch_one(self.pool())
+        .fetch_all(self.pool())
         .await?;
-        Ok(row.try_get::<Option<jiff_sqlx::Timestamp>, _>("at")?.map(jiff_sqlx::Timestamp::to_jiff))
+        rows.iter()
+            .map(|row| {
+                Ok(Taken {
+                    command: row.try_get("command")?,
+                    value: row.try_get("value")?,
+                    at: row.try_get::<jiff_sqlx::Timestamp, _>("taken_at")?.to_jiff(),
+                })
+            })
+            .collect()
     }
 
     /// How many organizations have live deployments in a cluster.

@@ -80,7 +80,8 @@ impl Home {
         let mut installation = self.installation.clone();
         installation.listen = address;
         let client = User::Controller.client().await;
-        let setup = Setup::new(installation, client, self.database_url.clone(), listener);
+        let mut setup = Setup::new(installation, client, self.database_url.clone(), listener).unwrap();
+        setup.program = env!("CARGO_BIN_EXE_landfall").into();
         let (metrics, shutdown) = (setup.metrics.clone(), CancellationToken::new());
         let task = Some(tokio::spawn(serve(setup, shutdown.clone())));
         Controller { home: self, address, metrics, shutdown, task }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::commands::{Command, Verb};
 use super::decide::Step;
 use super::inputs::Inputs;
-use super::observe::Observed;
+use super::observe::{Observed, REFUSED};
 use super::outputs;
 use crate::api::{Change, DurationText, Reason, TerraformDeployment, annotation};
 use crate::ledger::ApprovalTaken;
@@ -27,8 +27,8 @@ pub enum Outcome {
     Done,
     /// Done, and users should hear of it.
     Told(&'static str, String),
-    /// An approval was taken away because it is not for the current plan.
-    ApprovalRefused(String),
+    /// A command was taken away and not obeyed.
+    Refused(Reason, String),
     /// The object was let go.
     Released,
     /// There was nothing to do.
@@ -48,6 +48,7 @@ pub(super) async fn act(
     match step {
         Step::Guard => finalizer::add(cx, object.as_ref()).await.map(|()| Outcome::Done),
         Step::Take(command) => take(cx, object, seen, command).await,
+        Step::Discard { command, why } => discard(cx, object, command, why).await,
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
@@ -63,12 +64,33 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
         Verb::Approve => approve(cx, seen, command).await?,
         Verb::Cancel => told(cancel(cx, seen, command).await?),
         Verb::Retry | Verb::Reconcile => {
-            cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
+            record(cx, seen, command, command.verb.word()).await?;
             told(format!("{} by {}", command.verb.word(), command.by))
         }
     };
-    commands::clear(cx, object, &[command.verb.annotation(), annotation::COMMAND_BY]).await?;
+    clear(cx, object, command).await?;
     Ok(outcome)
+}
+
+/// A command that was given while the gate was open to anyone is forged for all we know: it is taken away.
+async fn discard(cx: &Context, object: &TerraformDeployment, command: &Command, why: &str) -> Result<Outcome> {
+    clear(cx, object, command).await?;
+    let message = format!("{} by {:?} was not obeyed: {why}", command.verb.annotation(), command.by);
+    Ok(Outcome::Refused(Reason::GateNotInstalled, message))
+}
+
+/// Takes the annotation away, and the caller's name with the last of them.
+async fn clear(cx: &Context, object: &TerraformDeployment, command: &Command) -> Result<()> {
+    let annotation = command.verb.annotation();
+    if Command::count(object.metadata.annotations.as_ref()) > 1 {
+        commands::clear(cx, object, &[annotation]).await
+    } else {
+        commands::clear(cx, object, &[annotation, annotation::COMMAND_BY]).await
+    }
+}
+
+async fn record(cx: &Context, seen: &Observed, command: &Command, word: &'static str) -> Result<()> {
+    cx.ledger.record_command(&seen.subject, word, &command.value, &command.by).await
 }
 
 fn told(message: String) -> Outcome {
@@ -77,24 +99,26 @@ fn told(message: String) -> Outcome {
 
 async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Outcome> {
     Ok(match cx.ledger.record_approval(&seen.subject, &command.value, &command.by).await? {
-        ApprovalTaken::Recorded | ApprovalTaken::Already => told(format!("{} approved {}", command.by, command.value)),
-        ApprovalTaken::Stale => Outcome::ApprovalRefused(format!(
-            "the approval of {} by {} is not for the current plan",
-            command.value, command.by
-        )),
+        ApprovalTaken::Recorded | ApprovalTaken::Already => {
+            record(cx, seen, command, "approve").await?;
+            told(format!("{} approved {}", command.by, command.value))
+        }
+        ApprovalTaken::Stale => {
+            record(cx, seen, command, REFUSED).await?;
+            let message = format!("the approval of {} by {} is not for the current plan", command.value, command.by);
+            Outcome::Refused(Reason::ApprovalStale, message)
+        }
     })
 }
 
 async fn cancel(cx: &Context, seen: &Observed, command: &Command) -> Result<String> {
+    record(cx, seen, command, "cancel").await?;
     match seen.history.active().filter(|r| Some(r.id) == command.run()) {
         Some(run) => {
             cx.ledger.request_cancel(run.id, &Actor::User(command.by.clone())).await?;
             Ok(format!("{} cancels run {}", command.by, run.id))
         }
-        None => {
-            cx.ledger.record_command(&seen.subject, "cancel", &command.value, &command.by).await?;
-            Ok(format!("run {:?} is not under way; nothing was cancelled", command.value))
-        }
+        None => Ok(format!("run {:?} is not under way; nothing was cancelled", command.value)),
     }
 }
 
@@ -189,7 +213,7 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
 
 /// States first, then the inventory, and only then is the lock broken and the run given up.
 async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
-    let found = cx.executor.recover(run, None)?;
+    let found = cx.executor.recover(run, cx.ledger.run_spec(run).await?.as_ref())?;
     let mut refused = Vec::new();
     for state in &found.states {
         if let Recovery::Refused(why) = cx.ledger.recover_state(run, state).await? {

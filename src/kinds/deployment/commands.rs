@@ -64,6 +64,11 @@ impl Command {
         Some(Self { verb, value, by })
     }
 
+    /// How many commands wait.
+    pub(super) fn count(annotations: Option<&BTreeMap<String, String>>) -> usize {
+        annotations.map_or(0, |a| Verb::ALL.iter().filter(|verb| a.contains_key(verb.annotation())).count())
+    }
+
     /// The run that the command names.
     pub fn run(&self) -> Option<Uuid> {
         Uuid::try_parse(&self.value).ok()

@@ -30,6 +30,13 @@ pub enum Step {
     Guard,
     /// Move a command from its annotations to the ledger.
     Take(Command),
+    /// Take a command away that was given while the gate was not whole.
+    Discard {
+        /// The command.
+        command: Command,
+        /// What is wrong with the gate.
+        why: String,
+    },
     /// Make a plan.
     Plan {
         /// Build or destroy.
@@ -64,10 +71,10 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
     if !object.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER) {
         return if deleting { Step::Rest(Standing::gone()) } else { Step::Guard };
     }
-    if let Some(command) = &seen.command
-        && seen.gate.is_none()
-    {
-        return Step::Take(command.clone());
+    match (&seen.command, &seen.gate) {
+        (Some(command), None) => return Step::Take(command.clone()),
+        (Some(command), Some(why)) => return Step::Discard { command: command.clone(), why: why.clone() },
+        (None, _) => {}
     }
     if let Some(run) = seen.history.active() {
         return under_way(run, seen);
@@ -134,7 +141,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
         generation: object.metadata.generation.unwrap_or_default(),
         input_digest: &inputs.digest,
         serial: seen.state.as_ref().map_or(0, |s| s.serial),
-        asked_again: seen.asked_again,
+        asked_again: seen.asked_again(),
     };
     match seen.history.progress(&current, now) {
         Progress::Nothing => plan_when_free(change, 0, seen),
@@ -243,7 +250,13 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         Step::Apply { change: Change::Apply, .. } => Some(DeploymentPhase::Applying),
         Step::Apply { change: Change::Destroy, .. } => Some(DeploymentPhase::Destroying),
         Step::Rest(standing) => standing.phase,
-        Step::Guard | Step::Take(_) | Step::Start(_) | Step::Recover(_) | Step::PublishOutputs | Step::Release => None,
+        Step::Guard
+        | Step::Take(_)
+        | Step::Discard { .. }
+        | Step::Start(_)
+        | Step::Recover(_)
+        | Step::PublishOutputs
+        | Step::Release => None,
     }
 }
 
@@ -253,6 +266,7 @@ pub(super) fn wait_of(step: &Step) -> Wait {
         Step::Rest(standing) => standing.wait,
         Step::Guard
         | Step::Take(_)
+        | Step::Discard { .. }
         | Step::Plan { .. }
         | Step::Apply { .. }
         | Step::Start(_)

@@ -14,14 +14,14 @@ use crate::api::{Reason, TerraformDeployment};
 use crate::ledger::ApprovalRow;
 use crate::ledger::runs::Run;
 use crate::ledger::states::{StateHead, state_key};
-use crate::ledger::{ObjectKind, Subject};
+use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::Context;
 use crate::terraform::executor::Holder;
 use crate::terraform::protocol::{RunKind, RunPhase};
 use crate::terraform::state::state_outputs;
 use crate::{Error, Result, access};
 
-/// Key in `status.lastHandled` of an approval that was refused; gone with the next that is taken.
+/// The command under which a refused approval is kept.
 pub(super) const REFUSED: &str = "approveRefused";
 
 /// How many runs are read: more than any number of attempts in a row.
@@ -53,10 +53,8 @@ pub struct Observed {
     pub forbidden: Option<String>,
     /// The approval of the newest plan.
     pub approval: Option<ApprovalRow>,
-    /// The digest of the last approval, where it was refused; as status tells it.
-    pub refused_approval: Option<String>,
-    /// When a person last asked for a reconcile or a retry.
-    pub asked_again: Option<Timestamp>,
+    /// The commands that were taken, the newest of each.
+    pub taken: Vec<Taken>,
     /// The installation's limit on what a plan may destroy.
     pub ceiling: Option<IntOrString>,
     /// How the outputs' Secret stands.
@@ -99,7 +97,19 @@ pub struct FoundState {
 impl Observed {
     /// The last approval, where it was refused because it names another plan than this one.
     pub fn stale_approval(&self, plan: &Run) -> Option<&str> {
-        self.refused_approval.as_deref().filter(|refused| plan.digest.as_deref() != Some(*refused))
+        let (refused, at) = self.taken(REFUSED)?;
+        let approved = self.taken("approve").is_some_and(|(_, later)| later > at);
+        (!approved && plan.digest.as_deref() != Some(refused)).then_some(refused)
+    }
+
+    /// The newest command of this word, and when it was taken.
+    pub fn taken(&self, command: &str) -> Option<(&str, Timestamp)> {
+        self.taken.iter().find(|t| t.command == command).map(|t| (t.value.as_str(), t.at))
+    }
+
+    /// When a person last asked for a reconcile or a retry.
+    pub fn asked_again(&self) -> Option<Timestamp> {
+        ["retry", "reconcile"].iter().filter_map(|word| self.taken(word)).map(|(_, at)| at).max()
     }
 }
 
@@ -133,7 +143,6 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         Some(digest) => cx.ledger.approval(&subject.organization, &digest).await?,
         None => None,
     };
-    let status = object.status.as_ref();
     Ok(Observed {
         gate,
         command,
@@ -144,8 +153,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         regressed: regressed(object, state.as_ref()),
         forbidden: forbidden(cx).await?,
         approval,
-        refused_approval: status.and_then(|s| s.last_handled.get(REFUSED).cloned()),
-        asked_again: cx.ledger.last_command(&subject, &["retry", "reconcile"]).await?,
+        taken: cx.ledger.commands(&subject).await?,
         ceiling: cx.installation.ceilings.max_destroy.clone(),
         outputs: outputs::ownership(cx, object, &values).await?,
         values,

@@ -5,9 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::Outcome;
-use super::commands::Verb;
 use super::decide::{Step, phase_of, wait_of};
-use super::observe::{Observed, REFUSED};
+use super::observe::Observed;
 use super::outputs;
 use super::standing::{Standing, Wait};
 use crate::api::{
@@ -31,14 +30,6 @@ pub(super) fn report(
         return Report::silent(Next::AwaitChange);
     }
     let mut status = facts(object, seen);
-    if let (Step::Take(command), Ok(taken)) = (step, outcome) {
-        status.last_handled.insert(command.verb.word().to_owned(), command.value.clone());
-        if let Outcome::ApprovalRefused(_) = taken {
-            status.last_handled.insert(REFUSED.to_owned(), command.value.clone());
-        } else if command.verb == Verb::Approve {
-            status.last_handled.remove(REFUSED);
-        }
-    }
     status.phase = phase_of(step).or(status.phase).or(Some(DeploymentPhase::Pending));
     let standing = match (step, outcome) {
         (_, Err(error)) => Some(failing(error)),
@@ -59,7 +50,9 @@ pub(super) fn report(
     let report = Report::new(&status, next);
     match outcome {
         Ok(Outcome::Told(word, message)) => announce(report, word, message),
-        Ok(Outcome::ApprovalRefused(message)) => announce(report, Reason::ApprovalStale.as_str(), message),
+        Ok(Outcome::Refused(reason, message)) => {
+            report.announce(Announcement::warning(*reason, "Reconcile", message.clone()))
+        }
         Ok(Outcome::Done | Outcome::Released | Outcome::Rested) | Err(_) => report,
     }
 }
@@ -78,7 +71,7 @@ fn failing(error: &Error) -> Standing {
 
 fn announce(report: Report, word: &'static str, message: &str) -> Report {
     report.announce(Announcement {
-        warning: [Reason::Interrupted, Reason::ApprovalStale].iter().any(|r| r.as_str() == word),
+        warning: word == "Interrupted",
         reason: word,
         message: message.to_owned(),
         action: "Reconcile",
@@ -89,6 +82,7 @@ fn announce(report: Report, word: &'static str, message: &str) -> Report {
 fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentStatus {
     let mut status = object.status.clone().unwrap_or_default();
     status.observed_generation = object.metadata.generation;
+    status.last_handled = seen.taken.iter().map(|t| (t.command.clone(), t.value.clone())).collect();
     let plan = seen.history.newest_plan(super::wanted_change(object));
     status.plan = plan.and_then(plan_status);
     status.last_run = seen.history.0.first().map(run_status);
@@ -167,12 +161,9 @@ fn judge(
         let reason = if done { Reason::Applied } else { super::standing::failure_reason(run) };
         set("Applied", done, reason, run.message.as_deref().unwrap_or_default());
     }
-    let (asked, why) = match &seen.gate {
-        Some(why) => (true, (Reason::GateNotInstalled, format!("a command waits but is not taken: {why}"))),
-        None => (standing.action_required, (standing.reason, standing.message.clone())),
-    };
+    let asked = standing.action_required;
     if asked {
-        set("ActionRequired", true, why.0, &why.1);
+        set("ActionRequired", true, standing.reason, &standing.message);
     }
     if standing.working {
         set("Reconciling", true, standing.reason, &standing.message);

@@ -18,9 +18,9 @@ use crate::api::{
     ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
     TerraformDeployment,
 };
-use crate::ledger::ApprovalRow;
 use crate::ledger::runs::Run;
 use crate::ledger::states::StateHead;
+use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Organization, Subject};
 use crate::terraform::protocol::{RunKind, RunPhase};
 
@@ -133,6 +133,10 @@ fn state(resources: u32) -> Option<StateHead> {
     })
 }
 
+fn taken(command: &str, value: &str, at: Timestamp) -> Vec<Taken> {
+    vec![Taken { command: command.into(), value: value.into(), at }]
+}
+
 /// A world in which nothing is in the way; runs newest first.
 fn world(runs: Vec<Run>) -> Observed {
     Observed {
@@ -156,8 +160,7 @@ fn world(runs: Vec<Run>) -> Observed {
         regressed: None,
         forbidden: None,
         approval: None,
-        refused_approval: None,
-        asked_again: None,
+        taken: Vec::new(),
         ceiling: None,
         outputs: Ownership::NotWanted,
         values: Outputs::new(),
@@ -228,14 +231,14 @@ fn what_makes_a_waiting_plan_stale_makes_a_new_one() {
     assert!(!plans(&next(&object(), &world(vec![plan(24 * 60 - 1)]))), "not yet a day");
 
     let mut seen = world(vec![plan(5)]);
-    seen.asked_again = Some(ago(1));
+    seen.taken = taken("retry", "x", ago(1));
     assert!(plans(&next(&object(), &seen)), "a person asked");
 }
 
 #[test]
 fn an_approval_of_an_older_plan_is_stale_and_starts_nothing() {
     let mut seen = world(vec![plan(1)]);
-    seen.refused_approval = Some(format!("sha256:{:064x}", 7));
+    seen.taken = taken("approveRefused", &format!("sha256:{:064x}", 7), now());
     assert_eq!(reason(&next(&object(), &seen)), Reason::ApprovalStale);
 }
 
@@ -357,7 +360,7 @@ fn a_failed_run_is_tried_again_after_a_pause_and_not_for_ever() {
     let seen = world(vec![failed.clone(); 6]);
     assert_eq!(reason(&next(&object(), &seen)), Reason::RetriesExhausted);
     let mut asked = world(vec![failed.clone(); 6]);
-    asked.asked_again = Some(now());
+    asked.taken = taken("retry", "x", now());
     assert_eq!(next(&object(), &asked), Step::Plan { change: Change::Apply, attempt: 0 }, "a person asked");
     let mut changed = object();
     changed.metadata.generation = Some(GENERATION + 1);
@@ -387,19 +390,18 @@ fn a_stale_plan_is_made_anew_at_once() {
 fn a_cancelled_run_stays_cancelled_until_someone_asks() {
     let mut seen = world(vec![run(RunKind::Plan, RunPhase::Cancelled, 2)]);
     assert_eq!(reason(&next(&object(), &seen)), Reason::Cancelled);
-    seen.asked_again = Some(ago(1));
+    seen.taken = taken("retry", "x", ago(1));
     assert!(plans(&next(&object(), &seen)));
 }
 
 #[test]
-fn commands_are_taken_before_anything_else_unless_the_gate_is_broken() {
+fn commands_come_before_anything_else_and_are_taken_away_while_the_gate_is_broken() {
     let command = Command { verb: Verb::Approve, value: "sha256:x".into(), by: "alice".into() };
     let mut seen = world(vec![run(RunKind::Apply, RunPhase::Apply, 1)]);
     seen.command = Some(command.clone());
     assert_eq!(next(&object(), &seen), Step::Take(command));
     seen.gate = Some("a policy is missing".into());
-    seen.liveness = Liveness::Alive;
-    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+    assert!(matches!(next(&object(), &seen), Step::Discard { .. }), "forged for all we know");
 }
 
 #[test]
