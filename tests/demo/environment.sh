@@ -30,7 +30,7 @@ install_landfall() {
     kubectl apply --server-side -k manifests/install >"$dir/install.log" 2>&1 || failed "install: $(tail -n 1 "$dir/install.log")"
     kubectl create namespace team-a >/dev/null
     local user
-    for user in alice:landfall-approver alice:landfall-bypass bob:landfall-editor bob:landfall-credential-user; do
+    for user in alice:landfall-approver alice:landfall-bypass alice:landfall-credential-user bob:landfall-editor bob:landfall-credential-user; do
         kubectl create rolebinding "${user/:/-}" -n team-a --user="${user%%:*}" --clusterrole="${user#*:}" >/dev/null
     done
     DATABASE_URL=$DATABASE_SUPERUSER_URL landfall migrate >>"$dir/install.log" 2>&1 || failed "migrate: $(tail -n 1 "$dir/install.log")"
