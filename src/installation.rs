@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{ApprovalMode, EngineKind};
+use crate::api::EngineKind;
 use crate::{Error, Result};
 
 /// The whole file. Unknown fields are refused.
@@ -95,9 +95,6 @@ pub struct Ceilings {
     /// The most that any plan may destroy or replace: count or percentage.
     #[serde(default)]
     pub max_destroy: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
-    /// Approval modes that objects may use; all where empty.
-    #[serde(default)]
-    pub approval_modes: Vec<ApprovalMode>,
 }
 
 /// Concurrency and timeouts.

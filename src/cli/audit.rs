@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::reading::{json, pool};
 use crate::api::Reason;
 use crate::ledger::Organization;
-use crate::ledger::audit::{Anchor, ChainReport, verify};
+use crate::ledger::audit::{Anchor, ChainReport, anchors, verify};
 use crate::{Error, Result};
 
 /// `landfall audit`.
@@ -13,6 +13,8 @@ use crate::{Error, Result};
 pub(super) enum Audit {
     /// Walk the chains, and name the first event that is not what was written.
     Verify(Verify),
+    /// Print the heads of the chains as JSON: kept outside of Postgres, they show a log that was rewritten as a whole.
+    Anchors,
 }
 
 /// `landfall audit verify`.
@@ -34,10 +36,13 @@ pub(super) struct Verify {
 /// # Errors
 /// A chain is damaged; the ledger is away.
 pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
-    let Audit::Verify(arguments) = command;
-    let anchors = arguments.anchors.as_ref().map(read).transpose()?.unwrap_or_default();
+    let arguments = match command {
+        Audit::Verify(arguments) => arguments,
+        Audit::Anchors => return Ok((json(&anchors(&pool()?).await?)?, Ok(()))),
+    };
+    let kept = arguments.anchors.as_ref().map(read).transpose()?.unwrap_or_default();
     let organization = arguments.organization.clone().map(Organization);
-    let reports = verify(&pool()?, organization.as_ref(), &anchors).await?;
+    let reports = verify(&pool()?, organization.as_ref(), &kept).await?;
     let text = if arguments.json { json(&reports)? } else { reports.iter().map(line).collect() };
     let damaged = reports.iter().filter(|report| report.damage.is_some()).count();
     let verdict = if reports.is_empty() {

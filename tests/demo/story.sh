@@ -32,8 +32,7 @@ sed 's/^  name: pdns/  name: wrong/; s/{name: pdns}/{name: wrong}/' "$dir/pdns.y
 until_true 30 'a valid credential' is cred/pdns '{.status.conditions[?(@.type=="Valid")].status}' True
 until_true 30 'an invalid credential' is cred/wrong '{.status.conditions[?(@.type=="Valid")].reason}' InvalidCredentials
 for name in pdns wrong; do
-    field cred/$name '{.metadata.name}: {range .status.conditions[?(@.type=="Valid")]}Valid={.status} {.reason}: {.message}{end}' | cut -c1-160
-    echo
+    say "$(field cred/$name '{.metadata.name}: {range .status.conditions[?(@.type=="Valid")]}Valid={.status} {.reason}: {.message}{end}' | cut -c1-150)"
 done
 
 say '== 2. A plan, a gate, an apply'
@@ -64,8 +63,8 @@ KUBECONFIG=$KUBECONFIG_ALICE landfall approve tfd/web -n $ns --digest "$second" 
 until_true 90 'the second apply' stands tfd/web Applied
 
 say '== 4. Who did what, from SQL'
-sql "SELECT to_char(at, 'HH24:MI:SS'), seq, action, actor || CASE actor_kind WHEN 'field-manager' THEN ' (unverified)' ELSE '' END
-     FROM activity_log WHERE object_name = 'web' AND action ~ '^(plan.started|plan.created|approval|apply)' ORDER BY seq"
+sql "SELECT to_char(at, 'HH24:MI:SS'), seq, action, actor || CASE actor_kind WHEN 'field-manager-unverified' THEN ' (unverified)' ELSE '' END
+     FROM activity_log WHERE object_name = 'web' AND action ~ '^(plan.started|plan.created|approval|apply.started|apply.succeeded)' ORDER BY seq"
 landfall history tfd/web -n $ns >"$dir/history" || failed 'landfall history'
 [ "$(grep -c 'approval.given' "$dir/history")" = 2 ] || failed 'landfall history does not tell of two approvals'
 say "landfall history tells the same: $(wc -l <"$dir/history") lines"

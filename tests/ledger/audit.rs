@@ -15,7 +15,7 @@ async fn after(damage: &'static str) -> (World, Vec<Anchor>) {
             world.ledger.record(event(&subject, number)).await.unwrap();
         }
     }
-    let anchors = world.ledger.heads().await.unwrap();
+    let anchors = landfall::ledger::audit::anchors(world.ledger.pool()).await.unwrap();
     world.database.superuser().await.execute(damage).await.unwrap();
     (world, anchors)
 }

@@ -10,8 +10,8 @@ use sqlx::{Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::walk::{Stored, Walk};
+use super::Organization;
 use super::chain::Link;
-use super::{Ledger, Organization};
 use crate::Result;
 
 mod walk;
@@ -112,19 +112,19 @@ pub async fn verify(
     Ok(reports)
 }
 
-impl Ledger {
-    /// The heads of all chains: keep them outside of Postgres, and give them to [`verify`].
-    ///
-    /// # Errors
-    /// Postgres's.
-    pub async fn heads(&self) -> Result<Vec<Anchor>> {
-        let heads = heads(&mut *self.pool.acquire().await?, None).await?;
-        let anchor = |(organization, head): (String, Option<(i64, Vec<u8>)>)| {
-            let (seq, hash) = head?;
-            Some(Anchor { organization, seq, hash: hex::encode(hash) })
-        };
-        Ok(heads.into_iter().filter_map(anchor).collect())
-    }
+/// The heads of all chains that this role may see: keep them outside of Postgres, and give them to [`verify`].
+///
+/// # Errors
+/// Postgres's.
+pub async fn anchors(pool: &PgPool) -> Result<Vec<Anchor>> {
+    let rows: Vec<(String, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT organization_id, seq, hash FROM audit_heads ORDER BY organization_id")
+            .fetch_all(pool)
+            .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(organization, seq, hash)| Anchor { organization, seq, hash: hex::encode(hash) })
+        .collect())
 }
 
 type Heads = BTreeMap<String, Option<(i64, Vec<u8>)>>;
