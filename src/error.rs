@@ -20,7 +20,7 @@ pub enum Class {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused, or could not be reached.
-    #[error("API server: {0}")]
+    #[error("API server: {}", said(.0))]
     Cluster(#[from] Box<kube::Error>),
     /// Postgres refused, or could not be reached.
     #[error("ledger: {0}")]
@@ -80,6 +80,14 @@ impl Error {
             Self::Io { .. } => Reason::InputOutput,
             Self::Integrity(_) => Reason::IntegrityViolation,
         }
+    }
+}
+
+/// What the API server said, without the form in which it said it.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -149,7 +149,8 @@ impl Installation {
     /// # Errors
     /// Names the file and the field.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(format!("{}", path.display())))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(Error::io(format!("{}: name it with --config or LANDFALL_CONFIG", path.display())))?;
         serde_yaml::from_str(&text).map_err(|e| Error::Integrity(format!("{}: {e}", path.display())))
     }
 }

@@ -14,7 +14,7 @@ use crate::{Error, Result, ledger};
 #[derive(Debug, clap::Args)]
 pub(super) struct Controller {
     /// What the platform team decided once.
-    #[arg(long, default_value = "landfall.yaml")]
+    #[arg(long, env = "LANDFALL_CONFIG", default_value = "landfall.yaml")]
     config: PathBuf,
     #[command(flatten)]
     database: Database,

@@ -44,6 +44,7 @@ SQL
 
 start_controller() {
     local dir=$1 port
+    export LANDFALL_CONFIG=$dir/landfall.yaml
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     (umask 077 && openssl rand -base64 32 >"$dir/kek")
     {
@@ -55,7 +56,7 @@ start_controller() {
         echo "engineCliConfig: $ENGINE_CLI_CONFIG"
         echo "executor: {type: local, workDir: $dir/runs}"
     } >"$dir/landfall.yaml"
-    KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller --config "$dir/landfall.yaml" \
+    KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller \
         >"$dir/controller.log" 2>&1 </dev/null &
     echo $! >"$dir/controller.pid"
     local tries
@@ -70,7 +71,7 @@ start_controller() {
 write_env() {
     local dir=$1 key
     for key in KUBECONFIG KUBECONFIG_ALICE KUBECONFIG_BOB KUBECONFIG_CAROL DATABASE_URL DATABASE_SUPERUSER_URL PDNS_URL \
-        PDNS_API_KEY PDNS_ZONE AWS_ENDPOINT AWS_TEST_ACCESS_KEY_ID AWS_TEST_SECRET_ACCESS_KEY; do
+        PDNS_API_KEY PDNS_ZONE KUBECACHEDIR LANDFALL_CONFIG AWS_ENDPOINT AWS_TEST_ACCESS_KEY_ID AWS_TEST_SECRET_ACCESS_KEY; do
         echo "$key=${!key}"
     done >"$dir/env.new"
     echo "PATH=$PATH" >>"$dir/env.new"
@@ -89,5 +90,5 @@ environment_down() {
         done
     fi
     [ ! -d "$dir/bed" ] || "$testbed" down "$dir/bed" --purge
-    rm -rf "${dir:?}"/{bed,bin,runs,env,kek,landfall.yaml,controller.pid}
+    rm -rf "${dir:?}"/{bed,bin,runs,env,kek,landfall.yaml,controller.pid,controller.log,install.log}
 }

@@ -180,7 +180,7 @@ impl Writer {
             .execute(tx.connection())
             .await?;
         let actor = Actor::Controller(self.holder().to_owned());
-        tx.append(Event { subject: run.subject, actor, action: "run.token-reissued", details: json!({"run": id}) });
+        tx.append(Event { subject: run.subject, actor, action: "run.handed-over", details: json!({"run": id}) });
         tx.commit().await?;
         Ok(true)
     }

@@ -117,6 +117,8 @@ write_env() {
     echo "$all" >"$DIR/components"
     {
         echo "PATH_PREFIX=$DIR/bin"
+        # kubectl remembers by address what a server serves, and addresses come again.
+        echo "KUBECACHEDIR=$DIR/kube/cache"
         for name in $all; do "env_$name"; done
     } >"$DIR/env.new"
     mv "$DIR/env.new" "$DIR/env"
