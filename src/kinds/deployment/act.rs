@@ -197,7 +197,12 @@ async fn apply(
         .await?;
     Ok(match created {
         ApplyRun::Created => Outcome::Told("ApplyStarted", format!("run {id} applies the plan of run {}", plan.id)),
-        ApplyRun::AlreadyApplied | ApplyRun::NotApproved | ApplyRun::Superseded => Outcome::Done,
+        // What was observed has passed. With a pause: whoever is wrong here must not be wrong in a hot loop.
+        ApplyRun::AlreadyApplied | ApplyRun::NotApproved | ApplyRun::Superseded => {
+            let message =
+                format!("the plan of run {} may no longer be applied ({created:?}); it is looked at again", plan.id);
+            return Err(Error::condition(Reason::StalePlan, message));
+        }
     })
 }
 

@@ -15,6 +15,8 @@ use crate::terraform::protocol::RunPhase;
 
 /// A waiting plan older than this is made anew.
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// A run that no runner has claimed for so long is given up.
+const CLAIM_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// How often a settled deployment looks again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// How often a run under way is looked at, beside being woken by it.
@@ -77,7 +79,7 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
         (None, _) => {}
     }
     if let Some(run) = seen.history.active() {
-        return under_way(run, seen);
+        return under_way(run, seen, now);
     }
     if deleting {
         return ending(object, seen, now);
@@ -88,8 +90,10 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
     }
 }
 
-fn under_way(run: &Run, seen: &Observed) -> Step {
+fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
+    let overdue = now.duration_since(run.created_at) > CLAIM_LIFE;
     match (run.phase, seen.liveness) {
+        (RunPhase::Pending, Liveness::Absent) if overdue => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
         (RunPhase::Pending, _) | (_, Liveness::Alive) => Step::Rest(Standing::running(run, GLANCE)),
         (_, Liveness::Absent) => Step::Recover(run.id),

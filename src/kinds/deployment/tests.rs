@@ -310,6 +310,13 @@ fn a_run_that_was_committed_and_never_started_is_started() {
 }
 
 #[test]
+fn a_run_that_no_runner_claims_is_given_up() {
+    let pending = run(RunKind::Plan, RunPhase::Pending, 11);
+    let id = pending.id;
+    assert_eq!(next(&object(), &world(vec![pending])), Step::Recover(id));
+}
+
+#[test]
 fn a_run_whose_process_is_gone_is_recovered_in_every_phase() {
     for phase in [RunPhase::Claimed, RunPhase::Init, RunPhase::Plan, RunPhase::Apply, RunPhase::Finishing] {
         let dead = run(RunKind::Apply, phase, 1);
