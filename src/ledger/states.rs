@@ -16,7 +16,7 @@ use super::words::time;
 use super::{Aad, Actor, Event, Ledger, Organization, Sealed, Subject, Transaction, Writer};
 use crate::Result;
 use crate::terraform::protocol::RunKind;
-use crate::terraform::state::StateFile;
+use crate::terraform::state::{StateFile, first_of};
 
 mod claims;
 pub(super) mod locks;
@@ -322,11 +322,14 @@ impl Writer {
         let Some(run) = Run::locked(tx.connection(), id).await? else {
             return Ok(Recovery::Refused("there is no such run".into()));
         };
+        let head = KeyRow::locked(&mut tx, &run.subject.organization, &state_key(&run.subject)).await?;
+        let first = head.as_ref().is_some_and(|head| head.lineage.is_none());
+        let named = if first { first_of(bytes, Uuid::new_v4()).unwrap_or(None) } else { None };
+        let bytes = named.as_deref().unwrap_or(bytes);
         let state = match StateFile::parse(bytes) {
             Ok(state) => state,
             Err(error) => return Ok(Recovery::Refused(error.to_string())),
         };
-        let head = KeyRow::locked(&mut tx, &run.subject.organization, &state_key(&run.subject)).await?;
         let digest = sha256(bytes);
         let fit = match &head {
             None => Fit::Not("its key was never claimed".into()),

@@ -99,10 +99,15 @@ impl Local {
         let mut child = command.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
         self.children().insert(run);
         let children = Arc::clone(&self.children);
+        let folder = layout.root.clone();
         tokio::spawn(async move {
             // Waited for, or it would stay a zombie and count as a process for ever.
             let status = child.wait().await;
             children.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+            if status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+                // Its result is told and its states are acknowledged: nothing here is needed any more.
+                let _ = fs::remove_dir_all(&folder);
+            }
             tracing::info!(%run, ?status, "the runner ended");
         });
         Ok(())
@@ -115,11 +120,6 @@ impl Local {
     /// Whether this very process started the run's runner and it has not ended.
     pub fn is_child(&self, run: Uuid) -> bool {
         self.children().contains(&run)
-    }
-
-    /// The token of a run that was started and has not been claimed: a restarted controller starts it again with it.
-    pub fn unclaimed_token(&self, run: Uuid) -> Option<SecretText> {
-        Some(SecretText::new(fs::read_to_string(self.layout(run).token()).ok()?))
     }
 
     /// Who claimed the run on this machine, also when the ledger was not told.

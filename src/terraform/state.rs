@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use crate::{Error, Result};
 
@@ -108,6 +110,25 @@ impl StateFile {
     }
 }
 
+/// Empty text, as JSON.
+const EMPTY: &str = "\"\"";
+
+/// A state that was to be the first and never reached a backend: the engine gives a state its lineage when it persists it.
+/// Answers the same state as the first of `lineage`; `None` where it has one. Nothing else is touched, numbers above all.
+///
+/// # Errors
+/// Where it is no JSON object.
+pub fn first_of(bytes: &[u8], lineage: Uuid) -> Result<Option<Vec<u8>>> {
+    let raw = |text: String| RawValue::from_string(text).map_err(|e| unreadable(&e));
+    let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
+    if members.get("lineage").is_some_and(|lineage| lineage.get() != EMPTY) {
+        return Ok(None);
+    }
+    members.insert("lineage".to_owned(), raw(format!("\"{lineage}\""))?);
+    members.insert("serial".to_owned(), raw("1".to_owned())?);
+    serde_json::to_vec(&members).map(Some).map_err(|e| unreadable(&e))
+}
+
 impl RawResource {
     fn instances(&self) -> impl Iterator<Item = Instance> {
         let module = self.module.as_ref().map(|m| format!("{m}.")).unwrap_or_default();
@@ -173,6 +194,22 @@ mod tests {
            "instances":[{"index_key":"k\"1","attributes":{"id":"one"}},{"index_key":0,"deposed":"00ff","attributes":{"id":12}}]},
           {"mode":"managed","type":"terraform_data","name":"b","provider":"provider[\"terraform.io/builtin/terraform\"]",
            "instances":[{"attributes":{"input":1}}]}]}"#;
+
+    #[test]
+    fn a_state_that_never_reached_a_backend_becomes_the_first_of_a_lineage() {
+        let errored =
+            br#"{"version":4,"serial":0,"lineage":"","outputs":{},"resources":[{"mode":"managed","type":"a","name":"b",
+            "provider":"p","instances":[{"attributes":{"id":"x","big":123456789012345678901234567890}}]}]}"#;
+        let lineage = Uuid::new_v4();
+        let first = first_of(errored, lineage).unwrap().unwrap();
+        let state = StateFile::parse(&first).unwrap();
+        assert_eq!((state.serial, state.lineage, state.instances.len()), (1, lineage.to_string(), 1));
+        assert!(
+            String::from_utf8(first).unwrap().contains("123456789012345678901234567890"),
+            "numbers stay as they are"
+        );
+        assert_eq!(first_of(STATE.as_bytes(), lineage).unwrap(), None);
+    }
 
     #[test]
     fn instances_have_their_full_address_and_data_sources_are_left_out() {
