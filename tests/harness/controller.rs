@@ -59,6 +59,7 @@ impl Home {
         let own = namespace().await;
         let mut value = json!({
             "namespace": own,
+            "listen": "127.0.0.1:0",
             "watchNamespaces": watch,
             "allowedEndpoints": [env("PDNS_URL"), env("AWS_ENDPOINT")],
             "encryption": {"current": "test", "keys": {"test": key}},
@@ -73,12 +74,13 @@ impl Home {
     }
 
     /// Starts a controller here.
-    pub async fn start(self) -> Controller {
+    pub async fn start(mut self) -> Controller {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(self.installation.listen).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut installation = self.installation.clone();
-        installation.listen = address;
+        // Runners come back to it.
+        self.installation.listen = address;
+        let installation = self.installation.clone();
         let client = User::Controller.client().await;
         let mut setup = Setup::new(installation, client, self.database_url.clone(), listener).unwrap();
         setup.program = env!("CARGO_BIN_EXE_landfall").into();

@@ -218,6 +218,10 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
 
 /// States first, then the inventory, and only then is the lock broken and the run given up.
 async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
+    // It may have ended well between the look at its history and the look at its process.
+    if cx.ledger.run(run).await?.is_none_or(|run| run.phase.is_final()) {
+        return Ok(Outcome::Done);
+    }
     let found = cx.executor.recover(run, cx.ledger.run_spec(run).await?.as_ref())?;
     let mut refused = Vec::new();
     for state in &found.states {
@@ -226,8 +230,10 @@ async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
         }
     }
     traces(cx, seen, run, &found.resources, &found.log).await?;
-    cx.ledger.interrupt(run, json!({"refusedStates": refused})).await?;
-    cx.executor.cleanup(run)?;
+    cx.ledger.interrupt(run, json!({"refusedStates": &refused})).await?;
+    if refused.is_empty() {
+        cx.executor.cleanup(run)?;
+    }
     let applied = seen.history.active().is_some_and(|r| r.kind == RunKind::Apply);
     let message = match applied {
         true => format!("run {run} died; what it left is in the inventory, and the next plan needs a person"),

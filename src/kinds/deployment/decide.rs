@@ -101,10 +101,14 @@ fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
 }
 
 fn ending(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
-    let nothing_left = seen.state.as_ref().is_none_or(|s| s.resources == 0);
+    // A state that another object left is not ours to destroy; with none at all, an apply of ours may still have built.
+    let nothing_left = match &seen.state {
+        Some(state) => state.resources == 0 || state.holder_uid != Some(seen.subject.uid),
+        None => !seen.history.applied_anything(),
+    };
     match object.spec.deletion_policy {
         DeletionPolicy::Retain => Step::Release,
-        DeletionPolicy::Destroy if nothing_left => Step::Release,
+        DeletionPolicy::Destroy if nothing_left && seen.regressed.is_none() => Step::Release,
         DeletionPolicy::Destroy => match hindrance(object, seen) {
             Some(standing) => Step::Rest(standing),
             None => towards(Change::Destroy, object, seen, now),
@@ -152,6 +156,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
         Progress::Stopped(run) => Step::Rest(Standing::stopped(run)),
         Progress::Failed { run, failures } => again(change, object, seen, run, failures, now),
         Progress::Waiting(plan) => gate(change, object, seen, plan),
+        Progress::Settled { .. } if change == Change::Destroy => Step::Release,
         Progress::Settled { plan, applied } => settled(object, seen, plan, applied),
     }
 }
@@ -202,6 +207,10 @@ fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Ru
         return Step::Rest(Standing::attention(Reason::GuardrailBreached, why));
     }
     let unattended = mode == ApprovalMode::Automatic && !seen.history.needs_a_person();
+    if let (true, Some(why)) = (unattended, &seen.gate) {
+        let message = format!("spec.approval is Automatic, and the gate that guards it is not whole: {why}");
+        return Step::Rest(Standing::blocked(Reason::GateNotInstalled, message));
+    }
     let approved_by = seen.approval.as_ref().map(|a| a.by.clone());
     if !unattended && approved_by.is_none() {
         return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.history.needs_a_person()));

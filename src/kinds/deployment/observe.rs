@@ -10,7 +10,7 @@ use super::commands::Command;
 use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
-use crate::api::{Reason, TerraformDeployment};
+use crate::api::{ApprovalMode, Reason, TerraformDeployment};
 use crate::ledger::ApprovalRow;
 use crate::ledger::runs::Run;
 use crate::ledger::states::{StateHead, state_key};
@@ -121,9 +121,10 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let subject = subject(cx, object).await?;
     let history = History(cx.ledger.runs_of(subject.uid, RUNS).await?);
     let command = Command::read(object.metadata.annotations.as_ref());
-    let gate = match &command {
-        Some(_) => cx.gate.flaw(&cx.client).await?.map(|f| f.to_string()),
-        None => None,
+    let guarded = command.is_some() || object.spec.approval == ApprovalMode::Automatic;
+    let gate = match guarded {
+        true => cx.gate.flaw(&cx.client).await?.map(|f| f.to_string()),
+        false => None,
     };
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let active = history.active();

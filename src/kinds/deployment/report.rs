@@ -34,15 +34,18 @@ pub(super) fn report(
     let standing = match (step, outcome) {
         (_, Err(error)) => Some(failing(error)),
         (Step::Rest(standing), _) => Some(standing.clone()),
+        (Step::Plan { .. } | Step::Apply { .. }, _) => Some(Standing::starting()),
         _ => None,
     };
     if let Some(standing) = &standing {
+        status.observed_generation = object.metadata.generation;
         judge(object, seen, &mut status, standing, now);
     }
     let next = match (&standing, outcome) {
         (_, Err(error)) if error.class() == Class::Transient => Next::Backoff,
-        (Some(_), _) => match wait_of(step) {
-            Wait::None => Next::AwaitChange,
+        (Some(_), Err(_)) => Next::After(Duration::from_secs(600)),
+        (Some(_), Ok(_)) => match wait_of(step) {
+            Wait::None => Next::Now,
             Wait::AtMost(rest) => Next::After(Duration::try_from(rest).unwrap_or(Duration::from_secs(600))),
         },
         (None, _) => Next::Now,
@@ -81,17 +84,19 @@ fn announce(report: Report, word: &'static str, message: &str) -> Report {
 /// Everything in status that only retells what the ledger knows.
 fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentStatus {
     let mut status = object.status.clone().unwrap_or_default();
-    status.observed_generation = object.metadata.generation;
     status.last_handled = seen.taken.iter().map(|t| (t.command.clone(), t.value.clone())).collect();
     let plan = seen.history.newest_plan(super::wanted_change(object));
     status.plan = plan.and_then(plan_status);
     status.last_run = seen.history.0.first().map(run_status);
-    status.state = seen.state.as_ref().map(|s| StateStatus {
-        serial: s.serial,
-        lineage: s.lineage.clone(),
-        sha256: s.sha256.clone(),
-        resources: s.resources,
-    });
+    // What was acknowledged stays as the evidence for as long as the ledger is behind it.
+    if seen.regressed.is_none() {
+        status.state = seen.state.as_ref().map(|s| StateStatus {
+            serial: s.serial,
+            lineage: s.lineage.clone(),
+            sha256: s.sha256.clone(),
+            resources: s.resources,
+        });
+    }
     if let (Some(approval), Some(plan)) = (&seen.approval, plan) {
         status.approval = Some(ApprovalStatus {
             digest: plan.digest.clone().unwrap_or_default(),

@@ -68,6 +68,11 @@ impl Standing {
         Self { working: true, ..Self::not_ready(Some(phase), Reason::Progressing, message, Wait::AtMost(glance)) }
     }
 
+    /// A run is being started.
+    pub fn starting() -> Self {
+        Self { working: true, ..Self::not_ready(None, Reason::Progressing, "a run is being started", Wait::None) }
+    }
+
     /// All places for runs are taken.
     pub fn queued(glance: SignedDuration) -> Self {
         let message = "waits for one of the installation's executor.maxRuns places";

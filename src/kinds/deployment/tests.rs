@@ -129,7 +129,7 @@ fn state(resources: u32) -> Option<StateHead> {
         resources,
         run: Uuid::nil(),
         written_at: ago(5),
-        holder_uid: None,
+        holder_uid: Some(Uuid::nil()),
     })
 }
 
@@ -465,6 +465,43 @@ fn destroy_needs_an_approved_destroy_plan_of_its_own() {
     assert!(matches!(next(&object, &seen), Step::Apply { change: Change::Destroy, .. }));
     seen.state = state(0);
     assert_eq!(next(&object, &seen), Step::Release, "nothing is left");
+}
+
+#[test]
+fn a_regressed_ledger_does_not_erase_what_was_acknowledged() {
+    let mut object = object();
+    let state = json!({"state": {"serial": 7, "lineage": "l", "sha256": "newer", "resources": 3}});
+    object.status = Some(serde_json::from_value(state.clone()).unwrap());
+    let mut seen = world(vec![]);
+    (seen.state, seen.regressed) = (self::state(1), Some("serial 4 is older than 7".into()));
+    let step = next(&object, &seen);
+    let report = super::report::report(&object, &seen, &step, Ok(&super::act::Outcome::Rested), now());
+    assert_eq!(report.status.unwrap()["state"], state["state"]);
+}
+
+#[test]
+fn destroy_lets_go_only_of_what_is_not_its_own_or_is_gone() {
+    let object = leaving(DeletionPolicy::Destroy);
+    let mut seen = world(vec![]);
+    seen.state = state(2).map(|s| StateHead { holder_uid: Some(Uuid::max()), ..s });
+    assert_eq!(next(&object, &seen), Step::Release, "another object's");
+    seen.regressed = Some("older".into());
+    assert_eq!(reason(&next(&object, &seen)), Reason::StateRegressed);
+    let mut seen = world(vec![apply_of(&plan(9), RunPhase::Failed, 8)]);
+    assert!(plans(&next(&object, &seen)), "an apply without a state may have built");
+    let mut nothing = destroying(plan(1));
+    nothing.has_changes = Some(false);
+    seen.history.0.insert(0, nothing);
+    assert_eq!(next(&object, &seen), Step::Release, "the plan found nothing to destroy");
+}
+
+#[test]
+fn automatic_waits_while_the_gate_is_not_whole() {
+    let mut object = object();
+    object.spec.approval = ApprovalMode::Automatic;
+    let mut seen = world(vec![plan(1)]);
+    seen.gate = Some("a policy is missing".into());
+    assert_eq!(reason(&next(&object, &seen)), Reason::GateNotInstalled);
 }
 
 #[test]

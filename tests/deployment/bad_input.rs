@@ -1,0 +1,133 @@
+//! What is wrong is a condition that names it.
+
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use crate::world::{World, condition, message};
+
+fn inline(file: &str, text: &str) -> Value {
+    json!({"source": {"inline": {file: text}}})
+}
+
+fn with(mut spec: Value, more: Value) -> Value {
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+fn from(kind: &str, name: &str, key: &str) -> Value {
+    json!({"variablesFrom": [{kind: {"name": name, "key": key}, "as": "token"}]})
+}
+
+const TOKEN: &str = "variable \"token\" { type = string }";
+
+/// Name, spec, reason, and what the message names.
+fn cases() -> Vec<(&'static str, Value, &'static str, Vec<&'static str>)> {
+    let token = || inline("main.tf", TOKEN);
+    vec![
+        ("map", json!({"source": {"configMapRef": {"name": "none"}}}), "SourceNotFound", vec!["configMapRef", "none"]),
+        (
+            "secret",
+            with(token(), from("secretKeyRef", "none", "k")),
+            "SecretKeyMissing",
+            vec!["variablesFrom[0]", "none"],
+        ),
+        ("key", with(token(), from("secretKeyRef", "odd", "k")), "SecretKeyMissing", vec!["variablesFrom[0]", "\"k\""]),
+        ("bytes", with(token(), from("secretKeyRef", "odd", "bytes")), "SourceInvalid", vec!["token", "UTF-8"]),
+        ("nfc", with(token(), from("secretKeyRef", "odd", "nfc")), "SourceInvalid", vec!["token", "form C"]),
+        (
+            "backend",
+            inline("zzz_override.tf", "terraform {\n  backend \"local\" {}\n}"),
+            "SourceInvalid",
+            vec!["zzz_override.tf", "backend"],
+        ),
+        ("cloud", inline("x.tf.json", r#"{"terraform": {"cloud": {}}}"#), "SourceInvalid", vec!["x.tf.json", "cloud"]),
+        (
+            "undeclared",
+            with(inline("main.tf", ""), json!({"variables": {"surplus": 1}})),
+            "SourceInvalid",
+            vec!["surplus"],
+        ),
+        (
+            "credential",
+            with(token(), json!({"credentialRef": {"name": "none"}, "variables": {"token": "t"}})),
+            "CredentialNotReady",
+            vec!["credentialRef"],
+        ),
+        (
+            "engine",
+            with(inline("main.tf", ""), json!({"engine": {"type": "OpenTofu", "version": "0.1"}})),
+            "EngineNotFound",
+            vec!["spec.engine"],
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_a_condition_that_names_it_and_starts_no_run() {
+    let world = World::new().await;
+    let odd = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "odd"},
+        "data": {"bytes": "/w==", "nfc": "ZcyB"}});
+    world.put::<Secret>("odd", odd).await;
+    for (name, spec, ..) in cases() {
+        world.deployment(name, spec).await;
+    }
+    let mut wrong = Vec::new();
+    for (name, _, reason, named) in cases() {
+        let object =
+            world.until(name, "a reason", |o| condition(o, "Ready").is_some_and(|c| c.reason != "Progressing")).await;
+        let ready = condition(&object, "Ready").unwrap();
+        if ready.reason != reason || ready.status != "False" || !named.iter().all(|n| ready.message.contains(n)) {
+            wrong.push(format!("{name}: wanted {reason} {named:?}, found {} {}", ready.reason, ready.message));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs").await, 0);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as_the_spec_says() {
+    let world = World::new().await;
+    let once = |spec: Value| with(spec, json!({"retry": {"limit": 0}}));
+    let provider = "terraform {\n  required_providers {\n    x = { source = \"example/none\" }\n  }\n}";
+    let failing = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"exit 7\" }\n}";
+    world.deployment("init", once(inline("main.tf", provider))).await;
+    world.deployment("plan", once(inline("main.tf", "output \"x\" { value = file(\"missing.txt\") }"))).await;
+    let apply = with(
+        inline("main.tf", failing),
+        json!({"approval": "Automatic", "retry": {"limit": 1}, "guardrails": {"maxDestroy": 5}}),
+    );
+    world.deployment("apply", apply).await;
+    for (name, reason, shown) in [
+        ("init", "InitFailed", "example/none"),
+        ("plan", "PlanFailed", "missing.txt"),
+        ("apply", "ApplyFailed", "exit"),
+    ] {
+        let said = message(&world.ready(name, "RetriesExhausted").await);
+        assert!(said.contains(reason) && said.contains(shown), "{name}: {said}");
+    }
+    let applies = "SELECT count(*) FROM terraform_runs WHERE name = 'apply' AND kind = 'Apply'";
+    assert_eq!(world.count(applies).await, 2, "once, and once more");
+    let last = world.ready("apply", "RetriesExhausted").await.status.unwrap().last_run.unwrap().id;
+    world.command("apply", "retry", &last).await;
+    let again = |o: &_| crate::world::stands(o, "RetriesExhausted") && !message(o).contains(&last);
+    world.until("apply", "the attempts after a retry", again).await;
+    assert_eq!(world.count(applies).await, 4, "a retry starts over");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_of_somebody_else_is_never_overwritten_with_outputs() {
+    let world = World::new().await;
+    world.secret("theirs", json!({"said": "mine"})).await;
+    let spec = with(
+        inline("main.tf", "output \"said\" { value = \"ours\" }\nresource \"terraform_data\" \"a\" {}"),
+        json!({"approval": "Automatic", "outputs": {"secretName": "theirs"}}),
+    );
+    world.deployment("web", spec).await;
+    let said = message(&world.ready("web", "OutputsSecretNotOwned").await);
+    assert!(said.contains("spec.outputs.secretName") && said.contains("theirs"), "{said}");
+    let secret = world.api::<Secret>().get("theirs").await.unwrap();
+    assert_eq!(secret.data.unwrap()["said"].0, b"mine");
+    world.controller.stop().await;
+}

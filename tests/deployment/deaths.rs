@@ -1,0 +1,92 @@
+//! Runner, engine and controller die in mid-apply. Applies are counted in the world, never in our tables.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::{Value, json};
+
+use crate::controller::Controller;
+use crate::harness::wait_until;
+use crate::world::{PLENTY, World, digest};
+
+/// Two files in the world, and between them a provisioner that notes the apply and takes its time.
+fn module(world: &Path, pause: u32) -> Value {
+    let dir = world.display();
+    json!({"inline": {"main.tf": format!(
+        "terraform {{\n  required_providers {{\n    local = {{ source = \"hashicorp/local\" }}\n  }}\n}}\n\
+         resource \"local_file\" \"first\" {{\n  filename = \"{dir}/first\"\n  content  = \"1\"\n}}\n\
+         resource \"terraform_data\" \"count\" {{\n  depends_on = [local_file.first]\n  provisioner \"local-exec\" {{\n\
+         command = \"echo $LANDFALL_RUN_ID $LANDFALL_PLAN_DIGEST >> {dir}/applies; sleep {pause}\"\n  }}\n}}\n\
+         resource \"local_file\" \"last\" {{\n  depends_on = [terraform_data.count]\n  filename = \"{dir}/last\"\n  content  = \"2\"\n}}\n"
+    )}})
+}
+
+/// How often each plan was applied, as the world tells.
+fn applies(world: &Path) -> BTreeMap<String, usize> {
+    let mut count = BTreeMap::new();
+    for line in std::fs::read_to_string(world.join("applies")).unwrap_or_default().lines() {
+        *count.entry(line.split(' ').nth(1).unwrap().to_owned()).or_default() += 1;
+    }
+    count
+}
+
+/// Waits until the world says that an apply is under way, and answers its runner's pid.
+async fn runner(controller: &Controller, world: &Path) -> Pid {
+    wait_until(PLENTY, "the apply in the world", async || !applies(world).is_empty()).await;
+    let line = std::fs::read_to_string(world.join("applies")).unwrap();
+    let run = line.split(' ').next().unwrap();
+    let folder = controller.home.installation.executor.work_dir.join(run);
+    let holder: Value = serde_json::from_slice(&std::fs::read(folder.join("holder.json")).unwrap()).unwrap();
+    Pid::from_raw(i32::try_from(holder["pid"].as_i64().unwrap()).unwrap()).unwrap()
+}
+
+async fn whole(world: &World, files: &Path) {
+    assert!(applies(files).values().all(|count| *count == 1), "a plan was applied twice: {:?}", applies(files));
+    for file in ["first", "last"] {
+        assert!(files.join(file).exists(), "{file} is in the spec and not in the world");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock IS NOT NULL").await, 0, "a lock stands");
+    assert_eq!(world.count("SELECT count(*) FROM intents WHERE outcome IS NULL").await, 0, "an intent is open");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_outlives_its_runner_loses_nothing() {
+    let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 3), "approval": "Automatic"})).await;
+    kill_process(runner(&world.controller, files.path()).await, Signal::KILL).unwrap();
+    world.ready("web", "NoChanges").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_states WHERE recovered").await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE phase = 'Interrupted'").await, 1);
+    whole(&world, files.path()).await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_engine_died_its_leftovers_are_named_and_a_person_decides() {
+    let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 3), "approval": "Automatic"})).await;
+    kill_process_group(runner(&world.controller, files.path()).await, Signal::KILL).unwrap();
+    let waiting = world.ready("web", "Interrupted").await;
+    let named = "SELECT count(*) FROM v_resources WHERE address = 'local_file.first' AND standing = 'Leftover'";
+    assert_eq!(world.count(named).await, 1, "the file that no state knows is named");
+    assert_eq!(applies(files.path()).len(), 1, "nothing is applied although approval is Automatic");
+    world.command("web", "approve", &digest(&waiting)).await;
+    world.ready("web", "Applied").await;
+    assert_eq!(applies(files.path()).len(), 2);
+    whole(&world, files.path()).await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_without_its_controller_and_the_next_one_finds_it() {
+    let (mut world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 3), "approval": "Automatic"})).await;
+    runner(&world.controller, files.path()).await;
+    let home = world.controller.kill().await;
+    world.controller = home.start().await;
+    world.ready("web", "Applied").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE phase = 'Interrupted'").await, 0);
+    whole(&world, files.path()).await;
+    world.controller.stop().await;
+}

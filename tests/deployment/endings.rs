@@ -1,0 +1,81 @@
+//! Retain, adoption, Destroy, cancel, suspend.
+
+use serde_json::json;
+
+use crate::world::{World, digest, message};
+
+const DATA: &str = "resource \"terraform_data\" \"a\" {}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retain_keeps_the_state_and_only_its_lineage_adopts_it() {
+    let world = World::new().await;
+    let spec = |more| {
+        let mut spec = json!({"source": {"inline": {"main.tf": DATA}}, "approval": "Automatic"});
+        spec.as_object_mut().unwrap().extend(serde_json::Map::clone(&more));
+        spec
+    };
+    world.deployment("web", spec(serde_json::Map::new())).await;
+    let lineage = world.ready("web", "Applied").await.status.unwrap().state.unwrap().lineage;
+    world.delete("web").await;
+    world.gone("web").await;
+    world.deployment("web", spec(serde_json::Map::new())).await;
+    let said = message(&world.ready("web", "StateFound").await);
+    assert!(said.contains(&lineage), "{said}");
+    let adopt = json!({"state": {"adopt": lineage}});
+    world.deployment("web", spec(adopt.as_object().unwrap().clone())).await;
+    let adopted = world.ready("web", "NoChanges").await;
+    assert_eq!(adopted.status.unwrap().state.unwrap().lineage, lineage);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn destroy_waits_for_an_approved_plan_and_leaves_the_record() {
+    let world = World::new().await;
+    let spec = json!({"source": {"inline": {"main.tf": DATA}}, "deletionPolicy": "Destroy"});
+    world.deployment("web", spec).await;
+    let built = digest(&world.ready("web", "ApprovalRequired").await);
+    world.command("web", "approve", &built).await;
+    world.ready("web", "Applied").await;
+    world.delete("web").await;
+    let end = world.plan_after("web", &built).await;
+    world.command("web", "approve", &end).await;
+    world.gone("web").await;
+    let tombstones = "SELECT count(*) FROM terraform_deployments WHERE name = 'web' AND deleted_at IS NOT NULL";
+    let buried = async || world.count(tombstones).await == 1;
+    crate::harness::wait_until(crate::world::PLENTY, "the tombstone", buried).await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE change = 'Destroy'").await, 2);
+    assert_eq!(world.count("SELECT count(*) FROM resource_inventory WHERE gone_at IS NULL").await, 0);
+    let given = "SELECT count(*) FROM activity_log WHERE action = 'approval.given' AND actor = 'alice'";
+    assert_eq!(world.count(given).await, 2);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_apply_ends_and_leaves_no_lock() {
+    let world = World::new().await;
+    let slow = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"exec sleep 300\" }\n}";
+    world.deployment("web", json!({"source": {"inline": {"main.tf": slow}}, "approval": "Automatic"})).await;
+    let phase = "SELECT count(*) FROM terraform_runs WHERE kind = 'Apply' AND phase = 'Apply'";
+    let applying = async || world.count(phase).await == 1;
+    crate::harness::wait_until(crate::world::PLENTY, "the apply", applying).await;
+    let ledger = world.until("web", "the apply in status", |o| {
+        o.status.as_ref().and_then(|s| s.last_run.as_ref()).is_some_and(|r| r.kind == "Apply")
+    });
+    let run = ledger.await.status.unwrap().last_run.unwrap().id;
+    world.command("web", "cancel", &run).await;
+    world.ready("web", "Cancelled").await;
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock_id IS NOT NULL").await, 0, "no lock stands");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspended_deployment_plans_nothing_until_it_goes_on() {
+    let world = World::new().await;
+    let spec = |suspend| json!({"source": {"inline": {"main.tf": DATA}}, "suspend": suspend});
+    world.deployment("web", spec(true)).await;
+    world.ready("web", "Suspended").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs").await, 0);
+    world.deployment("web", spec(false)).await;
+    world.ready("web", "ApprovalRequired").await;
+    world.controller.stop().await;
+}

@@ -1,0 +1,16 @@
+//! `TerraformDeployment`, from a manifest to a changed world and its record: a real API server, engine and Postgres.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+#[path = "../harness/controller.rs"]
+mod controller;
+#[path = "../harness/database.rs"]
+mod database;
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../harness/deployment.rs"]
+mod world;
+
+mod bad_input;
+mod deaths;
+mod endings;
+mod story;
