@@ -1,6 +1,6 @@
 //! A controller in the test's own process, as the user that an installation gives it. The crate that includes this
 //! includes `mod.rs` as `harness` and `database.rs` as `database`.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Home {
     /// Starts a controller here.
     pub async fn start(mut self) -> Controller {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = TcpListener::bind(self.installation.listen).await.unwrap();
+        let listener = listen(self.installation.listen).await;
         let address = listener.local_addr().unwrap();
         // Runners come back to it.
         self.installation.listen = address;
@@ -87,6 +87,18 @@ impl Home {
         let (metrics, shutdown) = (setup.metrics.clone(), CancellationToken::new());
         let task = Some(tokio::spawn(serve(setup, shutdown.clone())));
         Controller { home: self, address, metrics, shutdown, task }
+    }
+}
+
+/// The address of the controller before, whose tasks may need a moment to let go of it.
+async fn listen(address: SocketAddr) -> TcpListener {
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) if std::time::Instant::now() > end => panic!("listen on {address}: {error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
     }
 }
 
