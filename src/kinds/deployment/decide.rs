@@ -137,7 +137,11 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
             ),
         ));
     }
-    seen.inputs.as_ref().err().map(|(reason, message)| Standing::blocked(*reason, message))
+    seen.inputs.as_ref().err().map(|(reason, message)| match reason {
+        // The proof reaches the ledger a moment after it wakes us.
+        Reason::CredentialNotReady => Standing { wait: Wait::AtMost(GLANCE), ..Standing::blocked(*reason, message) },
+        _ => Standing::blocked(*reason, message),
+    })
 }
 
 fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
