@@ -17,12 +17,13 @@ use uuid::Uuid;
 use crate::access::Gate;
 use crate::api::FIELD_MANAGER;
 use crate::installation::Installation;
-use crate::ledger::{Keyring, Ledger};
+use crate::ledger::{Keyring, Ledger, Subject};
+use crate::metrics::Metrics;
 use crate::providers::{Http, Probes};
 use crate::reconcile::{Clock, Context, Leadership, patch, wake};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
-use crate::web::{self, Health, Metrics};
+use crate::web::{self, Health};
 use crate::{Class, Error, Result, kinds};
 
 /// In Landfall's own namespace; holds the cluster's id.
@@ -218,5 +219,12 @@ async fn watch_ledger(ledger: Ledger, health: Arc<Health>) -> std::io::Result<()
             Err(error) => health.bad("ledger", error.to_string()),
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+/// A run that moves wakes its deployment, on the replica that leads.
+impl web::runs::Waker for wake::Waker {
+    fn run_changed(&self, subject: &Subject) {
+        self.wake(subject.kind, &subject.namespace, &subject.name);
     }
 }

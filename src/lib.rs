@@ -6,14 +6,15 @@
 //! | `reconcile` | the generic machinery: observe, decide, act, report; backoff, watches, leadership |
 //! | `kinds` | what should be: one folder a kind, the same furniture in each |
 //! | [`access`] | whose an object is, which references are permitted, Secret bytes at the moment of use |
-//! | [`terraform`] | plans and their digests, sources, the engine, the runner, executors |
+//! | [`terraform`] | sources, the engine, the runner, executors |
+//! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
 //! | `providers` | vendors' protocols behind one HTTP client |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | [`controller`] | the process: what is started in which order, and how it ends |
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → terraform → providers, ledger, access → api.
+//! Arrows point down: kinds → terraform → providers, ledger → run → access → api.
 
 pub mod access;
 pub mod api;
@@ -23,8 +24,10 @@ pub mod error;
 pub mod installation;
 pub mod kinds;
 pub mod ledger;
+pub mod metrics;
 pub mod providers;
 pub mod reconcile;
+pub mod run;
 pub mod terraform;
 pub mod web;
 

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::core::{Selector, SelectorExt};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use uuid::Uuid;
 
-use crate::api::{AllowedNamespaces, CloudCredential, ORGANIZATION_LABEL, Reason, Reference};
-use crate::ledger::Organization;
-use crate::reconcile::Context;
+use crate::api::{AllowedNamespaces, CloudCredential, ORGANIZATION_LABEL, Organization, Reason, Reference};
 use crate::{Error, Result};
 
 type Labels = BTreeMap<String, String>;
@@ -20,9 +18,9 @@ type Labels = BTreeMap<String, String>;
 ///
 /// # Errors
 /// The API server's.
-pub async fn organization(cx: &Context, namespace: &str) -> Result<Organization> {
-    let labels = namespace_labels(&cx.client, namespace).await?;
-    Ok(organization_of(cx.cluster, namespace, &labels))
+pub async fn organization(client: &kube::Client, cluster: Uuid, namespace: &str) -> Result<Organization> {
+    let labels = namespace_labels(client, namespace).await?;
+    Ok(organization_of(cluster, namespace, &labels))
 }
 
 /// The same from labels that were read already.
@@ -43,9 +41,15 @@ pub(crate) async fn namespace_labels(client: &kube::Client, namespace: &str) -> 
 /// # Errors
 /// `CredentialNotReady` where there is none of that name in the object's own namespace; `RefNotPermitted` for
 /// another namespace that does not admit this one, said in the same words whether the credential exists or not.
-pub async fn resolve_credential(cx: &Context, from: &str, reference: &Reference) -> Result<Arc<CloudCredential>> {
+pub async fn resolve_credential(
+    client: &kube::Client,
+    cluster: Uuid,
+    credentials: &Store<CloudCredential>,
+    from: &str,
+    reference: &Reference,
+) -> Result<Arc<CloudCredential>> {
     let namespace = reference.namespace.as_deref().unwrap_or(from);
-    let found = cx.stores.credentials.get(&ObjectRef::new(&reference.name).within(namespace));
+    let found = credentials.get(&ObjectRef::new(&reference.name).within(namespace));
     if namespace == from {
         return found.ok_or_else(|| {
             Error::condition(
@@ -57,9 +61,9 @@ pub async fn resolve_credential(cx: &Context, from: &str, reference: &Reference)
             )
         });
     }
-    let ours = namespace_labels(&cx.client, from).await?;
-    let theirs = namespace_labels(&cx.client, namespace).await?;
-    let same = organization_of(cx.cluster, from, &ours) == organization_of(cx.cluster, namespace, &theirs);
+    let ours = namespace_labels(client, from).await?;
+    let theirs = namespace_labels(client, namespace).await?;
+    let same = organization_of(cluster, from, &ours) == organization_of(cluster, namespace, &theirs);
     match found {
         Some(credential) if same && admits(credential.spec.allowed_namespaces.as_ref(), from, &ours) => Ok(credential),
         _ => Err(Error::condition(

@@ -9,7 +9,6 @@ use kube::api::Api;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::api::Reason;
-use crate::reconcile::Context;
 use crate::{Error, Result};
 
 /// The data of one Secret. It can be neither printed nor serialised:
@@ -143,8 +142,8 @@ fn forms(value: &[u8]) -> Vec<Zeroizing<String>> {
 ///
 /// # Errors
 /// `SecretNotFound`, or the API server's.
-pub async fn secret(cx: &Context, namespace: &str, name: &str) -> Result<SecretBytes> {
-    let found = Api::<Secret>::namespaced(cx.client.clone(), namespace).get_opt(name).await?;
+pub async fn secret(client: &kube::Client, namespace: &str, name: &str) -> Result<SecretBytes> {
+    let found = Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await?;
     let Some(mut found) = found else {
         let message = format!("there is no Secret {name:?} in namespace {namespace:?}; create it");
         return Err(Error::condition(Reason::SecretNotFound, message));
@@ -171,8 +170,8 @@ pub struct ConfigMapData {
 ///
 /// # Errors
 /// The API server's.
-pub async fn config_map(cx: &Context, namespace: &str, name: &str) -> Result<Option<ConfigMapData>> {
-    let found = Api::<ConfigMap>::namespaced(cx.client.clone(), namespace).get_opt(name).await?;
+pub async fn config_map(client: &kube::Client, namespace: &str, name: &str) -> Result<Option<ConfigMapData>> {
+    let found = Api::<ConfigMap>::namespaced(client.clone(), namespace).get_opt(name).await?;
     Ok(found.map(|found| {
         let text = found.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
         let binary = found.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));

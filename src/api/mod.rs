@@ -5,6 +5,7 @@ mod credential;
 mod definitions;
 mod deployment;
 mod deployment_status;
+mod organization;
 mod reason;
 
 pub use common::*;
@@ -12,6 +13,7 @@ pub use credential::*;
 pub use definitions::definitions;
 pub use deployment::*;
 pub use deployment_status::*;
+pub use organization::Organization;
 pub use reason::*;
 
 /// API group of all kinds.

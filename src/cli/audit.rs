@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::reading::{json, pool};
+use crate::api::Organization;
 use crate::api::Reason;
-use crate::ledger::Organization;
 use crate::ledger::audit::{Anchor, ChainReport, anchors, verify};
 use crate::{Error, Result};
 

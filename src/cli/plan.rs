@@ -7,7 +7,7 @@ use super::runs::{Shown, counts, kind};
 use super::table::{instant, table};
 use super::target::Target;
 use crate::api::Reason;
-use crate::terraform::protocol::{Artifact, RunKind, RunPhase};
+use crate::run::protocol::{Artifact, RunKind, RunPhase};
 use crate::{Error, Result};
 
 /// `landfall plan`.

@@ -9,7 +9,7 @@ use super::target::Target;
 use crate::Result;
 use crate::api::{Change, PlanSummary, Reason};
 use crate::ledger::Run;
-use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::run::protocol::{RunKind, RunPhase};
 
 /// `landfall runs`.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::chain::{GENESIS, Link, instant};
 use super::json::{jcs_safe, storable_text};
-use super::{Event, Fence, Ledger, Organization, Writer};
+use super::{Event, Fence, Ledger, Writer};
+use crate::api::Organization;
 use crate::{Error, Result};
 
 /// Rows and the events that tell of them, committed together. Dropped without [`Self::commit`], nothing happened.

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::runs::{Run, is_current};
 use super::words::{time, time_maybe};
-use super::{Actor, Event, Ledger, Organization, Subject, Transaction, Writer};
+use super::{Actor, Event, Ledger, Subject, Transaction, Writer};
 use crate::Result;
-use crate::terraform::protocol::RunPhase;
+use crate::api::Organization;
+use crate::run::protocol::RunPhase;
 
 /// What became of an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

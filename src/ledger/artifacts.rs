@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::runs::{Answer, Refusal, Run};
 use super::{Aad, Ledger, Sealed, Subject, Transaction};
 use crate::Result;
-use crate::terraform::protocol::{Artifact, RunKind};
+use crate::run::protocol::{Artifact, RunKind};
 
 fn place(cluster: Uuid, run: Uuid, artifact: Artifact) -> Aad {
     Aad { cluster, table: "run_artifacts", row: format!("{run}/{}", artifact.as_str()), column: "sealed", serial: 0 }

@@ -5,8 +5,9 @@ use jiff_sqlx::ToSqlx;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Actor, Event, Ledger, ObjectKind, Organization, Subject, Writer};
+use super::{Actor, Event, Ledger, ObjectKind, Subject, Writer};
 use crate::Result;
+use crate::api::Organization;
 
 /// The last probe's finding.
 #[derive(Clone, Debug, PartialEq, Eq)]

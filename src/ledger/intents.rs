@@ -5,7 +5,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::json::jcs_safe;
-use super::{Actor, Event, Ledger, ObjectKind, Organization, Subject, Transaction, Writer};
+use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
+use crate::api::Organization;
 use crate::{Error, Result};
 
 /// Names an intent.

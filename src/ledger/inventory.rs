@@ -11,8 +11,8 @@ use super::runs::{Answer, Refusal, Run};
 use super::words::{variant, word};
 use super::{Ledger, Transaction};
 use crate::Result;
-use crate::terraform::protocol::{ResourceAction, ResourceEvent, RunKind};
-use crate::terraform::state::Instance;
+use crate::run::protocol::{ResourceAction, ResourceEvent, RunKind};
+use crate::run::state::Instance;
 
 /// How sure we are of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

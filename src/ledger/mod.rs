@@ -46,7 +46,7 @@ pub use runs::{Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Refu
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
 pub use states::{LockInfo, Recovery, StateClaim, StateHead, StateVersion, state_key};
-pub use subject::{Actor, Event, ObjectKind, Organization, Subject};
+pub use subject::{Actor, Event, ObjectKind, Subject};
 
 use crate::{Error, Result};
 

@@ -8,10 +8,11 @@ use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::words::{json_maybe, parse, time, time_maybe, variant};
-use super::{IntentId, Ledger, ObjectKind, Organization, Subject};
+use super::{IntentId, Ledger, ObjectKind, Subject};
 use crate::Result;
+use crate::api::Organization;
 use crate::api::{Change, EngineKind, PlanSummary, Reason};
-use crate::terraform::protocol::{ProcessIdentity, RunKind, RunPhase};
+use crate::run::protocol::{ProcessIdentity, RunKind, RunPhase};
 
 mod create;
 mod ending;

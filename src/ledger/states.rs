@@ -13,10 +13,11 @@ use zeroize::Zeroizing;
 use super::artifacts::{sha256, size};
 use super::runs::{Answer, Refusal, Run};
 use super::words::time;
-use super::{Aad, Actor, Event, Ledger, Organization, Sealed, Subject, Transaction, Writer};
+use super::{Aad, Actor, Event, Ledger, Sealed, Subject, Transaction, Writer};
 use crate::Result;
-use crate::terraform::protocol::RunKind;
-use crate::terraform::state::{StateFile, first_of};
+use crate::api::Organization;
+use crate::run::protocol::RunKind;
+use crate::run::state::{StateFile, first_of};
 
 mod claims;
 pub(super) mod locks;

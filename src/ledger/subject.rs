@@ -2,28 +2,7 @@
 
 use uuid::Uuid;
 
-/// A tenant: the Namespace label's value, or a namespace by itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Organization(pub String);
-
-impl Organization {
-    /// The organization of a namespace without a label. No label value can hold a colon, so the two never collide.
-    pub fn of_namespace(cluster: Uuid, namespace: &str) -> Self {
-        Self(format!("ns:{cluster}/{namespace}"))
-    }
-
-    /// The key in every table.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Display for Organization {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::api::Organization;
 
 /// The kinds that the ledger knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,10 +12,10 @@ use crate::access::Gate;
 use crate::api::{CloudCredential, TerraformDeployment};
 use crate::installation::Installation;
 use crate::ledger::Writer;
+use crate::metrics::Metrics;
 use crate::providers::{Http, Probes};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
-use crate::web::Metrics;
 
 /// Everything that a reconcile may use. One per leadership: the ledger's writer carries the epoch.
 #[derive(Clone)]

@@ -25,7 +25,7 @@ use super::watch::{Change, View, events};
 use super::{Context, Kind, Next, Object, Report};
 use crate::api::Reason;
 use crate::ledger::ObjectKind;
-use crate::web::ReconcileResult;
+use crate::metrics::ReconcileResult;
 use crate::{Error, Result};
 
 /// Before a step that follows at once, so that the watch can bring what the last one wrote.

@@ -162,7 +162,7 @@ async fn gone<K: Object>(cx: &Context, kind: ObjectKind, changes: &[(String, Not
 
 /// Organizations of this batch's namespaces.
 #[derive(Default)]
-struct Organizations(HashMap<String, crate::ledger::Organization>);
+struct Organizations(HashMap<String, crate::api::Organization>);
 
 impl Organizations {
     async fn row<K: Object>(&mut self, cx: &Context, kind: ObjectKind, object: &K) -> Result<Option<MirrorRow>> {
@@ -170,7 +170,7 @@ impl Organizations {
         let organization = match self.0.get(&namespace) {
             Some(known) => known.clone(),
             None => {
-                let found = access::organization(cx, &namespace).await?;
+                let found = access::organization(&cx.client, cx.cluster, &namespace).await?;
                 self.0.insert(namespace.clone(), found.clone());
                 found
             }
@@ -182,7 +182,7 @@ impl Organizations {
 
 /// The object as the ledger names it; `None` where its uid is none.
 pub fn subject_in<K: Object>(
-    organization: crate::ledger::Organization,
+    organization: crate::api::Organization,
     cluster: Uuid,
     kind: ObjectKind,
     object: &K,

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use super::{Context, Kind, Object, Stores, watch};
 use crate::api::{CloudCredential, TerraformDeployment};
-use crate::ledger::{ObjectKind, Subject};
+use crate::ledger::ObjectKind;
 
 /// Name of an object: namespace and name.
 pub type Key = (String, String);
@@ -51,12 +51,6 @@ impl Waker {
             let (namespace, name) = receiver.recv().await?;
             Some((ObjectRef::new(&name).within(&namespace), receiver))
         })
-    }
-}
-
-impl crate::web::runs::Waker for Waker {
-    fn run_changed(&self, subject: &Subject) {
-        self.wake(subject.kind, &subject.namespace, &subject.name);
     }
 }
 

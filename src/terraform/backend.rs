@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::{CallError, Client};
-use super::protocol::SecretText;
 use super::spool::Spool;
 use crate::api::Reason;
+use crate::run::protocol::SecretText;
 use crate::{Error, Result};
 
 /// How long a read or a lock waits for the run API before the engine is told that there is none.

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
-use super::digest::sha256_hex;
-use super::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SecretText};
+use crate::run::digest::sha256_hex;
+use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SecretText};
 
 /// Header with the SHA-256 of a body, hex, on both ways.
 const SHA256: &str = "x-landfall-sha256";

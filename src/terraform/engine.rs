@@ -15,8 +15,8 @@ use tokio::time::{sleep, timeout};
 
 use super::layout::Layout;
 use super::procfs;
-use super::protocol::SecretText;
 use crate::api::{Change, Reason};
+use crate::run::protocol::SecretText;
 use crate::{Error, Result};
 
 /// Of the runner's own environment the engine gets these: how to reach the network, and where programs are.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::protocol::{ResourceAction, ResourceEvent};
+use crate::run::protocol::{ResourceAction, ResourceEvent};
 
 #[derive(Deserialize)]
 struct Line {

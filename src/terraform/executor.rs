@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use super::layout::{Layout, absent_is_fine};
 use super::procfs;
-use super::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
 use super::redact::Redactor;
 use super::spool::{Spool, make_private_folder, write_private};
 use super::transcript::Transcript;
 use crate::api::{EngineKind, Reason};
+use crate::run::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
 use crate::{Error, Result};
 
 /// The local executor.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::protocol::ProcessIdentity;
 use super::spool::{make_private_folder, write_private};
+use crate::run::protocol::ProcessIdentity;
 use crate::{Error, Result};
 
 /// Steps of the engine, in the order in which they come; each writes one file.

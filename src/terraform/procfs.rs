@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::protocol::ProcessIdentity;
+use crate::run::protocol::ProcessIdentity;
 use crate::{Error, Result};
 
 /// What `/proc/<pid>/stat` tells of one process.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::protocol::RunSpec;
+use crate::run::protocol::RunSpec;
 
 const MARK: &str = "«redacted»";
 /// Shorter values are words that any text has; to replace them would garble it and hide nothing.

@@ -17,11 +17,11 @@ use super::client::Client;
 use super::engine::Engine;
 use super::layout::Layout;
 use super::procfs;
-use super::protocol::{Claim, Progress, RunPhase, RunResult, RunSpec, SecretText};
 use super::redact::Redactor;
 use super::spool::Spool;
 use super::transcript::Transcript;
 use super::work::{Work, state_refused};
+use crate::run::protocol::{Claim, Progress, RunPhase, RunResult, RunSpec, SecretText};
 use crate::{Error, Result};
 
 /// How long a claim is repeated while nobody answers.

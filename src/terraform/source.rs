@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use unicode_normalization::is_nfc;
 
-use super::digest::sha256_hex;
 use super::{snapshot, syntax};
 use crate::api::Reason;
+use crate::run::digest::sha256_hex;
 use crate::{Error, Result};
 
 /// Our override file. Override files are merged in the order of their names, so it comes last.

@@ -7,8 +7,8 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::events;
 use super::layout::{Layout, Step};
-use super::protocol::ResourceEvent;
 use super::redact::Redactor;
+use crate::run::protocol::ResourceEvent;
 
 /// A log is cut off here; resource events are not.
 const LOG_LIMIT: u64 = 16 << 20;

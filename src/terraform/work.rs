@@ -12,14 +12,14 @@ use super::client::{CallError, Client};
 use super::engine::{self, Ended, Engine, Limits, Stopped};
 use super::events::Findings;
 use super::layout::{Layout, Step};
-use super::plan;
-use super::protocol::{Artifact, Progress, RunKind, RunPhase, RunResult, RunSpec};
 use super::redact::{Redactor, cap};
 use super::snapshot;
 use super::source::{LOCK_FILE, OVERRIDE_FILE};
 use super::spool::write_private;
 use crate::Error;
 use crate::api::{Change, PlanSummary, Reason};
+use crate::run::plan;
+use crate::run::protocol::{Artifact, Progress, RunKind, RunPhase, RunResult, RunSpec};
 
 /// A message in a condition is no longer than this, bytes.
 const MESSAGE_LIMIT: usize = 2048;

@@ -1,16 +1,18 @@
 //! What Landfall serves over HTTP, on every replica: health, metrics, run API.
 
 mod health;
-mod metrics;
 pub mod runs;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::metrics::Metrics;
 pub use health::Health;
-pub use metrics::{Metrics, ReconcileResult};
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -29,7 +31,11 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics::serve))
+        .route("/metrics", get(serve_metrics))
         .with_state(state)
         .merge(runs)
+}
+
+async fn serve_metrics(Shared(state): Shared<State>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], state.metrics.text())
 }

@@ -1,4 +1,4 @@
-//! The run API: what runners ask of any replica; see [`crate::terraform::protocol`] for the calls.
+//! The run API: what runners ask of any replica; see [`crate::run::protocol`] for the calls.
 //!
 //! Every call carries the run's own token. A wrong token and a run that does not exist get the same answer.
 
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::answer::{Fault, SHA256, bytes, done, granted};
 use crate::ledger::{Ledger, Subject};
-use crate::terraform::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult};
+use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult};
 
 /// The largest state, plan file, plan JSON and snapshot: 64 MiB.
 pub const LARGEST_FILE: usize = 64 << 20;

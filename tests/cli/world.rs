@@ -3,13 +3,13 @@
 use std::process::Command;
 
 use base64::Engine as _;
+use landfall::api::Organization;
 use landfall::api::{Change, EngineKind};
 use landfall::installation::Installation;
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, Keyring, Ledger, NewApplyRun, NewPlanRun, ObjectKind, Organization, Subject, Writer,
-    state_key,
+    Actor, ApplyRun, Approval, Keyring, Ledger, NewApplyRun, NewPlanRun, ObjectKind, Subject, Writer, state_key,
 };
-use landfall::terraform::protocol::{Artifact, ProcessIdentity, Progress, RunKind, RunPhase, RunResult, RunSpec};
+use landfall::run::protocol::{Artifact, ProcessIdentity, Progress, RunKind, RunPhase, RunResult, RunSpec};
 use serde_json::json;
 use uuid::Uuid;
 

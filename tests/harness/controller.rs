@@ -9,7 +9,7 @@ use std::time::Duration;
 use landfall::Result;
 use landfall::controller::{Setup, serve};
 use landfall::installation::Installation;
-use landfall::web::Metrics;
+use landfall::metrics::Metrics;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

@@ -1,6 +1,6 @@
 //! `audit verify` against a superuser who does damage to a real log.
 
-use landfall::ledger::Organization;
+use landfall::api::Organization;
 use landfall::ledger::audit::{self, Anchor, Damage, DamageKind};
 use sqlx::Executor;
 

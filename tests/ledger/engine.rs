@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
 use landfall::ledger::{Actor, ApplyRun, Approval, NewApplyRun, NewPlanRun, Run, Standing, Subject, Writer, state_key};
+use landfall::run::protocol::{RunKind, RunPhase, RunSpec, SecretText};
+use landfall::run::state::state_outputs;
 use landfall::terraform::executor::Local;
-use landfall::terraform::protocol::{RunKind, RunPhase, RunSpec, SecretText};
 use landfall::terraform::source::Module;
-use landfall::terraform::state::state_outputs;
 use landfall::web::runs::{RunApi, Waker, router};
 use serde_json::json;
 use sha2::{Digest, Sha256};

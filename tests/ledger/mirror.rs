@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use landfall::Error;
-use landfall::ledger::{CredentialFact, HistoryFilter, MirrorRow, Mirrored, ObjectKind, Organization, Subject, Writer};
+use landfall::api::Organization;
+use landfall::ledger::{CredentialFact, HistoryFilter, MirrorRow, Mirrored, ObjectKind, Subject, Writer};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use landfall::api::Change;
 use landfall::ledger::{ApplyRun, Approval, NewPlanRun, Subject, Writer, state_key};
-use landfall::terraform::protocol::{Claim, Progress, RunKind, RunPhase, RunSpec};
+use landfall::run::protocol::{Claim, Progress, RunKind, RunPhase, RunSpec};
 use landfall::web::runs::{LARGEST_FILE, RunApi, Waker, router};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use landfall::ledger::{
     Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Refusal, Standing, Subject,
     Writer, state_key,
 };
-use landfall::terraform::protocol::{
+use landfall::run::protocol::{
     Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
     SecretText,
 };

@@ -5,7 +5,7 @@ use std::process::Command;
 use base64::Engine as _;
 use landfall::api::Change;
 use landfall::ledger::state_key;
-use landfall::terraform::protocol::{Artifact, RunPhase};
+use landfall::run::protocol::{Artifact, RunPhase};
 use serde_json::json;
 use sqlx::Executor;
 

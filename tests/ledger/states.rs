@@ -2,7 +2,7 @@
 
 use landfall::api::Change;
 use landfall::ledger::{ApplyRun, Approval, Finish, Recovery, Refusal, StateClaim, Writer, state_key};
-use landfall::terraform::protocol::{Artifact, RunPhase};
+use landfall::run::protocol::{Artifact, RunPhase};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -1,6 +1,7 @@
 //! What most tests begin with: a cluster, an organization, an object.
 
-use landfall::ledger::{Actor, Event, Ledger, ObjectKind, Organization, Subject, Writer};
+use landfall::api::Organization;
+use landfall::ledger::{Actor, Event, Ledger, ObjectKind, Subject, Writer};
 use serde_json::json;
 use uuid::Uuid;
 

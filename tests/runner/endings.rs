@@ -4,8 +4,8 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use landfall::api::Reason;
+use landfall::run::protocol::{ResourceAction, RunKind, RunPhase};
 use landfall::terraform::executor::Holder;
-use landfall::terraform::protocol::{ResourceAction, RunKind, RunPhase};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::env;
@@ -20,7 +20,7 @@ async fn an_engine_whose_runner_is_killed_finishes_and_recovery_finds_its_state(
         let serial = world.state()["serial"].as_i64().unwrap();
         let changed = MODULE.replace("\"second\" {", "\"second\" {\n  triggers_replace = \"again\"");
         let plan = world.plan(&[("main.tf", &changed)], |spec| {
-            spec.variables.insert("pause".into(), landfall::terraform::protocol::SecretText::new("4"));
+            spec.variables.insert("pause".into(), landfall::run::protocol::SecretText::new("4"));
         });
         world.succeeded(plan).await;
         let apply = world.apply(plan, |_| ());
@@ -38,7 +38,7 @@ async fn an_engine_whose_runner_is_killed_finishes_and_recovery_finds_its_state(
         assert_eq!(last["lineage"], lineage);
         assert!(last["serial"].as_i64().unwrap() > serial);
         assert_eq!(last["resources"].as_array().unwrap().len(), 2);
-        let made = |e: &&landfall::terraform::protocol::ResourceEvent| e.what == ResourceAction::Created;
+        let made = |e: &&landfall::run::protocol::ResourceEvent| e.what == ResourceAction::Created;
         assert_eq!(found.resources.iter().filter(made).count(), 1, "{:?}", found.resources);
         let log = String::from_utf8(found.log).unwrap();
         let sent = world.api.look(apply, |run| String::from_utf8(run.log.clone()).unwrap());

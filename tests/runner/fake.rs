@@ -12,7 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use landfall::terraform::protocol::{
+use landfall::run::protocol::{
     Artifact, Claim, Control, ProcessIdentity, Progress, ResourceEvent, RunPhase, RunResult, RunSpec, SecretText,
 };
 use serde_json::Value;

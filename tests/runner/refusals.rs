@@ -6,7 +6,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use landfall::api::Reason;
-use landfall::terraform::protocol::{RunPhase, SecretText};
+use landfall::run::protocol::{RunPhase, SecretText};
 
 use crate::world::{MODULE, World, engines};
 
@@ -117,7 +117,7 @@ async fn a_secret_is_in_no_argument_log_message_or_file_that_is_left() {
     );
     let script = "tr '\\0' '\\n' < /proc/$$/cmdline >> {folder}/arguments\nexec {engine} \"$@\"";
     let world = World::with_shim(script).await;
-    let with_canary = |spec: &mut landfall::terraform::protocol::RunSpec| {
+    let with_canary = |spec: &mut landfall::run::protocol::RunSpec| {
         spec.variables.insert("secret".into(), SecretText::new(serde_json::to_string(CANARY).unwrap()));
         spec.sensitive.insert("secret".into());
         spec.environment = BTreeMap::from([("AWS_SECRET_ACCESS_KEY".to_owned(), SecretText::new(CANARY))]);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use landfall::api::Change;
-use landfall::terraform::plan;
-use landfall::terraform::protocol::{ResourceAction, RunPhase};
+use landfall::run::plan;
+use landfall::run::protocol::{ResourceAction, RunPhase};
 use landfall::terraform::snapshot;
 use tokio::time::sleep;
 
@@ -105,7 +105,7 @@ async fn the_provider_lock_file_is_kept_with_the_plan_and_carried_forward() {
     let module = "terraform {\n  required_providers {\n    time = {\n      source = \"hashicorp/time\"\n    }\n  }\n}\nresource \"time_static\" \"now\" {}\n";
     for engine in engines() {
         let world = World::new(engine).await;
-        let unknown = |spec: &mut landfall::terraform::protocol::RunSpec| spec.variables.clear();
+        let unknown = |spec: &mut landfall::run::protocol::RunSpec| spec.variables.clear();
         let plan = world.plan(&[("main.tf", module)], unknown);
         world.succeeded(plan).await;
         let artifacts = world.api.look(plan, |run| run.artifacts.clone());
@@ -126,7 +126,7 @@ async fn the_provider_lock_file_is_kept_with_the_plan_and_carried_forward() {
             .split('"')
             .map(|part| if part.starts_with("h1:") { "h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" } else { part });
         carried.insert("lock-file".into(), wrong.collect::<Vec<_>>().join("\"").into_bytes());
-        let mut spec = world.spec(landfall::terraform::protocol::RunKind::Plan);
+        let mut spec = world.spec(landfall::run::protocol::RunKind::Plan);
         spec.variables.clear();
         let run = world.start(&spec, carried);
         let result = world.not_succeeded(run).await;

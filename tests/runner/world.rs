@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
+use landfall::run::protocol::{ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
 use landfall::terraform::executor::{Holder, Local};
-use landfall::terraform::protocol::{ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
 use landfall::terraform::source::Module;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

@@ -5,7 +5,8 @@ use uuid::Uuid;
 
 use super::super::observe::InUse;
 use super::*;
-use crate::ledger::{ObjectKind, Organization, Subject};
+use crate::api::Organization;
+use crate::ledger::{ObjectKind, Subject};
 use crate::providers::{Denial, Doubt};
 
 const NOW: i64 = 100_000;

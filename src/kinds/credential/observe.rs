@@ -78,7 +78,7 @@ impl InUse {
 
 pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Seen> {
     let (namespace, _) = key_of(object);
-    let organization = access::organization(cx, &namespace).await?;
+    let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
     let subject = mirror::subject_in(organization, cx.cluster, ObjectKind::CloudCredential, object)
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
     let deleted = object.metadata.deletion_timestamp.is_some();
@@ -99,7 +99,7 @@ async fn read(cx: &Context, object: &CloudCredential) -> Result<(Proof, Option<S
     let Some(provider) = Provider::of(&object.spec) else {
         return Ok((missing(Reason::NotProbed, "spec: name exactly one provider"), None));
     };
-    match access::secret(cx, &namespace, provider.secret_name()).await {
+    match access::secret(&cx.client, &namespace, provider.secret_name()).await {
         Ok(bytes) => {
             let digest = digest(cx, object, &bytes);
             Ok((Proof::Present { version: bytes.resource_version.clone(), digest }, Some(bytes)))

@@ -16,7 +16,7 @@ use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, Refusal};
 use crate::ledger::states::{Recovery, StateClaim, state_key};
 use crate::ledger::{Actor, Event};
 use crate::reconcile::{Context, commands, finalizer, watch};
-use crate::terraform::protocol::{ResourceEvent, RunKind, RunSpec};
+use crate::run::protocol::{ResourceEvent, RunKind, RunSpec};
 use crate::terraform::token;
 use crate::{Error, Result};
 

@@ -10,8 +10,8 @@ use super::observe::{Liveness, Observed, Ownership};
 use super::standing::{Standing, Wait};
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, FINALIZER, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
-use crate::terraform::plan::guardrail;
-use crate::terraform::protocol::RunPhase;
+use crate::run::plan::guardrail;
+use crate::run::protocol::RunPhase;
 
 /// A waiting plan older than this is made anew.
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);

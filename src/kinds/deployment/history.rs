@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::decide::PLAN_LIFE;
 use crate::api::{Change, Reason};
 use crate::ledger::runs::Run;
-use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::run::protocol::{RunKind, RunPhase};
 
 /// Runs of one deployment, newest first.
 #[derive(Clone, Debug, Default)]

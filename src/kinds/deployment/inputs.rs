@@ -12,8 +12,8 @@ use crate::ledger::runs::Run;
 use crate::ledger::{ObjectKind, Subject};
 use crate::providers::{Provider, engine_environment};
 use crate::reconcile::Context;
-use crate::terraform::digest::sha256_hex;
-use crate::terraform::protocol::Artifact;
+use crate::run::digest::sha256_hex;
+use crate::run::protocol::Artifact;
 use crate::terraform::source::{Module, check_value, check_variables};
 use crate::{Error, Result};
 
@@ -102,7 +102,7 @@ async fn module(
     let Some(reference) = &source.config_map_ref else {
         return Err(Error::condition(Reason::SourceInvalid, "spec.source: set inline or configMapRef"));
     };
-    if let Some(found) = access::config_map(cx, namespace, &reference.name).await? {
+    if let Some(found) = access::config_map(&cx.client, namespace, &reference.name).await? {
         return Ok(Module { files: found.data });
     }
     let stored = match last_applied.and_then(|r| r.plan) {
@@ -164,13 +164,13 @@ async fn variable_from(
 ) -> Result<Option<SecretText>> {
     let field = format!("spec.variablesFrom[{at}]");
     let bytes = if let Some(key) = &source.secret_key_ref {
-        match access::secret(cx, namespace, &key.name).await {
+        match access::secret(&cx.client, namespace, &key.name).await {
             Ok(secret) => secret.get(&key.key).map(|b| zeroize::Zeroizing::new(b.to_vec())),
             Err(Error::Condition { reason: Reason::SecretNotFound, .. }) => None,
             Err(other) => return Err(other),
         }
     } else if let Some(key) = &source.config_map_key_ref {
-        let found = access::config_map(cx, namespace, &key.name).await?;
+        let found = access::config_map(&cx.client, namespace, &key.name).await?;
         found.and_then(|m| m.data.get(&key.key).map(|b| zeroize::Zeroizing::new(b.clone())))
     } else {
         None
@@ -213,7 +213,8 @@ fn strings_are_nfc(value: &Value) -> bool {
 
 async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str) -> Result<Option<Credential>> {
     let Some(reference) = &object.spec.credential_ref else { return Ok(None) };
-    let found = access::resolve_credential(cx, namespace, reference).await?;
+    let found =
+        access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, namespace, reference).await?;
     let home = found.metadata.namespace.as_deref().unwrap_or_default();
     let uid = found.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok()).unwrap_or_default();
     let name = found.metadata.name.clone().unwrap_or_default();
@@ -224,10 +225,10 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
             format!("spec.credentialRef: CloudCredential {name:?} is not valid (yet); see its condition Valid"),
         ));
     };
-    let secret = access::secret(cx, home, secret_name(&found.spec)?).await?;
+    let secret = access::secret(&cx.client, home, secret_name(&found.spec)?).await?;
     Ok(Some(Credential {
         subject: Subject {
-            organization: access::organization(cx, home).await?,
+            organization: access::organization(&cx.client, cx.cluster, home).await?,
             cluster: cx.cluster,
             kind: ObjectKind::CloudCredential,
             uid,

@@ -16,9 +16,9 @@ use crate::ledger::runs::Run;
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::Context;
+use crate::run::protocol::{RunKind, RunPhase};
+use crate::run::state::state_outputs;
 use crate::terraform::executor::Holder;
-use crate::terraform::protocol::{RunKind, RunPhase};
-use crate::terraform::state::state_outputs;
 use crate::{Error, Result, access};
 
 /// The command under which a refused approval is kept.
@@ -168,7 +168,7 @@ async fn subject(cx: &Context, object: &TerraformDeployment) -> Result<Subject> 
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let uid = object.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok());
     Ok(Subject {
-        organization: access::organization(cx, &namespace).await?,
+        organization: access::organization(&cx.client, cx.cluster, &namespace).await?,
         cluster: cx.cluster,
         kind: ObjectKind::TerraformDeployment,
         uid: uid.ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?,

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::observe::Ownership;
 use crate::api::{FIELD_MANAGER, TerraformDeployment};
 use crate::reconcile::Context;
-use crate::terraform::state::Output;
+use crate::run::state::Output;
 use crate::{Error, Result};
 
 /// Keyed digest of what the Secret holds.

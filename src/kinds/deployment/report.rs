@@ -15,7 +15,7 @@ use crate::api::{
 };
 use crate::ledger::runs::Run;
 use crate::reconcile::{Announcement, Next, Report, conditions};
-use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::run::protocol::{RunKind, RunPhase};
 use crate::{Class, Error};
 
 /// The report of a step.

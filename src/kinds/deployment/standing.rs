@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{ApprovalMode, Change, DeploymentPhase, PlanSummary, Reason};
 use crate::ledger::runs::Run;
-use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::run::protocol::{RunKind, RunPhase};
 
 /// How long to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

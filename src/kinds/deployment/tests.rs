@@ -14,6 +14,7 @@ use super::history::History;
 use super::inputs::Inputs;
 use super::observe::{FoundState, Liveness, Observed, Ownership};
 use super::outputs::Outputs;
+use crate::api::Organization;
 use crate::api::{
     ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
     TerraformDeployment,
@@ -21,8 +22,8 @@ use crate::api::{
 use crate::ledger::runs::Run;
 use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
-use crate::ledger::{ObjectKind, Organization, Subject};
-use crate::terraform::protocol::{RunKind, RunPhase};
+use crate::ledger::{ObjectKind, Subject};
+use crate::run::protocol::{RunKind, RunPhase};
 
 const GENERATION: i64 = 3;
 

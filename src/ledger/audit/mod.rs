@@ -10,9 +10,9 @@ use sqlx::{Executor, PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::walk::{Stored, Walk};
-use super::Organization;
 use super::chain::Link;
 use crate::Result;
+use crate::api::Organization;
 
 mod walk;
 

@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use self::row::Columns;
 pub use self::row::MirrorRow;
-use super::{Actor, Event, Ledger, ObjectKind, Organization, Subject, Transaction, Writer};
+use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
 use crate::Result;
+use crate::api::Organization;
 
 mod quarantine;
 mod row;

@@ -142,8 +142,9 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    use super::super::super::{ObjectKind, Organization};
+    use super::super::super::ObjectKind;
     use super::*;
+    use crate::api::Organization;
 
     fn row(object: Value) -> MirrorRow {
         let subject = Subject {

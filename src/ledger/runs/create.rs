@@ -8,7 +8,7 @@ use super::Run;
 use crate::api::{Change, EngineKind, Reason};
 use crate::ledger::words::word;
 use crate::ledger::{Aad, Actor, Event, Ledger, NewIntent, Subject, Transaction, Writer, artifacts};
-use crate::terraform::protocol::{Artifact, RunKind, RunPhase, RunSpec};
+use crate::run::protocol::{Artifact, RunKind, RunPhase, RunSpec};
 use crate::{Error, Result};
 
 /// A plan to be made.

@@ -11,8 +11,8 @@ use crate::Result;
 use crate::api::Reason;
 use crate::ledger::words::word;
 use crate::ledger::{Actor, Event, Outcome, StateHead, Transaction, Writer, inventory, states};
-use crate::terraform::protocol::{RunKind, RunPhase, RunResult};
-use crate::terraform::state::Instance;
+use crate::run::protocol::{RunKind, RunPhase, RunResult};
+use crate::run::state::Instance;
 
 /// The longest message that is kept, bytes.
 const MESSAGE: usize = 2048;

@@ -11,10 +11,10 @@ use crate::api::{PlanSummary, Reason};
 use crate::ledger::artifacts::digest_of;
 use crate::ledger::states::state_key;
 use crate::ledger::{Actor, Event, Ledger, StateHead, Transaction};
-use crate::terraform::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
-use crate::terraform::plan;
-use crate::terraform::protocol::{Artifact, RunKind, RunPhase, RunResult};
-use crate::terraform::state::StateFile;
+use crate::run::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
+use crate::run::plan;
+use crate::run::protocol::{Artifact, RunKind, RunPhase, RunResult};
+use crate::run::state::StateFile;
 use crate::{Error, Result};
 
 /// What became of a runner's report.

@@ -8,7 +8,7 @@ use super::create::inputs_place;
 use super::{Answer, Refusal};
 use crate::ledger::words::word;
 use crate::ledger::{Actor, Event, Ledger, Sealed, Transaction};
-use crate::terraform::protocol::{Control, ProcessIdentity, Progress, RunKind, RunPhase, RunSpec};
+use crate::run::protocol::{Control, ProcessIdentity, Progress, RunKind, RunPhase, RunSpec};
 use crate::{Error, Result};
 
 impl Ledger {

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::{KeyRow, StateClaim};
 use crate::Result;
-use crate::ledger::{Actor, Event, Organization, Subject, Transaction, Writer};
+use crate::api::Organization;
+use crate::ledger::{Actor, Event, Subject, Transaction, Writer};
 
 impl Writer {
     /// An object comes to its key. A state that holds nothing is free; one with resources needs its lineage named.

@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::{KeyRow, state_key};
 use crate::Result;
+use crate::api::Organization;
 use crate::ledger::json::storable;
 use crate::ledger::runs::{Answer, Refusal, Run};
 use crate::ledger::words::time;
-use crate::ledger::{Actor, Event, Ledger, Organization, Transaction};
+use crate::ledger::{Actor, Event, Ledger, Transaction};
 
 /// Who has a state's lock.
 #[derive(Clone, Debug, PartialEq)]

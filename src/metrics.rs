@@ -1,10 +1,7 @@
-//! `/metrics`. Every label's values are words of ours: kinds, reasons, results, providers; never names of objects.
+//! What the process counts. Every label's values are words of ours: kinds, reasons, results, providers; never names of objects.
 
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -146,8 +143,4 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
-}
-
-pub(super) async fn serve(State(state): State<super::State>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], state.metrics.text())
 }
