@@ -20,7 +20,7 @@ use crate::installation::Installation;
 use crate::ledger::{Keyring, Ledger, Subject};
 use crate::metrics::Metrics;
 use crate::providers::{Http, Probes};
-use crate::reconcile::{Clock, Context, Leadership, patch, wake};
+use crate::reconcile::{self, Clock, Leadership, patch, wake};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
 use crate::web::{self, Health};
@@ -112,21 +112,23 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
             tracing::info!(holder, epoch = writer.epoch(), %cluster, "leads");
             metrics.leading(true);
             let (stores, writers) = kinds::stores();
-            let cx = Context {
+            let cx = kinds::Context {
                 http: Http::new(&installation)?,
-                gate: Arc::new(Gate::embedded()?),
-                installation: Arc::new(installation),
+                probes: Arc::new(Probes::default()),
                 engines,
                 executor,
-                probes: Arc::new(Probes::default()),
-                waker,
-                ledger: writer,
-                metrics: metrics.clone(),
-                deposed: deposed.clone(),
-                client,
-                cluster,
-                clock,
                 stores,
+                machinery: reconcile::Context {
+                    gate: Arc::new(Gate::embedded()?),
+                    installation: Arc::new(installation),
+                    waker,
+                    ledger: writer,
+                    metrics: metrics.clone(),
+                    deposed: deposed.clone(),
+                    client,
+                    cluster,
+                    clock,
+                },
             };
             finish(kinds::run(cx, writers, shutdown.clone()), &shutdown).await;
             Ok(())

@@ -2,21 +2,58 @@
 
 pub mod credential;
 pub mod deployment;
+mod wake;
 
-use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
-use kube::runtime::reflector::{self, store};
+use kube::runtime::reflector::{self, Store, store};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{CloudCredential, TerraformDeployment};
 use crate::ledger::ObjectKind;
-use crate::reconcile::wake::{self, Key, Waker, key_of};
-use crate::reconcile::watch::Change;
-use crate::reconcile::{self, Context, Follow, Stores, Tap};
+use crate::providers::{Http, Probes};
+use crate::reconcile::{self, Follow, wake as sources};
+use crate::terraform::engines::Engines;
+use crate::terraform::executor::Local;
 use credential::Credential;
 use deployment::Deployment;
+
+/// What the kinds use: the machinery's context and their services.
+#[derive(Clone)]
+pub struct Context {
+    /// What every reconcile uses.
+    pub machinery: reconcile::Context,
+    /// The one HTTP client for providers.
+    pub http: Http,
+    /// What probing has taught this process.
+    pub probes: Arc<Probes>,
+    /// Engines of the installation.
+    pub engines: Arc<Engines>,
+    /// Where runs are executed.
+    pub executor: Arc<Local>,
+    /// What the watches have seen.
+    pub stores: Stores,
+}
+
+impl Deref for Context {
+    type Target = reconcile::Context;
+
+    fn deref(&self) -> &reconcile::Context {
+        &self.machinery
+    }
+}
+
+/// The watched objects. They lag behind the API server by the watch's delay.
+#[derive(Clone)]
+pub struct Stores {
+    /// All credentials of the watched namespaces.
+    pub credentials: Store<CloudCredential>,
+    /// All deployments of the watched namespaces.
+    pub deployments: Store<TerraformDeployment>,
+}
 
 /// The ends of the stores that the watches fill.
 pub struct Writers {
@@ -43,7 +80,7 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::CloudCredential,
             writer: writers.credentials,
-            tap: tell_deployments(cx.stores.clone(), cx.waker.clone()),
+            tap: wake::tell_deployments(cx.stores.clone(), cx.waker.clone()),
             listed: credentials_listed,
         },
     );
@@ -52,15 +89,15 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::TerraformDeployment,
             writer: writers.deployments,
-            tap: tell_credentials(cx.waker.clone()),
+            tap: wake::tell_credentials(cx.waker.clone()),
             listed: deployments_listed,
         },
     );
-    let _sources = wake::follow_sources(
+    let _sources = sources::follow_sources(
         &cx,
         vec![
-            wake::referrers::<Credential>(&cx.stores.credentials, &cx.waker),
-            wake::referrers::<Deployment>(&cx.stores.deployments, &cx.waker),
+            sources::referrers::<Credential>(&cx.stores.credentials, &cx.waker),
+            sources::referrers::<Deployment>(&cx.stores.deployments, &cx.waker),
         ],
     );
 
@@ -68,41 +105,4 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown));
     controllers.join_all().await;
-}
-
-/// Wakes deployments when something that they go by in a credential has moved.
-fn tell_deployments(stores: Stores, waker: Waker) -> Tap<CloudCredential> {
-    let mut known: HashMap<Key, u64> = HashMap::new();
-    Box::new(move |change| match change {
-        Change::Applied { object, .. } => {
-            let print = wake::credential_fingerprint(object);
-            if known.insert(key_of(object.as_ref()), print) != Some(print) {
-                wake::credential_changed(&stores, &waker, object);
-            }
-        }
-        Change::Deleted(object) => {
-            known.remove(&key_of(object.as_ref()));
-            wake::credential_changed(&stores, &waker, object);
-        }
-        Change::Listed => {}
-    })
-}
-
-/// Wakes credentials when a deployment begins or ceases to refer to them.
-fn tell_credentials(waker: Waker) -> Tap<TerraformDeployment> {
-    let mut known: HashMap<Key, Key> = HashMap::new();
-    Box::new(move |change| {
-        let (key, now) = match change {
-            Change::Applied { object, .. } => (key_of(object.as_ref()), wake::credential_of(object)),
-            Change::Deleted(object) => (key_of(object.as_ref()), None),
-            Change::Listed => return,
-        };
-        let before = match now.clone() {
-            Some(now) => known.insert(key, now),
-            None => known.remove(&key),
-        };
-        if before != now {
-            before.iter().chain(&now).for_each(|credential| wake::deployment_changed(&waker, credential));
-        }
-    })
 }

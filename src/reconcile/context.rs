@@ -1,23 +1,18 @@
-//! What every reconcile is given.
+//! What the machinery under every reconcile is given.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::runtime::reflector::Store;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::wake::Waker;
 use crate::access::Gate;
-use crate::api::{CloudCredential, TerraformDeployment};
 use crate::installation::Installation;
 use crate::ledger::Writer;
 use crate::metrics::Metrics;
-use crate::providers::{Http, Probes};
-use crate::terraform::engines::Engines;
-use crate::terraform::executor::Local;
 
-/// Everything that a reconcile may use. One per leadership: the ledger's writer carries the epoch.
+/// What the machinery uses; a kind adds the services that it needs. One per leadership: the ledger's writer carries the epoch.
 #[derive(Clone)]
 pub struct Context {
     /// The API server.
@@ -28,35 +23,16 @@ pub struct Context {
     pub installation: Arc<Installation>,
     /// Id of this cluster in the ledger.
     pub cluster: Uuid,
-    /// The one HTTP client for providers.
-    pub http: Http,
-    /// What probing has taught this process.
-    pub probes: Arc<Probes>,
     /// The one clock.
     pub clock: Clock,
     /// Whether command annotations may be taken.
     pub gate: Arc<Gate>,
-    /// Engines of the installation.
-    pub engines: Arc<Engines>,
-    /// Where runs are executed.
-    pub executor: Arc<Local>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
     /// Wakes objects.
     pub waker: Waker,
-    /// What the watches have seen.
-    pub stores: Stores,
     /// Cancelled when this process must no longer lead.
     pub deposed: CancellationToken,
-}
-
-/// The watched objects. They lag behind the API server by the watch's delay.
-#[derive(Clone)]
-pub struct Stores {
-    /// All credentials of the watched namespaces.
-    pub credentials: Store<CloudCredential>,
-    /// All deployments of the watched namespaces.
-    pub deployments: Store<TerraformDeployment>,
 }
 
 /// Tells the time; a test may put it.

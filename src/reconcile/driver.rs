@@ -35,7 +35,7 @@ const NOTE_LIMIT: usize = 1000;
 
 /// What one kind's reconciles share.
 struct Driver<K: Kind> {
-    cx: Context,
+    cx: K::Context,
     failures: Failures,
     recorder: Recorder,
     kind: PhantomData<fn() -> K>,
@@ -78,7 +78,7 @@ pub fn follow<O: Object>(cx: &Context, follow: Follow<O>) -> Followed<O> {
 /// Reconciles one kind until `shutdown`; what is under way then is finished. No reconcile begins before all of
 /// `await_listed` are listed: who refers to whom is known only then.
 pub async fn run<K: Kind>(
-    cx: Context,
+    cx: K::Context,
     followed: Followed<K::Object>,
     await_listed: Vec<signal::Receiver<bool>>,
     shutdown: CancellationToken,
@@ -175,7 +175,7 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
 }
 
 /// Observe, decide, act, report; says whether there was an error.
-async fn pass<K: Kind>(cx: &Context, object: &Arc<K::Object>) -> (Report, bool) {
+async fn pass<K: Kind>(cx: &K::Context, object: &Arc<K::Object>) -> (Report, bool) {
     let seen = match K::observe(cx, object).await {
         Ok(seen) => seen,
         Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ impl<T> Object for T where
 pub trait Kind: Send + Sync + 'static {
     /// The API type.
     type Object: Object;
+    /// The machinery's context, and the services that the kind uses.
+    type Context: Deref<Target = Context> + Clone + Send + Sync + 'static;
     /// What `observe` found.
     type Observed: Send + Sync;
     /// What `decide` chose.
@@ -57,14 +60,14 @@ pub trait Kind: Send + Sync + 'static {
     const KIND: ObjectKind;
 
     /// Reads the world: cluster, provider, ledger. No effects.
-    fn observe(cx: &Context, object: &Arc<Self::Object>) -> impl Future<Output = Result<Self::Observed>> + Send;
+    fn observe(cx: &Self::Context, object: &Arc<Self::Object>) -> impl Future<Output = Result<Self::Observed>> + Send;
 
     /// Chooses one step.
     fn decide(object: &Self::Object, seen: &Self::Observed, now: Timestamp) -> Self::Step;
 
     /// Does the step: intent, effect, outcome.
     fn act(
-        cx: &Context,
+        cx: &Self::Context,
         object: &Arc<Self::Object>,
         seen: &Self::Observed,
         step: &Self::Step,

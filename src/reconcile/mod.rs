@@ -13,7 +13,7 @@ pub mod patch;
 pub mod wake;
 pub mod watch;
 
-pub use context::{Clock, Context, Stores};
+pub use context::{Clock, Context};
 pub use driver::{Follow, Followed, Tap, follow, run};
 pub use kind::{Announcement, Kind, Next, Object, Report};
 pub use lease::Leadership;

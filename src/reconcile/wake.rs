@@ -1,16 +1,7 @@
-//! Who wakes whom.
-//!
-//! | what happens | who is woken | where |
-//! |---|---|---|
-//! | an object's generation, finalizers, deletion or `landfall.dev/*` annotations change | the object | [`super::watch`] |
-//! | its status is written | nobody of its kind | [`super::watch`] |
-//! | a Secret or ConfigMap comes, changes or goes | objects of its namespace that name it | [`super::watch`] |
-//! | a credential's spec, or what is known of it, changes | deployments that refer to it | [`credential_changed`] |
-//! | a deployment comes, goes or refers to another credential | the credential | [`deployment_changed`] |
-//! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
+//! How objects are woken: by name through a [`Waker`], and by the Secrets and ConfigMaps that they name. Who wakes whom is
+//! said on one screen in [`crate::kinds::wake`].
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, StreamExt};
@@ -22,8 +13,7 @@ use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Context, Kind, Object, Stores, watch};
-use crate::api::{CloudCredential, TerraformDeployment};
+use super::{Context, Kind, Object, watch};
 use crate::ledger::ObjectKind;
 
 /// Name of an object: namespace and name.
@@ -52,44 +42,6 @@ impl Waker {
             Some((ObjectRef::new(&name).within(&namespace), receiver))
         })
     }
-}
-
-/// Wakes the deployments that refer to a credential which came, changed or went.
-pub fn credential_changed(stores: &Stores, waker: &Waker, credential: &CloudCredential) {
-    let key = key_of(credential);
-    for deployment in stores.deployments.state() {
-        if credential_of(&deployment).as_ref() == Some(&key) {
-            let (namespace, name) = key_of(deployment.as_ref());
-            waker.wake(ObjectKind::TerraformDeployment, &namespace, &name);
-        }
-    }
-}
-
-/// Wakes the credential that a deployment refers to.
-pub fn deployment_changed(waker: &Waker, credential: &Key) {
-    waker.wake(ObjectKind::CloudCredential, &credential.0, &credential.1);
-}
-
-/// The credential that a deployment refers to.
-pub fn credential_of(deployment: &TerraformDeployment) -> Option<Key> {
-    let reference = deployment.spec.credential_ref.as_ref()?;
-    let own = deployment.metadata.namespace.clone().unwrap_or_default();
-    Some((reference.namespace.clone().unwrap_or(own), reference.name.clone()))
-}
-
-/// What others need to know of a credential: its spec, its life, and what the probes found, without times.
-pub fn credential_fingerprint(credential: &CloudCredential) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let meta = &credential.metadata;
-    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hasher);
-    if let Some(status) = &credential.status {
-        let account = status.identity.as_ref().map(|i| (&i.account, &i.principal));
-        (account, status.secret.as_ref().map(|s| &s.digest)).hash(&mut hasher);
-        for c in &status.conditions {
-            (&c.type_, &c.status, &c.reason, c.observed_generation).hash(&mut hasher);
-        }
-    }
-    hasher.finish()
 }
 
 /// What objects may name in their namespace.

@@ -3,9 +3,10 @@
 use super::decide::{Step, Verdict, digest_of};
 use super::observe::{Proof, Seen};
 use crate::api::{CloudCredential, Reason};
+use crate::kinds::Context;
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
-use crate::reconcile::{Context, finalizer};
+use crate::reconcile::finalizer;
 use crate::{Error, Result, access};
 
 /// What came of a step.

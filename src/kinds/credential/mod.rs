@@ -10,9 +10,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::api::CloudCredential;
+use crate::kinds::Context;
 use crate::ledger::ObjectKind;
 use crate::providers::Provider;
-use crate::reconcile::{Context, Kind, Report};
+use crate::reconcile::{Kind, Report};
 use crate::{Error, Result};
 
 pub use act::Done;
@@ -25,6 +26,7 @@ pub struct Credential;
 
 impl Kind for Credential {
     type Object = CloudCredential;
+    type Context = Context;
     type Observed = Seen;
     type Step = Step;
     type Outcome = Done;

@@ -7,10 +7,12 @@ use zeroize::Zeroizing;
 
 use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
+use crate::kinds::Context;
+use crate::kinds::wake::credential_of;
 use crate::ledger::{CredentialFact, ObjectKind, Subject};
 use crate::providers::{Attempt, Provider};
-use crate::reconcile::wake::{credential_of, key_of};
-use crate::reconcile::{Context, finalizer, mirror};
+use crate::reconcile::wake::key_of;
+use crate::reconcile::{finalizer, mirror};
 use crate::{Error, Result};
 
 /// Digests are for this alone: equal bytes elsewhere have another one.

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::access::{self, SecretText};
 use crate::api::{CloudCredentialSpec, EngineKind, Reason, TerraformDeployment, VariableSource};
+use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::ledger::{ObjectKind, Subject};
 use crate::providers::{Provider, engine_environment};
-use crate::reconcile::Context;
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::Artifact;
 use crate::terraform::source::{Module, check_value, check_variables};

@@ -17,8 +17,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::api::{Change, DeletionPolicy, TerraformDeployment};
+use crate::kinds::Context;
 use crate::ledger::ObjectKind;
-use crate::reconcile::{Context, Kind, Report};
+use crate::reconcile::{Kind, Report};
 use crate::{Error, Result};
 
 /// The kind.
@@ -26,6 +27,7 @@ pub struct Deployment;
 
 impl Kind for Deployment {
     type Object = TerraformDeployment;
+    type Context = Context;
     type Observed = observe::Observed;
     type Step = decide::Step;
     type Outcome = act::Outcome;

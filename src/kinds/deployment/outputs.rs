@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::observe::Ownership;
 use crate::api::{FIELD_MANAGER, TerraformDeployment};
-use crate::reconcile::Context;
+use crate::kinds::Context;
 use crate::run::state::Output;
 use crate::{Error, Result};
 

@@ -1,0 +1,92 @@
+//! Who wakes whom.
+//!
+//! | what happens | who is woken | where |
+//! |---|---|---|
+//! | an object's generation, finalizers, deletion or `landfall.dev/*` annotations change | the object | [`crate::reconcile::watch`] |
+//! | its status is written | nobody of its kind | [`crate::reconcile::watch`] |
+//! | a Secret or ConfigMap comes, changes or goes | objects of its namespace that name it | [`crate::reconcile::wake`] |
+//! | a credential's spec, or what is known of it, changes | deployments that refer to it | [`tell_deployments`] |
+//! | a deployment comes, goes or refers to another credential | the credential | [`tell_credentials`] |
+//! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Stores;
+use crate::api::{CloudCredential, TerraformDeployment};
+use crate::ledger::ObjectKind;
+use crate::reconcile::Tap;
+use crate::reconcile::wake::{Key, Waker, key_of};
+use crate::reconcile::watch::Change;
+
+/// Wakes deployments when something that they go by in a credential has moved.
+pub(super) fn tell_deployments(stores: Stores, waker: Waker) -> Tap<CloudCredential> {
+    let mut known: HashMap<Key, u64> = HashMap::new();
+    Box::new(move |change| match change {
+        Change::Applied { object, .. } => {
+            let print = credential_fingerprint(object);
+            if known.insert(key_of(object.as_ref()), print) != Some(print) {
+                credential_changed(&stores, &waker, object);
+            }
+        }
+        Change::Deleted(object) => {
+            known.remove(&key_of(object.as_ref()));
+            credential_changed(&stores, &waker, object);
+        }
+        Change::Listed => {}
+    })
+}
+
+/// Wakes credentials when a deployment begins or ceases to refer to them.
+pub(super) fn tell_credentials(waker: Waker) -> Tap<TerraformDeployment> {
+    let mut known: HashMap<Key, Key> = HashMap::new();
+    Box::new(move |change| {
+        let (key, now) = match change {
+            Change::Applied { object, .. } => (key_of(object.as_ref()), credential_of(object)),
+            Change::Deleted(object) => (key_of(object.as_ref()), None),
+            Change::Listed => return,
+        };
+        let before = match now.clone() {
+            Some(now) => known.insert(key, now),
+            None => known.remove(&key),
+        };
+        if before != now {
+            for (namespace, name) in before.iter().chain(&now) {
+                waker.wake(ObjectKind::CloudCredential, namespace, name);
+            }
+        }
+    })
+}
+
+/// Wakes the deployments that refer to a credential which came, changed or went.
+fn credential_changed(stores: &Stores, waker: &Waker, credential: &CloudCredential) {
+    let key = key_of(credential);
+    for deployment in stores.deployments.state() {
+        if credential_of(&deployment).as_ref() == Some(&key) {
+            let (namespace, name) = key_of(deployment.as_ref());
+            waker.wake(ObjectKind::TerraformDeployment, &namespace, &name);
+        }
+    }
+}
+
+/// The credential that a deployment refers to.
+pub(super) fn credential_of(deployment: &TerraformDeployment) -> Option<Key> {
+    let reference = deployment.spec.credential_ref.as_ref()?;
+    let own = deployment.metadata.namespace.clone().unwrap_or_default();
+    Some((reference.namespace.clone().unwrap_or(own), reference.name.clone()))
+}
+
+/// What others need to know of a credential: its spec, its life, and what the probes found, without times.
+fn credential_fingerprint(credential: &CloudCredential) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let meta = &credential.metadata;
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hasher);
+    if let Some(status) = &credential.status {
+        let account = status.identity.as_ref().map(|i| (&i.account, &i.principal));
+        (account, status.secret.as_ref().map(|s| &s.digest)).hash(&mut hasher);
+        for c in &status.conditions {
+            (&c.type_, &c.status, &c.reason, c.observed_generation).hash(&mut hasher);
+        }
+    }
+    hasher.finish()
+}
