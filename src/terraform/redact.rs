@@ -68,7 +68,8 @@ fn strings(json: &str) -> Vec<Zeroizing<String>> {
     found
 }
 
-/// The forms in which a value is shown: as it is, escaped as JSON and as HCL, in hex and base64, and line by line.
+/// The forms in which a value is shown: as it is, escaped as JSON, as HCL and in a URL, in hex, in base64 of it and of a
+/// text that it is a part of, and line by line.
 fn forms(secret: &str) -> Vec<Zeroizing<String>> {
     let json = serde_json::to_string(secret).unwrap_or_default();
     let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
@@ -83,12 +84,35 @@ fn forms(secret: &str) -> Vec<Zeroizing<String>> {
         hcl,
         hex.to_uppercase(),
         hex,
+        in_url(secret, "+"),
+        in_url(secret, "%20"),
         STANDARD_NO_PAD.encode(secret),
         URL_SAFE_NO_PAD.encode(secret),
     ];
+    forms.extend((0..3).flat_map(|before| [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|e| inside(e, secret, before))));
     // A plain-text message is read line by line. Short lines are too common to hide.
     forms.extend(secret.lines().map(str::trim).filter(|line| line.len() >= 8).map(str::to_owned));
     forms.into_iter().map(Zeroizing::new).collect()
+}
+
+/// Escaped as the engine's `urlencode` and Go's URLs have it.
+fn in_url(secret: &str, space: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b' ' => space.to_owned(),
+        b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    secret.bytes().map(escaped).collect()
+}
+
+/// What base64 of a longer text has of the secret alone, with so many bytes modulo 3 before it: `user:password`, say.
+fn inside(engine: &impl base64::Engine, secret: &str, before: usize) -> String {
+    let padded = [&vec![0; before], secret.as_bytes()].concat();
+    let (start, end) = ((before * 4).div_ceil(3), padded.len() * 4 / 3);
+    let part = engine.encode(&padded).get(start..end).unwrap_or_default().to_owned();
+    // Eight characters of base64 come by chance as rarely as six bytes.
+    if part.len() < 8 { String::new() } else { part }
 }
 
 /// Cuts at a character, so that the text has at most `limit` bytes.
@@ -120,6 +144,13 @@ mod tests {
             let clean = redactor().clean(&format!("before {shown} after"));
             assert!(clean.contains(MARK) && !clean.contains("na$") && !clean.contains("two of"), "{clean}");
         }
+        for before in ["a", "ab", "abc"] {
+            let clean = redactor().clean(&STANDARD_NO_PAD.encode(format!("{before}{CANARY} after")));
+            assert!(clean.contains(MARK) && clean.len() < MARK.len() + 20, "{clean}");
+        }
+        let shown = "https://x/?q=ca%22na%24%7Bry%7D%0Al%C3%AFne+two+of+it&n=1";
+        assert_eq!(redactor().clean(shown), format!("https://x/?q={MARK}&n=1"));
+        assert_eq!(redactor().clean(&shown.replace('+', "%20")), format!("https://x/?q={MARK}&n=1"));
         assert_eq!(redactor().clean("│ lïne two of it"), format!("│ {MARK}"));
     }
 

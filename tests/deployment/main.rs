@@ -11,6 +11,7 @@ mod harness;
 mod world;
 
 mod bad_input;
+mod canary;
 mod deaths;
 mod endings;
 mod story;

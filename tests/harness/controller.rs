@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +12,16 @@ use landfall::Result;
 use landfall::controller::{Setup, serve};
 use landfall::installation::Installation;
 use landfall::metrics::Metrics;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
-use crate::harness::{User, env, install, namespace};
+use crate::harness::{User, env, install, namespace, wait_until};
 
 /// What outlives a controller: its own namespace, its files, its database role, its address.
 pub struct Home {
@@ -88,6 +92,80 @@ impl Home {
         let task = Some(tokio::spawn(serve(setup, shutdown.clone())));
         Controller { home: self, address, metrics, shutdown, task }
     }
+}
+
+/// The program itself as a process of its own. It ends with the test.
+pub struct Process {
+    /// What outlives it.
+    pub home: Home,
+    /// Where it serves.
+    pub address: SocketAddr,
+    child: Child,
+}
+
+impl Home {
+    /// `landfall.yaml`, as the program reads it.
+    pub fn config(&self) -> PathBuf {
+        let file = self.files.path().join("landfall.yaml");
+        std::fs::write(&file, serde_json::to_vec(&self.installation).unwrap()).unwrap();
+        file
+    }
+
+    /// What the processes of this home wrote to stderr.
+    pub fn log(&self) -> PathBuf {
+        self.files.path().join("controller.log")
+    }
+
+    /// The program with this home's installation and database in its environment.
+    pub fn landfall(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.args(arguments).env("LANDFALL_CONFIG", self.config()).env("DATABASE_URL", &self.database_url);
+        command.env("KUBECONFIG", User::Controller.kubeconfig()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts `landfall controller` here, and waits until it is ready. It logs all that it can.
+    pub async fn spawn(mut self) -> Process {
+        if self.installation.listen.port() == 0 {
+            self.installation.listen = free_address();
+        }
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut command = self.landfall(&["controller"]);
+        let child = command.env("RUST_LOG", "debug").stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let address = self.installation.listen;
+        let mut process = Process { home: self, address, child };
+        wait_until(Duration::from_secs(60), "the controller to be ready", async || {
+            let ended = process.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", std::fs::read_to_string(process.home.log()).unwrap());
+            process.get("readyz").await.is_some()
+        })
+        .await;
+        process
+    }
+}
+
+impl Process {
+    /// What it serves at this path; `None` where that is no success.
+    pub async fn get(&self, path: &str) -> Option<String> {
+        let answer = reqwest::get(format!("http://{}/{path}", self.address)).await.ok()?;
+        answer.error_for_status().ok()?.text().await.ok()
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(mut self) -> (ExitStatus, Home) {
+        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).expect("it runs");
+        kill_process(pid, Signal::TERM).unwrap();
+        let status = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await.expect("an end in time");
+        (status.unwrap(), self.home)
+    }
+}
+
+/// A free address outside of the ports that the system gives to whoever asks for none.
+fn free_address() -> SocketAddr {
+    (0..100)
+        .map(|_| SocketAddr::from(([127, 0, 0, 1], rand::random_range(10_000..20_000))))
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("a free port")
 }
 
 /// The address of the controller before, whose tasks may need a moment to let go of it.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::controller::{Controller, Home};
+use crate::controller::{Controller, Home, Process};
 use crate::database::Database;
 use crate::harness::{self, User, grant, namespace};
 
@@ -20,22 +20,46 @@ use crate::harness::{self, User, grant, namespace};
 pub const PLENTY: Duration = Duration::from_secs(120);
 
 /// What a test of deployments stands on.
-pub struct World {
+pub struct World<C = Controller> {
     pub namespace: String,
     pub client: Client,
     pub database: Database,
-    pub controller: Controller,
+    pub controller: C,
 }
 
 impl World {
     /// A controller of the test's own; alice may approve and operate.
     pub async fn new() -> Self {
-        let (namespace, database) = (namespace().await, Database::fresh().await);
-        let home = Home::new(std::slice::from_ref(&namespace), &database, |_| {}).await;
-        grant(&namespace, User::Alice, &["landfall-approver"]).await;
-        Self { namespace, client: User::Admin.client().await, database, controller: home.start().await }
+        Self::with(&[], |_| {}).await
     }
 
+    /// The same, which also watches `others`, and with a change of its settings.
+    pub async fn with(others: &[&str], change: impl FnOnce(&mut Value)) -> Self {
+        let World { namespace, client, database, controller } = World::<Home>::home(others, change).await;
+        Self { namespace, client, database, controller: controller.start().await }
+    }
+}
+
+impl World<Process> {
+    /// The same with the program itself as the controller.
+    pub async fn spawned(change: impl FnOnce(&mut Value)) -> Self {
+        let World { namespace, client, database, controller } = World::<Home>::home(&[], change).await;
+        Self { namespace, client, database, controller: controller.spawn().await }
+    }
+}
+
+impl World<Home> {
+    async fn home(others: &[&str], change: impl FnOnce(&mut Value)) -> Self {
+        let (namespace, database) = (namespace().await, Database::fresh().await);
+        let mut watched = vec![namespace.clone()];
+        watched.extend(others.iter().map(|other| (*other).to_owned()));
+        let controller = Home::new(&watched, &database, change).await;
+        grant(&namespace, User::Alice, &["landfall-approver"]).await;
+        Self { namespace, client: User::Admin.client().await, database, controller }
+    }
+}
+
+impl<C> World<C> {
     /// The API of a kind in the test's namespace.
     pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)

@@ -2,6 +2,7 @@
 //! own, and waiting for a condition. Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+pub mod canary;
 pub mod objects;
 
 use std::path::Path;
