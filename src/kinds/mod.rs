@@ -73,7 +73,7 @@ pub fn stores() -> (Stores, Writers) {
 pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     let (credentials_listed, credentials_ready) = signal::channel(false);
     let (deployments_listed, deployments_ready) = signal::channel(false);
-    let ready = [credentials_ready, deployments_ready];
+    let ready = [credentials_ready, deployments_ready.clone()];
 
     let credentials = reconcile::follow(
         &cx,
@@ -104,5 +104,14 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown));
+    let mut sweeper = JoinSet::new();
+    sweeper.spawn(sweep(cx, deployments_ready));
     controllers.join_all().await;
+}
+
+/// Whose object is gone is known only when all are listed.
+async fn sweep(cx: Context, mut listed: signal::Receiver<bool>) {
+    if listed.wait_for(|listed| *listed).await.is_ok() {
+        deployment::sweep::run(cx).await;
+    }
 }

@@ -247,6 +247,21 @@ impl Ledger {
         }))
     }
 
+    /// Whether these bytes are a version of the run's state.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn has_state(&self, run: &Run, bytes: &[u8]) -> Result<bool> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM terraform_states WHERE organization_id = $1 AND state_key = $2 AND sha256 = $3)",
+        )
+        .bind(run.subject.organization.as_str())
+        .bind(state_key(&run.subject))
+        .bind(sha256(bytes))
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
     /// The bytes of one version of the newest lineage; the newest version where no serial is given.
     ///
     /// # Errors

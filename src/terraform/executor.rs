@@ -155,26 +155,35 @@ impl Local {
     /// # Errors
     /// Where its folder cannot be read.
     pub fn recover(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Recovered> {
-        let layout = self.layout(run);
-        let mut recovered = Recovered::default();
-        if layout.spool().exists() {
-            let spool = Spool::open(layout.spool())?;
-            for number in spool.pending()? {
-                recovered.states.push(spool.read(number)?);
-            }
-        }
-        match fs::read(layout.errored_state()) {
-            Ok(state) => recovered.states.push(state),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io("read errored.tfstate")(e)),
-        }
-        let mut transcript = Transcript::new(layout, spec.map(Redactor::of).unwrap_or_default());
+        let mut recovered = Recovered { states: self.states_left(run)?, ..Recovered::default() };
+        let mut transcript = Transcript::new(self.layout(run), spec.map(Redactor::of).unwrap_or_default());
         transcript.finish();
         recovered.resources = transcript.events;
         if spec.is_some() {
             recovered.log = transcript.log;
         }
         Ok(recovered)
+    }
+
+    /// States in a run's folder that the ledger may not have, in the order in which they are to be taken in.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn states_left(&self, run: Uuid) -> Result<Vec<Vec<u8>>> {
+        let layout = self.layout(run);
+        let mut states = Vec::new();
+        if layout.spool().exists() {
+            let spool = Spool::open(layout.spool())?;
+            for number in spool.pending()? {
+                states.push(spool.read(number)?);
+            }
+        }
+        match fs::read(layout.errored_state()) {
+            Ok(state) => states.push(state),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io("read errored.tfstate")(e)),
+        }
+        Ok(states)
     }
 
     /// Removes a run's folder. Only for a run that is over and whose states the ledger has.

@@ -11,7 +11,7 @@ use crate::harness::wait_until;
 use crate::world::{PLENTY, World, digest};
 
 /// Two files in the world, and between them a provisioner that notes the apply and takes its time.
-fn module(world: &Path, pause: u32) -> Value {
+pub(crate) fn module(world: &Path, pause: u32) -> Value {
     let dir = world.display();
     json!({"inline": {"main.tf": format!(
         "terraform {{\n  required_providers {{\n    local = {{ source = \"hashicorp/local\" }}\n  }}\n}}\n\
@@ -23,7 +23,7 @@ fn module(world: &Path, pause: u32) -> Value {
 }
 
 /// How often each plan was applied, as the world tells.
-fn applies(world: &Path) -> BTreeMap<String, usize> {
+pub(crate) fn applies(world: &Path) -> BTreeMap<String, usize> {
     let mut count = BTreeMap::new();
     for line in std::fs::read_to_string(world.join("applies")).unwrap_or_default().lines() {
         *count.entry(line.split(' ').nth(1).unwrap().to_owned()).or_default() += 1;
@@ -32,7 +32,7 @@ fn applies(world: &Path) -> BTreeMap<String, usize> {
 }
 
 /// Waits until the world says that an apply is under way, and answers its runner's pid.
-async fn runner(controller: &Controller, world: &Path) -> Pid {
+pub(crate) async fn runner(controller: &Controller, world: &Path) -> Pid {
     wait_until(PLENTY, "the apply in the world", async || !applies(world).is_empty()).await;
     let line = std::fs::read_to_string(world.join("applies")).unwrap();
     let run = line.split(' ').next().unwrap();
@@ -41,7 +41,7 @@ async fn runner(controller: &Controller, world: &Path) -> Pid {
     Pid::from_raw(i32::try_from(holder["pid"].as_i64().unwrap()).unwrap()).unwrap()
 }
 
-async fn whole(world: &World, files: &Path) {
+pub(crate) async fn whole(world: &World, files: &Path) {
     assert!(applies(files).values().all(|count| *count == 1), "a plan was applied twice: {:?}", applies(files));
     for file in ["first", "last"] {
         assert!(files.join(file).exists(), "{file} is in the spec and not in the world");

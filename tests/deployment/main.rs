@@ -14,4 +14,5 @@ mod bad_input;
 mod canary;
 mod deaths;
 mod endings;
+mod orphans;
 mod story;

@@ -9,15 +9,15 @@ use super::commands::{Command, Verb};
 use super::decide::Step;
 use super::inputs::Inputs;
 use super::observe::{Observed, REFUSED};
-use super::outputs;
+use super::{outputs, recovery};
 use crate::api::{Change, DurationText, Reason, TerraformDeployment, annotation};
 use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
-use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, Refusal};
-use crate::ledger::states::{Recovery, StateClaim, state_key};
+use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun};
+use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event};
 use crate::reconcile::{commands, finalizer, watch};
-use crate::run::protocol::{ResourceEvent, RunKind, RunSpec};
+use crate::run::protocol::{RunKind, RunSpec};
 use crate::terraform::token;
 use crate::{Error, Result};
 
@@ -217,23 +217,9 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// States first, then the inventory, and only then is the lock broken and the run given up.
 async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
-    // It may have ended well between the look at its history and the look at its process.
-    if cx.ledger.run(run).await?.is_none_or(|run| run.phase.is_final()) {
+    if !recovery::recover(cx, run).await? {
         return Ok(Outcome::Done);
-    }
-    let found = cx.executor.recover(run, cx.ledger.run_spec(run).await?.as_ref())?;
-    let mut refused = Vec::new();
-    for state in &found.states {
-        if let Recovery::Refused(why) = cx.ledger.recover_state(run, state).await? {
-            refused.push(why);
-        }
-    }
-    traces(cx, seen, run, &found.resources, &found.log).await?;
-    cx.ledger.interrupt(run, json!({"refusedStates": &refused})).await?;
-    if refused.is_empty() {
-        cx.executor.cleanup(run)?;
     }
     let applied = seen.history.active().is_some_and(|r| r.kind == RunKind::Apply);
     let message = match applied {
@@ -241,22 +227,6 @@ async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
         false => format!("plan run {run} died; a new one follows"),
     };
     Ok(Outcome::Told("Interrupted", message))
-}
-
-/// What the dead runner had not delivered of its events and its log.
-async fn traces(cx: &Context, seen: &Observed, run: Uuid, events: &[ResourceEvent], log: &[u8]) -> Result<()> {
-    let refused = |r: Refusal| Error::Integrity(format!("run {run}: what it left was refused: {r:?}"));
-    if seen.history.active().is_some_and(|r| r.kind == RunKind::Apply) {
-        cx.ledger.put_resources(run, 0, events).await?.map_err(refused)?;
-    }
-    let known = cx.ledger.log(run).await?.len();
-    match log.get(known..) {
-        Some(rest) if !rest.is_empty() => {
-            let offset = i64::try_from(known).unwrap_or(i64::MAX);
-            cx.ledger.append_log(run, offset, rest).await?.map_err(refused)
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {

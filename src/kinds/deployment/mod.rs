@@ -7,8 +7,10 @@ mod history;
 mod inputs;
 mod observe;
 mod outputs;
+mod recovery;
 mod report;
 mod standing;
+pub(super) mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -10,6 +10,7 @@ use super::commands::Command;
 use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
+use super::recovery::liveness;
 use crate::api::{ApprovalMode, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
@@ -18,7 +19,6 @@ use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::state::state_outputs;
-use crate::terraform::executor::Holder;
 use crate::{Error, Result, access};
 
 /// The command under which a refused approval is kept.
@@ -175,14 +175,6 @@ async fn subject(cx: &Context, object: &TerraformDeployment) -> Result<Subject> 
         name: object.metadata.name.clone().unwrap_or_default(),
         namespace,
     })
-}
-
-fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
-    let alive = match &run.holder {
-        Some(holder) => cx.executor.holder(holder)? == Holder::Alive,
-        None => cx.executor.is_child(run.id),
-    };
-    Ok(if alive { Liveness::Alive } else { Liveness::Absent })
 }
 
 async fn read_outputs(cx: &Context, subject: &Subject) -> Result<Outputs> {

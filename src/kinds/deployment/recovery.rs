@@ -1,0 +1,89 @@
+//! A run whose process is gone: what it left is taken in, and then it is given up. Needs no object.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::observe::Liveness;
+use crate::kinds::Context;
+use crate::ledger::runs::{Refusal, Run};
+use crate::ledger::states::Recovery;
+use crate::run::protocol::{ResourceEvent, RunKind, RunSpec};
+use crate::terraform::executor::Holder;
+use crate::{Error, Result};
+
+/// Whether the process of a run lives.
+///
+/// # Errors
+/// Where nobody can tell.
+pub(super) fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
+    let alive = match &run.holder {
+        Some(holder) => cx.executor.holder(holder)? == Holder::Alive,
+        None => cx.executor.is_child(run.id),
+    };
+    Ok(if alive { Liveness::Alive } else { Liveness::Absent })
+}
+
+/// States first, then the inventory, and only then is the lock broken and the run given up. `false` where it had ended
+/// well between the look at its row and the look at its process.
+///
+/// # Errors
+/// What may pass by itself.
+pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
+    let Some(run) = cx.ledger.run(run).await?.filter(|run| !run.phase.is_final()) else { return Ok(false) };
+    let found = cx.executor.recover(run.id, inputs(cx, &run).await?.as_ref())?;
+    let mut refused = Vec::new();
+    for state in &found.states {
+        if let Recovery::Refused(why) = cx.ledger.recover_state(run.id, state).await? {
+            refused.push(why);
+        }
+    }
+    resources(cx, &run, &found.resources).await?;
+    if let Err(error) = log(cx, &run, &found.log).await {
+        match error {
+            Error::Integrity(why) => tracing::warn!(run = %run.id, why, "the dead run's log is not taken in"),
+            other => return Err(other),
+        }
+    }
+    cx.ledger.interrupt(run.id, json!({"refusedStates": &refused})).await?;
+    if refused.is_empty() {
+        cx.executor.cleanup(run.id)?;
+    }
+    Ok(true)
+}
+
+/// What the runner was given, to redact its log. Without it the rest is taken in all the same: states and inventory
+/// must not wait for a key that is gone.
+async fn inputs(cx: &Context, run: &Run) -> Result<Option<RunSpec>> {
+    match cx.ledger.run_spec(run.id).await {
+        Err(Error::Integrity(why)) => {
+            tracing::warn!(run = %run.id, why, "the dead run's inputs do not open; its log stays out");
+            Ok(None)
+        }
+        other => other,
+    }
+}
+
+async fn resources(cx: &Context, run: &Run, events: &[ResourceEvent]) -> Result<()> {
+    if run.kind == RunKind::Apply {
+        cx.ledger.put_resources(run.id, 0, events).await?.map_err(|refusal| refused(run, &refusal))?;
+    }
+    Ok(())
+}
+
+async fn log(cx: &Context, run: &Run, log: &[u8]) -> Result<()> {
+    if log.is_empty() {
+        return Ok(());
+    }
+    let known = cx.ledger.log(run.id).await?.len();
+    match log.get(known..) {
+        Some(rest) if !rest.is_empty() => {
+            let offset = i64::try_from(known).unwrap_or(i64::MAX);
+            cx.ledger.append_log(run.id, offset, rest).await?.map_err(|refusal| refused(run, &refusal))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn refused(run: &Run, refusal: &Refusal) -> Error {
+    Error::Integrity(format!("run {}: what it left was refused: {refusal:?}", run.id))
+}

@@ -1,0 +1,97 @@
+//! What no reconcile looks after: runs whose object is gone, and folders of runs that are over.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::observe::Liveness;
+use super::recovery::{liveness, recover};
+use crate::kinds::Context;
+use crate::ledger::runs::Run;
+use crate::terraform::executor::Holder;
+use crate::{Error, Result};
+
+/// How often, beside the beginning of each leadership.
+const INTERVAL: Duration = Duration::from_secs(120);
+
+/// Sweeps until this process no longer leads. The deployments' store must have been filled before.
+pub(in crate::kinds) async fn run(cx: Context) {
+    let mut told = HashSet::new();
+    loop {
+        match sweep(&cx, &mut told).await {
+            Ok(()) => {}
+            Err(Error::Deposed(why)) => {
+                tracing::error!(%why, "runs may no longer be swept");
+                return cx.deposed.cancel();
+            }
+            Err(error) => tracing::warn!(%error, "the sweep is tried again in {} s", INTERVAL.as_secs()),
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Once over all. One run or folder that cannot be looked at holds no other one up.
+async fn sweep(cx: &Context, told: &mut HashSet<Uuid>) -> Result<()> {
+    for run in cx.ledger.active_runs(cx.cluster).await? {
+        tell(run.id, orphan(cx, &run).await)?;
+    }
+    for id in cx.executor.folders()? {
+        tell(id, folder(cx, id, told).await)?;
+    }
+    Ok(())
+}
+
+fn tell(run: Uuid, result: Result<()>) -> Result<()> {
+    match result {
+        Err(deposed @ Error::Deposed(_)) => Err(deposed),
+        Err(error) => {
+            tracing::warn!(%run, %error, "what is left of this run waits for the next sweep");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// A run whose object went without its finalizer: while it lives it goes on; dead, it would hold its lock and its place
+/// for ever.
+async fn orphan(cx: &Context, run: &Run) -> Result<()> {
+    let uid = run.subject.uid.to_string();
+    let present = cx.stores.deployments.state().iter().any(|o| o.metadata.uid.as_deref() == Some(uid.as_str()));
+    if present || liveness(cx, run)? == Liveness::Alive {
+        return Ok(());
+    }
+    if recover(cx, run.id).await? {
+        tracing::info!(run = %run.id, namespace = run.subject.namespace, name = run.subject.name,
+            "its object is gone and so is its process: what it left was taken in");
+    }
+    Ok(())
+}
+
+/// A folder goes when its run is over, nothing of it lives, and the ledger has its states. Else it stays, for a person.
+async fn folder(cx: &Context, id: Uuid, told: &mut HashSet<Uuid>) -> Result<()> {
+    let why = match cx.ledger.run(id).await? {
+        None => "the ledger knows no such run",
+        Some(run) if !run.phase.is_final() || lives(cx, id)? => return Ok(()),
+        Some(run) => {
+            let mut known = true;
+            for state in cx.executor.states_left(id)? {
+                known &= cx.ledger.has_state(&run, &state).await?;
+            }
+            if known {
+                return cx.executor.cleanup(id);
+            }
+            "it holds a state that the ledger refused"
+        }
+    };
+    if told.insert(id) {
+        tracing::warn!(run = %id, why, "a run's folder stays");
+    }
+    Ok(())
+}
+
+fn lives(cx: &Context, id: Uuid) -> Result<bool> {
+    let claimed = cx.executor.claimed_by(id);
+    let held = claimed.map_or(Ok(Holder::Gone), |holder| cx.executor.holder(&holder))?;
+    Ok(held == Holder::Alive || cx.executor.is_child(id))
+}
