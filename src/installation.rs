@@ -14,10 +14,10 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Installation {
-    /// Landfall's own namespace: Lease, cluster id, run Jobs.
+    /// Landfall's own namespace: Lease and cluster id.
     #[serde(default = "landfall_system")]
     pub namespace: String,
-    /// Namespaces that are watched; all where empty.
+    /// Namespaces that are watched. Where it is empty all are, and the controller must be able to read every Secret.
     #[serde(default)]
     pub watch_namespaces: Vec<String>,
     /// Endpoints outside the public ranges that a spec may name: scheme, host and port, e.g. `http://127.0.0.1:8081`.
@@ -25,7 +25,7 @@ pub struct Installation {
     pub allowed_endpoints: Vec<String>,
     /// Key-encryption keys; the current one seals, all open.
     pub encryption: Encryption,
-    /// Engine binaries by kind.
+    /// Paths of the engines' binaries, by `OpenTofu` and `Terraform`.
     #[serde(default)]
     pub engines: BTreeMap<EngineKind, PathBuf>,
     /// Engine for specs that name none.
@@ -54,7 +54,7 @@ pub struct Installation {
 pub struct Encryption {
     /// Id of the key that seals new data.
     pub current: String,
-    /// All keys by id.
+    /// Files of all keys, by id.
     pub keys: BTreeMap<String, PathBuf>,
 }
 
@@ -68,7 +68,7 @@ pub struct ExecutorSettings {
     /// Working directories of runs.
     #[serde(default = "work_dir")]
     pub work_dir: PathBuf,
-    /// Runs at once.
+    /// Runs at once; the others wait for a place.
     #[serde(default = "four")]
     pub max_runs: usize,
 }

@@ -12,8 +12,12 @@ use crate::{Error, Result};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
     /// Walk the chains, and name the first event that is not what was written.
+    #[command(
+        after_help = "Examples:\n  landfall audit verify\n  landfall audit verify --organization shop --anchors anchors.json"
+    )]
     Verify(Verify),
     /// Print the heads of the chains as JSON: kept outside of Postgres, they show a log that was rewritten as a whole.
+    #[command(after_help = "Examples:\n  landfall audit anchors >anchors.json")]
     Anchors,
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::rbac;
+use super::{rbac, settings};
 use crate::api::{Reason, definitions};
 use crate::{Class, Error, Result};
 
@@ -31,6 +31,10 @@ pub fn artifacts() -> Result<Vec<Artifact>> {
     }
     all.push(yaml("manifests/install/clusterroles.yaml".to_owned(), documents(&rbac::cluster_roles())?));
     all.push(Artifact { path: "docs/reasons.md".to_owned(), content: reasons() });
+    let schema =
+        serde_json::to_string_pretty(&settings::schema()).map_err(|e| Error::Integrity(format!("schema: {e}")))?;
+    all.push(Artifact { path: "docs/landfall.schema.json".to_owned(), content: schema + "\n" });
+    all.push(Artifact { path: "docs/landfall-yaml.md".to_owned(), content: settings::page() });
     Ok(all)
 }
 

@@ -11,6 +11,7 @@ mod rbac;
 mod reading;
 mod runner;
 mod runs;
+mod settings;
 mod state;
 mod table;
 mod target;
@@ -37,24 +38,38 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the controller until SIGTERM.
+    #[command(
+        after_help = "Examples:\n  DATABASE_URL=postgres://landfall:…@db/landfall landfall controller --config /etc/landfall/landfall.yaml\n  landfall controller --database-url-file /etc/landfall/database-url"
+    )]
     Controller(controller::Controller),
     /// Bring the database's schema up to date, as landfall_migrator or its owner.
+    #[command(after_help = "Examples:\n  DATABASE_URL=postgres://postgres:…@db/landfall landfall migrate")]
     Migrate(controller::Database),
     /// Print the CustomResourceDefinitions as YAML.
+    #[command(after_help = "Examples:\n  landfall crds | kubectl apply --server-side -f -")]
     Crds,
     /// Approve the current plan of a deployment.
+    #[command(
+        after_help = "Examples:\n  landfall approve tfd/web -n shop\n  landfall approve tfd/web --digest sha256:…        only if that plan is the current one"
+    )]
     Approve(command::Approve),
     /// Stop a run gracefully.
+    #[command(after_help = "Examples:\n  landfall cancel tfd/web -n shop")]
     Cancel(command::OnRun),
     /// Start over after failed attempts.
+    #[command(after_help = "Examples:\n  landfall retry tfd/web -n shop")]
     Retry(command::OnRun),
     /// List the runs of a deployment, newest first.
+    #[command(after_help = "Examples:\n  landfall runs tfd/web -n shop\n  landfall runs tfd/web --limit 5 --json")]
     Runs(runs::Runs),
     /// Print what the engine wrote in a run.
+    #[command(after_help = "Examples:\n  landfall logs tfd/web -n shop --follow\n  landfall logs tfd/web --run 0199…")]
     Logs(logs::Logs),
     /// Show what a plan would do, without values.
+    #[command(after_help = "Examples:\n  landfall plan tfd/web -n shop\n  landfall plan tfd/web --json")]
     Plan(plan::Plan),
     /// Tell who did what, from the activity log.
+    #[command(after_help = "Examples:\n  landfall history tfd/web -n shop\n  landfall history --since 2h --json")]
     History(history::History),
     /// Look at states.
     #[command(subcommand)]
@@ -62,7 +77,7 @@ enum Command {
     /// Check the activity log.
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Write what derives from the code: crds/, manifests/install/clusterroles.yaml, docs/reasons.md.
+    /// Write what derives from the code: crds/, manifests/install/clusterroles.yaml, pages and schema below docs/.
     #[command(hide = true)]
     Generate {
         /// Top of the work tree.

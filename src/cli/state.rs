@@ -13,6 +13,7 @@ use crate::ledger::{state_key, states};
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum State {
     /// List the versions of a deployment's state, newest first.
+    #[command(after_help = "Examples:\n  landfall state list tfd/web -n shop")]
     List(Target),
 }
 

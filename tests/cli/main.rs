@@ -3,6 +3,7 @@
 
 #[path = "../harness/database.rs"]
 mod database;
+mod documents;
 mod world;
 
 use serde_json::Value;

@@ -17,6 +17,7 @@ use crate::database::Database;
 
 pub(crate) struct World {
     pub(crate) database: Database,
+    pub(crate) ledger: Ledger,
     pub(crate) apply: Uuid,
     pub(crate) digest: String,
     directory: tempfile::TempDir,
@@ -33,7 +34,7 @@ impl World {
         let keys = Keyring::from_installation(&Installation::load(&file).unwrap().encryption).unwrap();
         let ledger = Ledger::connect(&database.url, keys).await.unwrap();
         let (apply, digest) = fill(&ledger).await;
-        Self { database, apply, digest, directory }
+        Self { database, ledger, apply, digest, directory }
     }
 
     /// Exit code, standard output, standard error.
@@ -116,6 +117,36 @@ async fn end(ledger: &Ledger, run: Uuid) {
     ledger.finish(run, &result).await.unwrap().unwrap();
 }
 
+/// A plan that was made; its digest too.
+pub(crate) async fn planned(writer: &Writer, subject: &Subject) -> (Uuid, String) {
+    let id = plan(writer, subject).await;
+    begin(writer, id, RunPhase::Plan).await;
+    writer.put_artifact(id, Artifact::Plan, b"plan").await.unwrap().unwrap();
+    writer.put_artifact(id, Artifact::PlanJson, PLAN_JSON.as_bytes()).await.unwrap().unwrap();
+    end(writer, id).await;
+    (id, writer.run(id).await.unwrap().unwrap().digest.unwrap())
+}
+
+/// An apply that was begun.
+pub(crate) async fn apply(writer: &Writer, subject: &Subject, plan: Uuid, digest: &str, approval: Approval) -> Uuid {
+    let id = Uuid::now_v7();
+    let new = NewApplyRun {
+        id,
+        subject: subject.clone(),
+        plan,
+        digest: digest.to_owned(),
+        approval,
+        generation: 1,
+        attempt: 0,
+        requested_by: Actor::Controller("me".into()),
+        token_hash: [2; 32],
+        inputs: spec(id, RunKind::Apply),
+    };
+    assert_eq!(writer.create_apply_run(new).await.unwrap(), ApplyRun::Created);
+    begin(writer, id, RunPhase::Apply).await;
+    id
+}
+
 async fn fill(ledger: &Ledger) -> (Uuid, String) {
     let cluster = Uuid::now_v7();
     ledger.register_cluster(cluster, "test").await.unwrap();
@@ -129,28 +160,9 @@ async fn fill(ledger: &Ledger) -> (Uuid, String) {
         name: "web".into(),
     };
     writer.claim_state(&subject, &state_key(&subject), None).await.unwrap();
-    let planned = plan(&writer, &subject).await;
-    begin(ledger, planned, RunPhase::Plan).await;
-    ledger.put_artifact(planned, Artifact::Plan, b"plan").await.unwrap().unwrap();
-    ledger.put_artifact(planned, Artifact::PlanJson, PLAN_JSON.as_bytes()).await.unwrap().unwrap();
-    end(ledger, planned).await;
-    let digest = ledger.run(planned).await.unwrap().unwrap().digest.unwrap();
+    let (planned, digest) = planned(&writer, &subject).await;
     writer.record_approval(&subject, &digest, "alice").await.unwrap();
-    let id = Uuid::now_v7();
-    let new = NewApplyRun {
-        id,
-        subject: subject.clone(),
-        plan: planned,
-        digest: digest.clone(),
-        approval: Approval::Person,
-        generation: 1,
-        attempt: 0,
-        requested_by: Actor::Controller("me".into()),
-        token_hash: [2; 32],
-        inputs: spec(id, RunKind::Apply),
-    };
-    assert_eq!(writer.create_apply_run(new).await.unwrap(), ApplyRun::Created);
-    begin(ledger, id, RunPhase::Apply).await;
+    let id = apply(&writer, &subject, planned, &digest, Approval::Person).await;
     ledger.lock(id, &json!({"ID": "l"})).await.unwrap().unwrap();
     ledger.put_state(id, Some("l"), STATE.as_bytes()).await.unwrap().unwrap();
     ledger.unlock(id, None).await.unwrap().unwrap();

@@ -1,0 +1,180 @@
+//! The pages say what is true: each query of theirs runs as the auditor that they tell of and finds something, links lead
+//! somewhere, and no command is without its words.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jiff::Timestamp;
+use landfall::ledger::{Approval, CredentialFact, MirrorRow, ObjectKind, Subject, Writer};
+use landfall::run::protocol::{ResourceAction, ResourceEvent};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use uuid::Uuid;
+
+use crate::world::{World, apply, planned};
+
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The fenced blocks of this language, in order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(top().join(page)).unwrap();
+    let (mut found, mut open) = (Vec::new(), None);
+    for line in text.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(word)) => open = Some((word == language, String::new())),
+            (Some(_), Some(_)) => found.extend(open.take().filter(|(wanted, _)| *wanted).map(|(_, block)| block)),
+            (Some((_, block)), None) => *block += &format!("{line}\n"),
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// The text outside of fenced and indented blocks.
+fn prose(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let outside = text.lines().filter(|line| {
+        fenced ^= line.starts_with("```");
+        !fenced && !line.starts_with("    ")
+    });
+    outside.collect()
+}
+
+/// Where links lead: what stands between `](` and `)`.
+fn links(text: &str) -> Vec<String> {
+    let text = prose(text).join("\n");
+    text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())).collect()
+}
+
+/// The anchors that headings get.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = prose(text).into_iter().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        words.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<_> =
+        ["README.md", "CHANGELOG.md", "tests/testbed/README.md"].map(|page| top().join(page)).into();
+    let docs = std::fs::read_dir(top().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    pages.extend(docs.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    pages
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text).iter().filter(|link| !link.contains("://")) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.with_file_name("").join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            let known =
+                anchor.is_empty() || anchors(&std::fs::read_to_string(&target).unwrap()).iter().any(|a| a == anchor);
+            assert!(known, "{}: {link}: no such heading", page.display());
+        }
+    }
+}
+
+fn help(words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_landfall")).args(words).arg("--help").output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All commands that `--help` shows below these words, those of groups among them.
+fn commands(words: &[&str]) -> Vec<String> {
+    let text = help(words);
+    let Some((_, list)) = text.split_once("Commands:\n") else { return vec![words.join(" ")] };
+    let names =
+        list.lines().take_while(|line| line.starts_with("  ")).filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| *name != "help").flat_map(|name| commands(&[words, &[name]].concat())).collect()
+}
+
+#[test]
+fn every_command_shows_an_example_and_stands_in_the_page_of_commands() {
+    let page = std::fs::read_to_string(top().join("docs/commands.md")).unwrap();
+    let all = commands(&[]);
+    assert!(all.len() > 10, "{all:?}");
+    for command in all {
+        let words: Vec<&str> = command.split(' ').collect();
+        let text = help(&words);
+        let example = format!("landfall {command}");
+        let shown = text.split_once("Examples:").is_some_and(|(_, examples)| examples.contains(&example));
+        assert!(shown, "`{example} --help` has no example");
+        assert!(page.contains(&format!("`{example}")), "docs/commands.md lacks `{example}`");
+    }
+}
+
+fn mirrored(subject: &Subject, resource_version: &str) -> MirrorRow {
+    MirrorRow {
+        subject: subject.clone(),
+        generation: 1,
+        resource_version: resource_version.into(),
+        object: json!({"metadata": {}, "spec": {}, "status": {"phase": "Applied"}}),
+        field_manager: Some("kubectl".into()),
+    }
+}
+
+async fn credential(writer: &Writer, deployment: &Subject) {
+    let subject =
+        Subject { kind: ObjectKind::CloudCredential, uid: Uuid::now_v7(), name: "aws".into(), ..deployment.clone() };
+    writer.put_references(deployment, std::slice::from_ref(&subject)).await.unwrap();
+    let fact = CredentialFact {
+        subject,
+        state: "Valid".into(),
+        reason: "Valid".into(),
+        account: Some("123456789012".into()),
+        principal: None,
+        secret_digest: None,
+        checked_at: Timestamp::now(),
+        succeeded_at: Some(Timestamp::now()),
+    };
+    writer.put_credential_fact(&fact).await.unwrap();
+}
+
+/// The world of the commands; and a deployment that went while its resources stayed, a run that died, an approval that
+/// nobody used, a credential.
+async fn world() -> World {
+    let world = World::filled().await;
+    let web = world.ledger.run(world.apply).await.unwrap().unwrap().subject;
+    let writer = world.ledger.lead(web.cluster, "me").await.unwrap();
+    credential(&writer, &web).await;
+    let (plan, digest) = planned(&writer, &web).await;
+    let died = apply(&writer, &web, plan, &digest, Approval::Automatic).await;
+    let begun = ResourceEvent {
+        address: "t.c".into(),
+        resource_type: "t".into(),
+        provider: None,
+        id: None,
+        what: ResourceAction::CreateStarted,
+    };
+    writer.put_resources(died, 0, &[begun]).await.unwrap().unwrap();
+    writer.interrupt(died, json!({})).await.unwrap();
+    let (_, digest) = planned(&writer, &web).await;
+    writer.record_approval(&web, &digest, "alice").await.unwrap();
+    let kind = ObjectKind::TerraformDeployment;
+    writer.mirror_relist(kind, None, &[mirrored(&web, "500")], Some("500")).await.unwrap();
+    writer.mirror_delete(kind, web.uid, Timestamp::now()).await.unwrap();
+    world
+}
+
+#[tokio::test]
+async fn every_query_of_the_pages_runs_as_an_auditor_and_finds_something() {
+    let world = world().await;
+    let (_, url) = world.database.login("landfall_auditor").await;
+    let mut auditor = PgConnection::connect(&url).await.unwrap();
+    for (page, least) in [("docs/ledger.md", 8), ("docs/installation.md", 1), ("README.md", 1)] {
+        let queries = blocks(page, "sql");
+        assert!(queries.len() >= least, "{page} has {} queries", queries.len());
+        for query in queries {
+            let rows = sqlx::raw_sql(AssertSqlSafe(query.clone())).fetch_all(&mut auditor).await;
+            let rows = rows.unwrap_or_else(|error| panic!("{page}: {error}\n{query}"));
+            assert!(!rows.is_empty(), "{page}: the query finds nothing:\n{query}");
+        }
+    }
+}
