@@ -71,11 +71,15 @@ pub struct ExecutorSettings {
     /// Runs at once; the others wait for a place.
     #[serde(default = "four")]
     pub max_runs: usize,
+    /// How long an engine that is asked to stop in mid-apply may take before it is killed, seconds. Its providers finish
+    /// what they began; an apply that is killed is `Interrupted`.
+    #[serde(default = "three_hundred")]
+    pub stop_grace_seconds: u64,
 }
 
 impl Default for ExecutorSettings {
     fn default() -> Self {
-        Self { kind: ExecutorKind::Local, work_dir: work_dir(), max_runs: four() }
+        Self { kind: ExecutorKind::Local, work_dir: work_dir(), max_runs: four(), stop_grace_seconds: three_hundred() }
     }
 }
 
@@ -141,6 +145,9 @@ fn fifteen() -> u64 {
 }
 fn sixty() -> u64 {
     60
+}
+fn three_hundred() -> u64 {
+    300
 }
 
 impl Installation {

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use crate::access::SecretText;
-use crate::api::{Change, EngineKind, PlanSummary, Reason};
+use crate::api::{Change, EngineKind, Reason};
 
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ pub enum RunPhase {
     Failed,
     /// Stopped on request.
     Cancelled,
-    /// Died; what it did is found by observing.
+    /// Runner or engine died; what the run did is found by observing.
     Interrupted,
 }
 
@@ -101,12 +101,28 @@ pub struct RunSpec {
     pub variables: BTreeMap<String, SecretText>,
     /// Variables to be declared sensitive.
     pub sensitive: BTreeSet<String>,
-    /// Seconds for init, plan, and apply (or destroy).
-    pub init_seconds: u64,
-    /// See `init_seconds`.
-    pub plan_seconds: u64,
-    /// See `init_seconds`.
-    pub apply_seconds: u64,
+    /// How long its steps may take.
+    pub limits: Limits,
+}
+
+/// How long the steps of a run may take, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `init`.
+    pub init: u64,
+    /// `plan`.
+    pub plan: u64,
+    /// `apply` or `destroy`.
+    pub apply: u64,
+    /// How long an engine may take to stop in mid-apply: its providers finish what they began.
+    pub grace: u64,
+}
+
+impl Limits {
+    /// How long the runner asks the run API the same before it gives up.
+    pub fn patience(&self) -> u64 {
+        self.init.max(60)
+    }
 }
 
 /// The one place where secrets become JSON: on their way to the runner, and sealed.
@@ -206,7 +222,7 @@ pub enum ResourceAction {
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {
-    /// [`RunPhase::Succeeded`], [`RunPhase::Failed`] or [`RunPhase::Cancelled`].
+    /// A final phase. [`RunPhase::Interrupted`]: the engine was cut off in mid-apply, while the runner lived.
     pub phase: RunPhase,
     /// Why it failed.
     pub reason: Option<Reason>,
@@ -214,8 +230,4 @@ pub struct RunResult {
     pub message: Option<String>,
     /// Exit code of the engine's last command.
     pub exit_code: Option<i32>,
-    /// Of a plan.
-    pub summary: Option<PlanSummary>,
-    /// Serial of the state that a plan was made on, 0 for none.
-    pub state_serial: Option<i64>,
 }

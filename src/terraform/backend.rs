@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -49,8 +48,6 @@ struct Held {
     /// What the ledger answered under this lock, `Some(None)` for no state. Nobody else can have changed it since, so a
     /// read in mid-apply (the engine reads before its first write) needs nobody.
     known: Option<Option<Bytes>>,
-    /// Serial of the state that was read last.
-    serial: Option<i64>,
 }
 
 struct Shared {
@@ -126,11 +123,6 @@ impl Loopback {
     /// Why the engine did not get its lock or state: another's lock, or nobody who answers.
     pub(super) fn trouble(&self) -> Option<Reason> {
         self.shared.held().trouble
-    }
-
-    /// Serial of the state that the engine read, 0 for none.
-    pub(super) fn serial(&self) -> i64 {
-        self.shared.held().serial.unwrap_or(0)
     }
 
     /// Takes in a state that the engine could only leave in a file.
@@ -238,11 +230,6 @@ async fn authorize(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     next.run(request).await
 }
 
-#[derive(Deserialize)]
-struct Serial {
-    serial: i64,
-}
-
 async fn read(State(shared): State<Arc<Shared>>) -> Response {
     let spooled = match shared.spool.newest() {
         Ok(spooled) => spooled.map(Bytes::from),
@@ -257,10 +244,8 @@ async fn read(State(shared): State<Arc<Shared>>) -> Response {
             Err(error) => return shared.refuse(&error),
         },
     };
-    let serial = state.as_ref().and_then(|s| serde_json::from_slice::<Serial>(s).ok());
     {
         let mut held = shared.held();
-        held.serial = serial.map(|s| s.serial);
         held.trouble = None;
         if held.lock.is_some() {
             held.known = Some(state.clone());
@@ -291,8 +276,7 @@ async fn lock(State(shared): State<Arc<Shared>>, info: Bytes) -> Response {
     }
     match shared.client.lock(info.clone(), until).await {
         Ok(()) => {
-            let mut held = shared.held();
-            *held = Held { lock: Some(info), serial: held.serial, ..Held::default() };
+            *shared.held() = Held { lock: Some(info), ..Held::default() };
             StatusCode::OK.into_response()
         }
         Err(error) => shared.refuse(&error),

@@ -1,23 +1,29 @@
 //! The engine's command line: arguments, environment, and how it is stopped.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::layout::Layout;
 use super::procfs;
+use super::verdict::Stop;
 use crate::api::{Change, Reason};
 use crate::run::protocol::SecretText;
 use crate::{Error, Result};
+
+/// How long killed processes may take to be gone.
+const CLEARED: Duration = Duration::from_secs(10);
 
 /// Of the runner's own environment the engine gets these: how to reach the network, and where programs are.
 const PASSED_ON: [&str; 9] = [
@@ -42,10 +48,51 @@ pub(super) struct Engine {
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
-    /// `None` after a signal.
-    pub(super) code: Option<i32>,
+    pub(super) how: How,
     /// What made us stop it.
     pub(super) stopped: Option<Stopped>,
+}
+
+/// By itself, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// A stop came before it.
+    NotStarted,
+    /// It ended with an exit code.
+    Code(i32),
+    /// A signal ended it.
+    Signal(i32),
+}
+
+impl How {
+    fn of(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, signal) => Self::Signal(signal.unwrap_or_default()),
+        }
+    }
+
+    /// The exit code, where there is one.
+    pub(super) fn code(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::NotStarted | Self::Signal(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted => f.write_str("nothing done"),
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(6) => f.write_str("SIGABRT"),
+            Self::Signal(9) => f.write_str("SIGKILL (a machine without memory sends it, too)"),
+            Self::Signal(11) => f.write_str("SIGSEGV"),
+            Self::Signal(15) => f.write_str("SIGTERM"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
 }
 
 /// What made us stop a command.
@@ -57,7 +104,7 @@ pub(super) enum Stopped {
 
 /// How long a command may take, and then to end by itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct Patience {
     pub(super) run: Duration,
     pub(super) grace: Duration,
 }
@@ -124,30 +171,34 @@ impl Engine {
         &self,
         arguments: &[&str],
         output: &Path,
-        limits: Limits,
-        stop: &mut watch::Receiver<Option<String>>,
+        limits: Patience,
+        stop: &mut watch::Receiver<Option<Stop>>,
     ) -> Result<Ended> {
         if stop.borrow().is_some() {
-            return Ok(Ended { code: None, stopped: Some(Stopped::Asked) });
+            return Ok(Ended { how: How::NotStarted, stopped: Some(Stopped::Asked) });
         }
         let mut child = self.spawn(arguments, output, None)?;
-        let waited = Error::io("wait for the engine");
-        let stopped = tokio::select! {
-            status = child.wait() => {
-                return Ok(Ended { code: status.map_err(waited)?.code(), stopped: None });
-            }
-            () = sleep(limits.run) => Stopped::Late,
-            () = asked(stop) => Stopped::Asked,
+        let (mut status, stopped) = tokio::select! {
+            status = child.wait() => (Some(status), None),
+            () = sleep(limits.run) => (None, Some(Stopped::Late)),
+            () = asked(stop) => (None, Some(Stopped::Asked)),
         };
-        interrupt(&child);
-        let status = match timeout(limits.grace, child.wait()).await {
-            Ok(status) => status,
-            Err(_) => {
-                kill_session_but_us(&mut child)?;
+        if status.is_none() {
+            interrupt(&child);
+            status = timeout(limits.grace, child.wait()).await.ok();
+        }
+        let status = match status {
+            Some(status) => status,
+            None => {
+                child.start_kill().map_err(Error::io("kill the engine"))?;
                 child.wait().await
             }
         };
-        Ok(Ended { code: status.map_err(waited)?.code(), stopped: Some(stopped) })
+        let how = How::of(status.map_err(Error::io("wait for the engine"))?);
+        if matches!(how, How::Signal(_)) {
+            clear_session().await?;
+        }
+        Ok(Ended { how, stopped })
     }
 
     /// Asks something whose answer is the whole output.
@@ -157,8 +208,9 @@ impl Engine {
         match timeout(limit, child.wait()).await {
             Ok(status) => Ok(status.map_err(Error::io("wait for the engine"))?.code()),
             Err(_) => {
-                kill_session_but_us(&mut child)?;
+                child.start_kill().map_err(Error::io("kill the engine"))?;
                 child.wait().await.map_err(Error::io("wait for the engine"))?;
+                clear_session().await?;
                 Ok(None)
             }
         }
@@ -190,7 +242,7 @@ fn absent(path: &Path) {
 }
 
 /// Completes when a stop is asked for; never, when nobody can ask any more.
-async fn asked(stop: &mut watch::Receiver<Option<String>>) {
+async fn asked(stop: &mut watch::Receiver<Option<Stop>>) {
     if stop.wait_for(Option::is_some).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -203,22 +255,27 @@ fn interrupt(child: &Child) {
     }
 }
 
-/// Its grace is over: the engine, its providers and their children.
-fn kill_session_but_us(child: &mut Child) -> Result<()> {
-    child.start_kill().map_err(Error::io("kill the engine"))?;
+/// An engine that died leaves providers and provisioners that nobody hears any more. They are ended before the run is, or
+/// they would go on to change the world beside the next one.
+async fn clear_session() -> Result<()> {
     let us = rustix::process::getpid();
     let session = rustix::process::getsid(None).map_err(|e| Error::io("getsid")(e.into()))?;
     if session != us {
         return Ok(()); // not our own session, so its members are not ours to kill
     }
-    for member in procfs::members(session.as_raw_nonzero().get())? {
-        if let Some(pid) = Pid::from_raw(member.pid)
-            && pid != us
-        {
-            let _ = kill_process(pid, Signal::KILL);
+    let until = Instant::now() + CLEARED;
+    loop {
+        let members = procfs::members(session.as_raw_nonzero().get())?;
+        let mut left =
+            members.iter().filter_map(|member| Pid::from_raw(member.pid)).filter(|pid| *pid != us).peekable();
+        if left.peek().is_none() || Instant::now() > until {
+            return Ok(());
         }
+        left.for_each(|pid| {
+            let _ = kill_process(pid, Signal::KILL);
+        });
+        sleep(Duration::from_millis(20)).await;
     }
-    Ok(())
 }
 
 /// Arguments of `init`.

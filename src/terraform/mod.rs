@@ -16,4 +16,5 @@ mod spool;
 mod syntax;
 pub mod token;
 mod transcript;
+mod verdict;
 mod work;

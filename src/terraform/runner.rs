@@ -20,6 +20,7 @@ use super::procfs;
 use super::redact::Redactor;
 use super::spool::Spool;
 use super::transcript::Transcript;
+use super::verdict::{Cause, Stop};
 use super::work::{Work, state_refused};
 use crate::run::protocol::{Claim, Progress, RunPhase, RunResult, RunSpec, SecretText};
 use crate::{Error, Result};
@@ -121,44 +122,61 @@ async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<(
         result = work.failed(state_refused(reason));
     }
     log.finish().await;
+    if result.phase == RunPhase::Interrupted {
+        tell_events(work, until).await;
+    }
     work.client.result(&result, until).await.map_err(|e| Error::Integrity(e.to_string()))?;
     if complete { work.layout.sweep() } else { Err(Error::Integrity(result.message.unwrap_or_default())) }
 }
 
+/// After an interruption the events tell what no state knows, so they wait for the ledger as states do. Those that it has
+/// are passed over by their numbers.
+async fn tell_events(work: &Work, until: Instant) {
+    let mut transcript = Transcript::new(work.layout.clone(), work.redactor.clone());
+    transcript.finish();
+    let mut offset = 0;
+    for events in transcript.events.chunks(EVENT_BATCH) {
+        if let Err(error) = work.client.put_resources(offset, events, until).await {
+            tracing::error!(%error, "the ledger did not get all resource events");
+            return;
+        }
+        offset += events.len() as u64;
+    }
+}
+
 /// SIGTERM and SIGINT ask for a graceful end.
-fn watch_signals(stopper: watch::Sender<Option<String>>) -> Result<impl Future<Output = ()>> {
+fn watch_signals(stopper: watch::Sender<Option<Stop>>) -> Result<impl Future<Output = ()>> {
     let listen = |kind| signal(kind).map_err(Error::io("listen for signals"));
     let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     Ok(async move {
         let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
-        stopper.send_replace(Some(format!("the runner was told to stop ({name})")));
+        let words = format!("the runner was told to stop by {name}, which is no cancel");
+        stopper.send_replace(Some(Stop { cause: Cause::Signal, words }));
     })
 }
 
 /// Asks every two seconds whether the run is still wanted. No answer means nothing.
-async fn watch_control(client: Client, stopper: watch::Sender<Option<String>>) {
+async fn watch_control(client: Client, stopper: watch::Sender<Option<Stop>>) {
     let mut tick = interval(Duration::from_secs(2));
     loop {
         tick.tick().await;
-        let why = match client.control().await {
-            Ok(control) if control.cancel => "cancelled on request".to_owned(),
+        let stop = match client.control().await {
+            Ok(control) if control.cancel => Stop { cause: Cause::Person, words: "cancelled on request".to_owned() },
             Err(error) if error.status().is_some_and(|s| s.as_u16() == 410) => {
-                format!("the run is no longer wanted: {error}")
+                Stop { cause: Cause::GivenUp, words: format!("the run was given up: {error}") }
             }
             _ => continue,
         };
-        stopper.send_replace(Some(why));
+        stopper.send_replace(Some(stop));
         return;
     }
 }
 
 /// A state that the ledger refuses ends the run: what came after it could never be kept.
-async fn watch_states(mut progress: watch::Receiver<super::backend::Progress>, stopper: watch::Sender<Option<String>>) {
-    if let Ok(progress) = progress.wait_for(|p| p.refused.is_some()).await {
-        stopper.send_replace(Some(format!(
-            "the ledger refused a state: {}",
-            progress.refused.clone().unwrap_or_default()
-        )));
+async fn watch_states(mut progress: watch::Receiver<super::backend::Progress>, stopper: watch::Sender<Option<Stop>>) {
+    let refused = progress.wait_for(|p| p.refused.is_some()).await.ok().and_then(|p| p.refused.clone());
+    if let Some(words) = refused {
+        stopper.send_replace(Some(Stop { cause: Cause::StateRefused, words }));
     }
 }
 

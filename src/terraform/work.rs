@@ -9,44 +9,22 @@ use tokio::time::Instant;
 
 use super::backend::Loopback;
 use super::client::{CallError, Client};
-use super::engine::{self, Ended, Engine, Limits, Stopped};
+use super::engine::{self, Ended, Engine, Patience};
 use super::events::Findings;
 use super::layout::{Layout, Step};
 use super::redact::{Redactor, cap};
 use super::snapshot;
 use super::source::{LOCK_FILE, OVERRIDE_FILE};
 use super::spool::write_private;
+use super::verdict::{self, Failure, Stop};
 use crate::Error;
-use crate::api::{Change, PlanSummary, Reason};
-use crate::run::plan;
-use crate::run::protocol::{Artifact, Progress, RunKind, RunPhase, RunResult, RunSpec};
+use crate::api::Reason;
+use crate::run::protocol::{Artifact, Limits, Progress, RunKind, RunPhase, RunResult, RunSpec};
 
 /// A message in a condition is no longer than this, bytes.
 const MESSAGE_LIMIT: usize = 2048;
-/// How long an engine may take to stop that has changed nothing.
-const SHORT_GRACE: Duration = Duration::from_secs(30);
-/// How long an engine may take to stop in mid-apply: its providers finish what they began.
-const LONG_GRACE: Duration = Duration::from_secs(300);
-
-/// Why a run ended badly.
-#[derive(Debug)]
-pub(super) struct Failure {
-    reason: Reason,
-    message: String,
-    code: Option<i32>,
-}
-
-impl Failure {
-    fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), code: None }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::new(error.reason(), error.to_string())
-    }
-}
+/// How long an engine may take to stop that has changed nothing, seconds.
+const SHORT_GRACE: u64 = 30;
 
 type Done<T> = Result<T, Failure>;
 
@@ -58,49 +36,33 @@ pub(super) struct Work {
     pub(super) engine: Engine,
     pub(super) loopback: Loopback,
     pub(super) redactor: Redactor,
-    pub(super) stop: watch::Receiver<Option<String>>,
-}
-
-/// What a plan found.
-struct Planned {
-    summary: PlanSummary,
-    serial: i64,
+    pub(super) stop: watch::Receiver<Option<Stop>>,
 }
 
 impl Work {
     /// Does the run, and says how it ended.
     pub(super) async fn run(&mut self) -> RunResult {
         let done = match self.spec.kind {
-            RunKind::Plan => self.plan().await.map(Some),
-            RunKind::Apply => self.apply().await.map(|()| None),
+            RunKind::Plan => self.plan().await,
+            RunKind::Apply => self.apply().await,
         };
         match done {
-            Ok(planned) => RunResult {
-                phase: RunPhase::Succeeded,
-                reason: None,
-                message: None,
-                exit_code: Some(0),
-                summary: planned.as_ref().map(|p| p.summary),
-                state_serial: planned.map(|p| p.serial),
-            },
+            Ok(()) => RunResult { phase: RunPhase::Succeeded, reason: None, message: None, exit_code: Some(0) },
             Err(failure) => self.failed(failure),
         }
     }
 
     /// A failure as a result: redacted, then cut.
     pub(super) fn failed(&self, failure: Failure) -> RunResult {
-        let cancelled = failure.reason == Reason::Cancelled;
         RunResult {
-            phase: if cancelled { RunPhase::Cancelled } else { RunPhase::Failed },
+            phase: failure.phase,
             reason: Some(failure.reason),
             message: Some(cap(&self.redactor.clean(&failure.message), MESSAGE_LIMIT)),
             exit_code: failure.code,
-            summary: None,
-            state_serial: None,
         }
     }
 
-    async fn plan(&mut self) -> Done<Planned> {
+    async fn plan(&mut self) -> Done<()> {
         self.enter(RunPhase::Init, None).await?;
         self.unpack().await?;
         let lock = self.layout.module().join(LOCK_FILE);
@@ -115,7 +77,6 @@ impl Work {
         self.enter(RunPhase::Plan, Some(version)).await?;
         self.make_plan().await?;
         let json = self.show().await?;
-        let summary = plan::summary(&json)?;
         let plan = fs::read(self.layout.plan()).map_err(Error::io("read the plan file"))?;
         let artifacts = [
             (Artifact::Snapshot, Some(snapshot)),
@@ -128,7 +89,7 @@ impl Work {
                 self.call(|c, t| async move { c.put_artifact(artifact, bytes, t).await }).await?;
             }
         }
-        Ok(Planned { summary, serial: self.loopback.serial() })
+        Ok(())
     }
 
     async fn apply(&mut self) -> Done<()> {
@@ -145,14 +106,12 @@ impl Work {
         let _ = fs::remove_file(self.layout.variables());
         // From the answer on the ledger takes it that the world may have changed; without one nothing is started.
         self.enter(RunPhase::Apply, Some(version)).await?;
-        let limits = Limits { run: Duration::from_secs(self.spec.apply_seconds), grace: LONG_GRACE };
         let arguments = engine::apply_arguments(&self.layout.plan().display().to_string());
-        let ended = self.step(Step::Apply, &arguments, limits).await;
+        let ended = self.step(Step::Apply, &arguments).await;
         if let Ok(state) = fs::read(self.layout.errored_state()) {
             self.loopback.take(&state)?;
         }
-        let failed = if self.spec.change == Change::Destroy { Reason::DestroyFailed } else { Reason::ApplyFailed };
-        self.judge(Step::Apply, ended?, failed)
+        self.judge(Step::Apply, &ended?)
     }
 
     /// Puts the module into place, with our override and the variables beside it.
@@ -176,9 +135,8 @@ impl Work {
     async fn init(&mut self, locked: bool) -> Done<String> {
         let version = self.engine.version().await?;
         let arguments = engine::init_arguments(self.variables().as_deref(), locked);
-        let limits = Limits { run: Duration::from_secs(self.spec.init_seconds), grace: SHORT_GRACE };
-        let ended = self.step(Step::Init, &arguments, limits).await?;
-        self.judge(Step::Init, ended, Reason::InitFailed)?;
+        let ended = self.step(Step::Init, &arguments).await?;
+        self.judge(Step::Init, &ended)?;
         check_backend(&self.layout)?;
         Ok(version)
     }
@@ -186,10 +144,9 @@ impl Work {
     async fn make_plan(&mut self) -> Done<()> {
         let plan = self.layout.plan().display().to_string();
         let arguments = engine::plan_arguments(self.variables().as_deref(), &plan, self.spec.change);
-        let limits = Limits { run: Duration::from_secs(self.spec.plan_seconds), grace: SHORT_GRACE };
-        let ended = self.step(Step::Plan, &arguments, limits).await;
+        let ended = self.step(Step::Plan, &arguments).await;
         let _ = fs::remove_file(self.layout.variables());
-        self.judge(Step::Plan, ended?, Reason::PlanFailed)?;
+        self.judge(Step::Plan, &ended?)?;
         match Findings::of(&self.layout.output(Step::Plan)).undeclared {
             Some(words) => Err(Failure::new(Reason::SourceInvalid, words)),
             None => Ok(()),
@@ -199,63 +156,49 @@ impl Work {
     async fn show(&self) -> Done<Vec<u8>> {
         let path = self.layout.plan_json();
         let plan = self.layout.plan().display().to_string();
-        let limit = Duration::from_secs(self.spec.plan_seconds);
+        let limit = Duration::from_secs(self.spec.limits.plan);
         let code = self.engine.ask(&["show", "-json", &plan], &path, limit).await?;
         if code != Some(0) {
             let words =
                 Findings::of(&self.layout.aside()).error.unwrap_or_else(|| "show -json of the plan failed".into());
-            return Err(Failure { reason: Reason::PlanFailed, message: words, code });
+            return Err(Failure { code, ..Failure::new(Reason::PlanFailed, words) });
         }
         Ok(fs::read(&path).map_err(Error::io("read the plan's JSON"))?)
     }
 
-    async fn step(&mut self, step: Step, arguments: &[String], limits: Limits) -> Done<Ended> {
+    async fn step(&mut self, step: Step, arguments: &[String]) -> Done<Ended> {
+        let Limits { init, plan, apply, grace } = self.spec.limits;
+        let (run, grace) = match step {
+            Step::Init => (init, grace.min(SHORT_GRACE)),
+            Step::Plan => (plan, grace.min(SHORT_GRACE)),
+            Step::Apply => (apply, grace),
+        };
+        let limits = Patience { run: Duration::from_secs(run), grace: Duration::from_secs(grace) };
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Ok(self.engine.run(&arguments, &self.layout.output(step), limits, &mut self.stop).await?)
     }
 
-    /// Success, or the reason in the contract's words with the engine's first error.
-    fn judge(&self, step: Step, ended: Ended, reason: Reason) -> Done<()> {
-        if ended.code == Some(0) {
-            return Ok(()); // also when it was asked to stop: it was faster
-        }
-        let words = Findings::of(&self.layout.output(step)).error;
-        let (reason, message) = match ended.stopped {
-            Some(Stopped::Asked) => (Reason::Cancelled, self.stop_reason()),
-            Some(Stopped::Late) => (Reason::Timeout, self.late(step)),
-            None => {
-                let how = ended.code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
-                let words = words.unwrap_or_else(|| format!("{} ended with {how} and said nothing", step.word()));
-                (self.reason_of(&words, reason), words)
-            }
+    fn judge(&self, step: Step, ended: &Ended) -> Done<()> {
+        let stop = self.stop.borrow().clone();
+        let facts = verdict::Facts {
+            step,
+            change: self.spec.change,
+            limits: self.spec.limits,
+            words: Findings::of(&self.layout.output(step)).error,
+            trouble: self.loopback.trouble(),
+            stop: stop.as_ref(),
         };
-        Err(Failure { reason, message, code: ended.code })
+        verdict::judge(ended, &facts)
     }
 
-    fn reason_of(&self, words: &str, otherwise: Reason) -> Reason {
-        if let Some(trouble) = self.loopback.trouble() {
-            trouble
-        } else if words.contains("Saved plan is stale") || words.contains("Saved plan does not match the given state") {
-            Reason::StalePlan
-        } else {
-            otherwise
+    /// The run's way was cut short by a stop, between two commands of the engine.
+    fn stopped(&self) -> Failure {
+        let step = if self.spec.kind == RunKind::Plan { Step::Plan } else { Step::Apply };
+        let otherwise = verdict::reason_of(step, self.spec.change);
+        match &*self.stop.borrow() {
+            Some(stop) => Failure::stopped(stop, otherwise),
+            None => Failure::new(otherwise, "stopped"),
         }
-    }
-
-    fn late(&self, step: Step) -> String {
-        let (field, seconds) = match step {
-            Step::Init => ("init", self.spec.init_seconds),
-            Step::Plan => ("plan", self.spec.plan_seconds),
-            Step::Apply if self.spec.change == Change::Destroy => ("destroy", self.spec.apply_seconds),
-            Step::Apply => ("apply", self.spec.apply_seconds),
-        };
-        format!(
-            "{field} took longer than {seconds} s and was stopped: raise spec.timeouts.{field}, or see the log for what it waited for"
-        )
-    }
-
-    fn stop_reason(&self) -> String {
-        self.stop.borrow().clone().unwrap_or_else(|| "stopped".into())
     }
 
     async fn enter(&mut self, phase: RunPhase, engine_version: Option<String>) -> Done<()> {
@@ -263,19 +206,19 @@ impl Work {
         self.call(|c, t| async move { c.phase(&progress, t).await }).await
     }
 
-    /// One call, repeated for as long as `init` may take, or until a stop is asked for.
+    /// One call, repeated with patience, or until a stop is asked for.
     async fn call<T, F>(&mut self, call: impl FnOnce(Client, Instant) -> F) -> Done<T>
     where
         F: Future<Output = Result<T, CallError>>,
     {
-        let until = Instant::now() + Duration::from_secs(self.spec.init_seconds.max(60));
+        let until = Instant::now() + Duration::from_secs(self.spec.limits.patience());
         let answer = call(self.client.clone(), until);
         let mut stop = self.stop.clone();
         tokio::select! {
             biased;
-            Ok(_) = stop.wait_for(Option::is_some) => Err(Failure::new(Reason::Cancelled, self.stop_reason())),
+            Ok(_) = stop.wait_for(Option::is_some) => Err(self.stopped()),
             answer = answer => answer.map_err(|error| match error.status().map(|s| s.as_u16()) {
-                Some(409 | 410) => Failure::new(Reason::Cancelled, format!("the run is no longer wanted: {error}")),
+                Some(410) => Failure::new(Reason::Interrupted, format!("the run was given up: {error}")),
                 Some(_) => Failure::new(Reason::IntegrityViolation, error.to_string()),
                 None => Failure::new(Reason::LedgerUnavailable, error.to_string()),
             }),

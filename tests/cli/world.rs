@@ -75,7 +75,7 @@ const STATE: &str = r#"{"version":4,"serial":1,"lineage":"lineage-a","outputs":{
 fn spec(id: Uuid, kind: RunKind) -> RunSpec {
     serde_json::from_value(json!({
         "id": id, "kind": kind, "change": "Apply", "engine": "OpenTofu", "plan_digest": null, "environment": {},
-        "variables": {}, "sensitive": [], "init_seconds": 1, "plan_seconds": 1, "apply_seconds": 1,
+        "variables": {}, "sensitive": [], "limits": {"init": 1, "plan": 1, "apply": 1, "grace": 1},
     }))
     .unwrap()
 }
@@ -106,14 +106,7 @@ async fn begin(ledger: &Ledger, run: Uuid, phase: RunPhase) {
 }
 
 async fn end(ledger: &Ledger, run: Uuid) {
-    let result = RunResult {
-        phase: RunPhase::Succeeded,
-        reason: None,
-        message: None,
-        exit_code: Some(0),
-        summary: None,
-        state_serial: None,
-    };
+    let result = RunResult { phase: RunPhase::Succeeded, reason: None, message: None, exit_code: Some(0) };
     ledger.finish(run, &result).await.unwrap().unwrap();
 }
 

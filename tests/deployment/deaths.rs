@@ -7,8 +7,8 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
 use crate::controller::Controller;
-use crate::harness::wait_until;
-use crate::world::{PLENTY, World, digest};
+use crate::harness::{engine_of, wait_until};
+use crate::world::{PLENTY, World, condition, digest};
 
 /// Two files in the world, and between them a provisioner that notes the apply and takes its time.
 pub(crate) fn module(world: &Path, pause: u32) -> Value {
@@ -74,6 +74,32 @@ async fn after_an_engine_died_its_leftovers_are_named_and_a_person_decides() {
     world.command("web", "approve", &digest(&waiting)).await;
     world.ready("web", "Applied").await;
     assert_eq!(applies(files.path()).len(), 2);
+    whole(&world, files.path()).await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_dies_alone_leaves_what_a_run_that_died_leaves() {
+    let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 60), "approval": "Automatic"})).await;
+    let runner = runner(&world.controller, files.path()).await;
+    kill_process(engine_of(runner.as_raw_nonzero().get(), "apply"), Signal::KILL).unwrap();
+    let waiting = world.ready("web", "Interrupted").await;
+    let applied = condition(&waiting, "Applied").unwrap();
+    assert!(applied.reason == "Interrupted" && applied.message.contains("SIGKILL"), "{applied:?}");
+    assert_eq!(world.count("SELECT count(*) FROM intents WHERE outcome = 'Unknown'").await, 1);
+    let left = "SELECT count(*) FROM v_resources WHERE address = 'terraform_data.count' AND standing = 'Leftover'";
+    assert_eq!(world.count(left).await, 1, "what was being made is named");
+    assert_eq!(applies(files.path()).len(), 1, "nothing is applied although approval is Automatic");
+    let short = json!({"source": module(files.path(), 0), "approval": "Automatic"});
+    world.deployment("web", short).await;
+    let next = world.until("web", "a plan of the new module", |o| {
+        o.status.as_ref().is_some_and(|s| s.observed_generation == o.metadata.generation)
+            && digest(o) != digest(&waiting)
+            && condition(o, "Ready").is_some_and(|c| c.reason == "Interrupted")
+    });
+    world.command("web", "approve", &digest(&next.await)).await;
+    world.ready("web", "Applied").await;
     whole(&world, files.path()).await;
     world.controller.stop().await;
 }

@@ -165,6 +165,18 @@ async fn wait_for_right(namespace: &str, user: User, role: &ClusterRole) {
     .await;
 }
 
+/// The engine that a runner has started with this command.
+pub fn engine_of(runner: i32, command: &str) -> rustix::process::Pid {
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let parent = format!("PPid:\t{runner}\n");
+    let fits = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains(&parent) && line.split(|b| *b == 0).nth(1) == Some(command.as_bytes())
+    };
+    rustix::process::Pid::from_raw(pids.into_iter().find(fits).expect("the engine")).unwrap()
+}
+
 /// Asks again until `condition` holds; panics at the deadline with what was awaited.
 pub async fn wait_until(deadline: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + deadline;

@@ -73,9 +73,7 @@ impl Landfall {
             variables: [("token".into(), SecretText::new("\"s3cret\""))].into(),
             sensitive: ["token".into()].into(),
             environment: BTreeMap::new(),
-            init_seconds: 60,
-            plan_seconds: 60,
-            apply_seconds: 60,
+            limits: landfall::run::protocol::Limits { init: 60, plan: 60, apply: 60, grace: 60 },
             ..spec(Uuid::now_v7(), kind, change, "")
         }
     }

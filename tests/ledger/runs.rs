@@ -27,9 +27,7 @@ pub(crate) fn spec(id: Uuid, kind: RunKind, change: Change, secret: &str) -> Run
         environment: [("TOKEN".into(), SecretText::new(secret))].into(),
         variables: [("v".into(), SecretText::new(Value::String(secret.into()).to_string()))].into(),
         sensitive: ["v".into()].into(),
-        init_seconds: 1,
-        plan_seconds: 1,
-        apply_seconds: 1,
+        limits: landfall::run::protocol::Limits { init: 1, plan: 1, apply: 1, grace: 1 },
     }
 }
 
@@ -60,7 +58,7 @@ pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change,
 }
 
 pub(crate) fn result(phase: RunPhase) -> RunResult {
-    RunResult { phase, reason: None, message: None, exit_code: Some(0), summary: None, state_serial: None }
+    RunResult { phase, reason: None, message: None, exit_code: Some(0) }
 }
 
 pub(crate) async fn enter(ledger: &Ledger, run: Uuid, phase: RunPhase) {

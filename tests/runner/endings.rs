@@ -8,7 +8,7 @@ use landfall::run::protocol::{ResourceAction, RunKind, RunPhase};
 use landfall::terraform::executor::Holder;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::env;
+use crate::harness::{engine_of, env};
 use crate::world::{MODULE, World, engines, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,15 +89,80 @@ async fn a_runner_that_is_terminated_ends_gracefully() {
     world.in_mid_apply(apply).await;
     world.local.terminate(apply).unwrap();
     let result = world.not_succeeded(apply).await;
-    assert_eq!(result.reason, Some(Reason::Cancelled));
+    // Nobody cancelled it, and the engine ended in order: its state says all.
+    assert_eq!((result.phase, result.reason), (RunPhase::Failed, Some(Reason::ApplyFailed)));
     assert!(result.message.unwrap().contains("SIGTERM"));
     assert!(world.state()["resources"].to_string().contains("first") && world.api.ledger().lock.is_none());
+
+    for (step, reason) in [("init", Reason::InitFailed), ("plan", Reason::PlanFailed)] {
+        let slow = format!("[ \"$1\" = {step} ] && touch {{folder}}/begun && exec sleep 60\nexec {{engine}} \"$@\"");
+        let world = World::with_shim(&slow).await;
+        let plan = world.plan(&[("main.tf", MODULE)], |_| ());
+        until("the step has begun", || world.folder.path().join("begun").exists()).await;
+        world.local.terminate(plan).unwrap();
+        let result = world.not_succeeded(plan).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Failed, Some(reason)), "{result:?}");
+        assert!(result.message.unwrap().contains("SIGTERM"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_killed_in_mid_apply_interrupts_its_run() {
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let apply = world.apply(world.planned(60).await, |_| ());
+        world.in_mid_apply(apply).await;
+        let holder = world.local.claimed_by(apply).unwrap();
+        kill_process(engine_of(holder.pid, "apply"), Signal::KILL).unwrap();
+        let result = world.not_succeeded(apply).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Interrupted, Some(Reason::Interrupted)), "{result:?}");
+        let message = result.message.unwrap();
+        assert!(message.contains("SIGKILL") && message.contains("person"), "{message}");
+        assert_eq!(world.local.holder(&holder).unwrap(), Holder::Gone, "what the engine had started is gone, too");
+        let events = world.api.look(apply, |run| run.resources.clone());
+        let of = |address: &str| events.iter().filter(|e| e.address == address).map(|e| e.what).collect::<Vec<_>>();
+        assert_eq!(of("terraform_data.first"), [ResourceAction::CreateStarted, ResourceAction::Created]);
+        assert_eq!(of("terraform_data.second"), [ResourceAction::CreateStarted]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_is_killed_before_the_apply_has_only_failed() {
+    for (step, reason) in [("init", Reason::InitFailed), ("plan", Reason::PlanFailed)] {
+        let script = format!("[ \"$1\" = {step} ] && kill -SEGV $$\nexec {{engine}} \"$@\"");
+        let world = World::with_shim(&script).await;
+        let result = world.not_succeeded(world.plan(&[("main.tf", MODULE)], |_| ())).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Failed, Some(reason)), "{result:?}");
+        assert!(result.message.unwrap().contains("SIGSEGV"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_will_not_stop_in_mid_apply_is_killed_and_interrupts_its_run() {
+    let deaf = "if [ \"$1\" = apply ]; then trap '' INT; touch {folder}/begun; sleep 300; fi\nexec {engine} \"$@\"";
+    for cancelled in [true, false] {
+        let world = World::with_shim(deaf).await;
+        let plan = world.planned(0).await;
+        let apply =
+            world.apply(plan, |spec| (spec.limits.apply, spec.limits.grace) = (if cancelled { 120 } else { 1 }, 1));
+        until("the apply has begun", || world.folder.path().join("begun").exists()).await;
+        if cancelled {
+            world.api.look(apply, |run| run.cancel = true);
+        }
+        let holder = world.local.claimed_by(apply).unwrap();
+        let result = world.not_succeeded(apply).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Interrupted, Some(Reason::Interrupted)), "{result:?}");
+        let message = result.message.unwrap();
+        let cause = if cancelled { "cancelled" } else { "spec.timeouts.apply" };
+        assert!(message.contains(cause) && message.contains("killed"), "{message}");
+        assert_eq!(world.local.holder(&holder).unwrap(), Holder::Gone);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_that_takes_too_long_is_stopped_and_named() {
     let world = World::new(engines()[0]).await;
-    let apply = world.apply(world.planned(60).await, |spec| spec.apply_seconds = 3);
+    let apply = world.apply(world.planned(60).await, |spec| spec.limits.apply = 3);
     let result = world.not_succeeded(apply).await;
     assert_eq!((result.phase, result.reason), (RunPhase::Failed, Some(Reason::Timeout)));
     assert!(result.message.unwrap().contains("spec.timeouts.apply"));
@@ -105,7 +170,7 @@ async fn a_phase_that_takes_too_long_is_stopped_and_named() {
 
     for step in ["init", "plan"] {
         let world = World::with_shim(&format!("[ \"$1\" = {step} ] && exec sleep 60\nexec {{engine}} \"$@\"")).await;
-        let plan = world.plan(&[("main.tf", MODULE)], |spec| (spec.init_seconds, spec.plan_seconds) = (2, 2));
+        let plan = world.plan(&[("main.tf", MODULE)], |spec| (spec.limits.init, spec.limits.plan) = (2, 2));
         let result = world.not_succeeded(plan).await;
         assert_eq!(result.reason, Some(Reason::Timeout), "{result:?}");
         assert!(result.message.unwrap().contains(&format!("spec.timeouts.{step}")));

@@ -16,11 +16,10 @@ async fn a_plan_is_made_applied_and_destroyed_and_each_state_is_acknowledged() {
     for engine in engines() {
         let world = World::new(engine).await;
         let plan = world.planned(0).await;
-        let planned = world.succeeded(plan).await;
-        assert_eq!((planned.summary.unwrap().add, planned.state_serial), (2, Some(0)));
+        world.succeeded(plan).await;
         assert!(world.done().is_empty(), "a plan changes nothing");
         let (artifacts, version) = world.api.look(plan, |run| (run.artifacts.clone(), run.engine_version.clone()));
-        assert_eq!(plan::summary(&artifacts["plan-json"]).unwrap(), planned.summary.unwrap());
+        assert_eq!(plan::summary(&artifacts["plan-json"]).unwrap().add, 2);
         assert!(version.unwrap().starts_with("1."));
 
         let apply = world.apply(plan, |_| ());
@@ -44,9 +43,9 @@ async fn a_plan_is_made_applied_and_destroyed_and_each_state_is_acknowledged() {
         }
 
         let plan = world.plan(&[("main.tf", MODULE)], |spec| spec.change = Change::Destroy);
-        let planned = world.succeeded(plan).await;
-        assert_eq!(planned.summary.unwrap().destroy, 2);
-        assert!(planned.state_serial.unwrap() > 0);
+        world.succeeded(plan).await;
+        let json = world.api.look(plan, |run| run.artifacts["plan-json"].clone());
+        assert_eq!(plan::summary(&json).unwrap().destroy, 2);
         world.succeeded(world.apply(plan, |_| ())).await;
         assert_eq!(world.state()["resources"], serde_json::json!([]));
     }

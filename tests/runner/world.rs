@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
-use landfall::run::protocol::{ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
+use landfall::run::protocol::{
+    Limits, ProcessIdentity, ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText,
+};
 use landfall::terraform::executor::{Holder, Local};
 use landfall::terraform::source::Module;
 use rustix::process::{Pid, Signal, kill_process};
@@ -115,9 +117,7 @@ impl World {
             environment: BTreeMap::new(),
             variables: BTreeMap::from([("world".to_owned(), SecretText::new(world))]),
             sensitive: BTreeSet::new(),
-            init_seconds: 60,
-            plan_seconds: 60,
-            apply_seconds: 120,
+            limits: Limits { init: 60, plan: 60, apply: 120, grace: 60 },
         }
     }
 

@@ -17,7 +17,7 @@ use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun};
 use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event};
 use crate::reconcile::{commands, finalizer, watch};
-use crate::run::protocol::{RunKind, RunSpec};
+use crate::run::protocol::{Limits, RunKind, RunSpec};
 use crate::terraform::token;
 use crate::{Error, Result};
 
@@ -160,7 +160,7 @@ async fn plan(
             }),
             requested_by: requester(object),
             token_hash: rand::random(),
-            inputs: run_spec(object, inputs, id, RunKind::Plan, change, None),
+            inputs: run_spec(cx, object, inputs, id, RunKind::Plan, change, None),
             snapshot: inputs.snapshot.clone(),
         })
         .await?;
@@ -193,7 +193,7 @@ async fn apply(
                 None => Actor::Controller(cx.ledger.holder().to_owned()),
             },
             token_hash: rand::random(),
-            inputs: run_spec(object, inputs, id, RunKind::Apply, plan.change, Some(digest)),
+            inputs: run_spec(cx, object, inputs, id, RunKind::Apply, plan.change, Some(digest)),
         })
         .await?;
     Ok(match created {
@@ -272,6 +272,7 @@ fn requester(object: &TerraformDeployment) -> Actor {
 }
 
 fn run_spec(
+    cx: &Context,
     object: &TerraformDeployment,
     inputs: &Inputs,
     id: Uuid,
@@ -291,8 +292,11 @@ fn run_spec(
         environment: inputs.credential.as_ref().map(|c| c.environment.clone()).unwrap_or_default(),
         variables: inputs.variables.clone(),
         sensitive: inputs.sensitive.clone(),
-        init_seconds: seconds(&timeouts.init),
-        plan_seconds: seconds(&timeouts.plan),
-        apply_seconds: seconds(apply),
+        limits: Limits {
+            init: seconds(&timeouts.init),
+            plan: seconds(&timeouts.plan),
+            apply: seconds(apply),
+            grace: cx.installation.executor.stop_grace_seconds,
+        },
     }
 }

@@ -63,8 +63,8 @@ impl Ledger {
     /// # Errors
     /// Postgres's; [`Error::Integrity`] where stored bytes do not open.
     pub async fn finish(&self, id: Uuid, result: &RunResult) -> Answer<Finish> {
-        if !matches!(result.phase, RunPhase::Succeeded | RunPhase::Failed | RunPhase::Cancelled) {
-            return Ok(Err(Refusal::Conflict("a result is Succeeded, Failed or Cancelled".into())));
+        if !result.phase.is_final() {
+            return Ok(Err(Refusal::Conflict("a result is Succeeded, Failed, Cancelled or Interrupted".into())));
         }
         let Some(run) = self.run(id).await? else { return Ok(Err(Refusal::NotFound)) };
         // Read before the unit of work opens: it would otherwise hold two connections.
