@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
-use landfall::run::protocol::{
-    Limits, ProcessIdentity, ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText,
-};
+use landfall::run::protocol::{Limits, ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
 use landfall::terraform::executor::{Holder, Local};
 use landfall::terraform::source::Module;
 use rustix::process::{Pid, Signal, kill_process};
