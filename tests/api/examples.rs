@@ -1,17 +1,16 @@
-//! Every example is read by the types and taken by a real API server.
+//! Every example is read by the types. What becomes of each is tested with the deployments.
 
 use kube::core::DynamicObject;
 use landfall::api::{CloudCredential, TerraformDeployment};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::harness::{User, install, kubectl, namespace, top};
+use crate::harness::top;
 
 fn files() -> Vec<std::path::PathBuf> {
     let mut files: Vec<_> =
         std::fs::read_dir(top().join("manifests/examples")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 4, "{files:?}");
     files
 }
 
@@ -28,17 +27,5 @@ fn every_example_is_read_by_the_types() {
             };
             read.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         }
-    }
-}
-
-#[tokio::test]
-async fn every_example_is_taken_by_the_api_server() {
-    install().await;
-    let namespace = namespace().await;
-    for file in files() {
-        let mut apply = kubectl(User::Admin);
-        apply.args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "-n", &namespace, "-f"]);
-        let output = apply.arg(&file).output().unwrap();
-        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
     }
 }

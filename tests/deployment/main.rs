@@ -14,5 +14,6 @@ mod bad_input;
 mod canary;
 mod deaths;
 mod endings;
+mod examples;
 mod orphans;
 mod story;
