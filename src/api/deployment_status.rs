@@ -108,6 +108,9 @@ pub struct ApprovalStatus {
     pub by: String,
     /// When the controller took it, RFC 3339.
     pub at: String,
+    /// The run that used it up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
 }
 
 /// A run, as status tells it.

@@ -66,7 +66,7 @@ reasons! {
     Planned, Blocked, "`PlanOnly`, and the plan is current.";
     Applied, Blocked, "The last plan was applied.";
     NoChanges, Blocked, "The plan found nothing to change.";
-    SourceNotFound, Blocked, "The source's ConfigMap does not exist.";
+    SourceNotFound, Blocked, "The ConfigMap of the source or of a variable does not exist, or lacks the key; the message names it.";
     SourceInvalid, Blocked, "The source, or a variable, is not acceptable; the message names it.";
     CredentialNotReady, Blocked, "The credential is not valid yet.";
     InitFailed, Transient, "`init` failed; the engine's first error is in the message.";

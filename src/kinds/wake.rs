@@ -5,7 +5,8 @@
 //! | an object's generation, finalizers, deletion or `landfall.dev/*` annotations change | the object | [`crate::reconcile::watch`] |
 //! | its status is written | nobody of its kind | [`crate::reconcile::watch`] |
 //! | a Secret or ConfigMap comes, changes or goes | objects of its namespace that name it | [`crate::reconcile::wake`] |
-//! | a credential's spec, or what is known of it, changes | deployments that refer to it | [`tell_deployments`] |
+//! | a credential's spec or status changes | deployments that refer to it | [`tell_deployments`] |
+//! | what the ledger knows of a credential changes | deployments that refer to it | [`credential_changed`] |
 //! | a deployment comes, goes or refers to another credential | the credential | [`tell_credentials`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
 
@@ -59,7 +60,7 @@ pub(super) fn tell_credentials(waker: Waker) -> Tap<TerraformDeployment> {
 }
 
 /// Wakes the deployments that refer to a credential which came, changed or went.
-fn credential_changed(stores: &Stores, waker: &Waker, credential: &CloudCredential) {
+pub(super) fn credential_changed(stores: &Stores, waker: &Waker, credential: &CloudCredential) {
     let key = key_of(credential);
     for deployment in stores.deployments.state() {
         if credential_of(&deployment).as_ref() == Some(&key) {

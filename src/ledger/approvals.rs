@@ -5,7 +5,7 @@ use serde_json::json;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::runs::{Run, is_current};
+use super::runs::{Run, is_current, is_newest};
 use super::words::{time, time_maybe};
 use super::{Actor, Event, Ledger, Subject, Transaction, Writer};
 use crate::Result;
@@ -13,13 +13,20 @@ use crate::api::Organization;
 use crate::run::protocol::RunPhase;
 
 /// What became of an approval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApprovalTaken {
     /// It is on record.
     Recorded,
     /// It was on record, and has not been used.
-    Already,
-    /// It names no plan that may still be applied: another one is current, or this one was applied.
+    Already {
+        /// Who approved.
+        by: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The current plan, and this run applied it.
+    Applied(Uuid),
+    /// It names no plan that may still be applied: another one is current, or the state has moved.
     Stale,
 }
 
@@ -44,24 +51,21 @@ impl Writer {
     pub async fn record_approval(&self, subject: &Subject, digest: &str, by: &str) -> Result<ApprovalTaken> {
         let mut tx = self.begin(&subject.organization).await?;
         let plan = plan_of(&mut tx, subject, digest).await?;
-        let known: Option<bool> = sqlx::query_scalar(
-            "SELECT consumed_at IS NOT NULL FROM approvals WHERE organization_id = $1 AND digest = $2 FOR UPDATE",
-        )
-        .bind(subject.organization.as_str())
-        .bind(digest)
-        .fetch_optional(tx.connection())
-        .await?;
-        let (taken, action, why) = match (&plan, known) {
-            (None, _) => (ApprovalTaken::Stale, "approval.refused", Some("no plan of this deployment has this digest")),
-            (_, Some(true)) => (ApprovalTaken::Stale, "approval.refused", Some("this plan was applied")),
-            (Some(plan), _) if !may_be_applied(&mut tx, plan).await? => {
-                (ApprovalTaken::Stale, "approval.refused", Some("another plan is current, or this one was applied"))
-            }
-            (Some(_), Some(false)) => return Ok(ApprovalTaken::Already),
-            (Some(plan), None) => {
-                insert(&mut tx, subject, digest, by, plan.id).await?;
-                (ApprovalTaken::Recorded, "approval.given", None)
-            }
+        let refused = |why| (ApprovalTaken::Stale, "approval.refused", Some(why));
+        let (taken, action, why) = match &plan {
+            None => refused("no plan of this deployment has this digest"),
+            Some(plan) => match (applied_by(&mut tx, plan).await?, given(&mut tx, subject, digest).await?) {
+                (Some(run), _) if is_newest(&mut tx, plan).await? => return Ok(ApprovalTaken::Applied(run)),
+                (Some(_), _) => refused("this plan was applied, and another one is current"),
+                (None, _) if plan.phase != RunPhase::Succeeded || !is_current(&mut tx, plan).await? => {
+                    refused("another plan is current, or the state has moved")
+                }
+                (None, Some((by, at))) => return Ok(ApprovalTaken::Already { by, at }),
+                (None, None) => {
+                    insert(&mut tx, subject, digest, by, plan.id).await?;
+                    (ApprovalTaken::Recorded, "approval.given", None)
+                }
+            },
         };
         let details = json!({"digest": digest, "plan": plan.map(|plan| plan.id), "why": why});
         tx.append(Event { subject: subject.clone(), actor: Actor::User(by.to_owned()), action, details });
@@ -87,13 +91,24 @@ async fn plan_of(tx: &mut Transaction, subject: &Subject, digest: &str) -> Resul
     }
 }
 
-async fn may_be_applied(tx: &mut Transaction, plan: &Run) -> Result<bool> {
-    let applied: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM terraform_runs WHERE plan_run_id = $1 AND kind = 'Apply')")
-            .bind(plan.id)
-            .fetch_one(tx.connection())
-            .await?;
-    Ok(plan.phase == RunPhase::Succeeded && !applied && is_current(tx, plan).await?)
+/// The run that applied a plan, with a person's approval or without.
+async fn applied_by(tx: &mut Transaction, plan: &Run) -> Result<Option<Uuid>> {
+    Ok(sqlx::query_scalar("SELECT run_id FROM terraform_runs WHERE plan_run_id = $1 AND kind = 'Apply'")
+        .bind(plan.id)
+        .fetch_optional(tx.connection())
+        .await?)
+}
+
+/// The approval that a digest has.
+async fn given(tx: &mut Transaction, subject: &Subject, digest: &str) -> Result<Option<(String, Timestamp)>> {
+    let row = sqlx::query(
+        "SELECT approved_by, approved_at FROM approvals WHERE organization_id = $1 AND digest = $2 FOR UPDATE",
+    )
+    .bind(subject.organization.as_str())
+    .bind(digest)
+    .fetch_optional(tx.connection())
+    .await?;
+    row.map(|row| Ok((row.try_get("approved_by")?, time(&row, "approved_at")?))).transpose()
 }
 
 async fn insert(tx: &mut Transaction, subject: &Subject, digest: &str, by: &str, plan: Uuid) -> Result<()> {

@@ -19,8 +19,8 @@ mod ending;
 mod finish;
 mod progress;
 
-pub(super) use create::is_current;
 pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun};
+pub(super) use create::{is_current, is_newest};
 pub use finish::Finish;
 
 /// A run, as far as it may be shown: its inputs and files are sealed elsewhere.

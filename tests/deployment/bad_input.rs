@@ -28,10 +28,21 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Vec<&'static str>)> {
         (
             "secret",
             with(token(), from("secretKeyRef", "none", "k")),
-            "SecretKeyMissing",
-            vec!["variablesFrom[0]", "none"],
+            "SecretNotFound",
+            vec!["spec.variablesFrom[0].secretKeyRef: there is no Secret \"none\"", "create it"],
         ),
-        ("key", with(token(), from("secretKeyRef", "odd", "k")), "SecretKeyMissing", vec!["variablesFrom[0]", "\"k\""]),
+        (
+            "key",
+            with(token(), from("secretKeyRef", "odd", "k")),
+            "SecretKeyMissing",
+            vec!["spec.variablesFrom[0].secretKeyRef: Secret \"odd\" has no key \"k\"", "add it"],
+        ),
+        (
+            "config",
+            with(token(), from("configMapKeyRef", "none", "k")),
+            "SourceNotFound",
+            vec!["spec.variablesFrom[0].configMapKeyRef: there is no ConfigMap \"none\"", "create it"],
+        ),
         ("bytes", with(token(), from("secretKeyRef", "odd", "bytes")), "SourceInvalid", vec!["token", "UTF-8"]),
         ("nfc", with(token(), from("secretKeyRef", "odd", "nfc")), "SourceInvalid", vec!["token", "form C"]),
         (

@@ -16,4 +16,5 @@ mod deaths;
 mod endings;
 mod examples;
 mod orphans;
+mod seen;
 mod story;

@@ -133,14 +133,15 @@ async fn of_many_who_would_apply_one_plan_exactly_one_does() {
 }
 
 #[tokio::test]
-async fn an_approval_is_used_up_by_one_apply_and_stale_afterwards() {
+async fn an_approval_is_used_up_by_one_apply_and_a_second_one_hears_of_it() {
     let world = World::new().await;
     let (writer, subject) = (world.writer().await, world.subject("acme"));
     let (plan, digest) = planned(&writer, &subject, Change::Apply).await;
     let apply = || apply_of(&subject, plan, &digest, Approval::Person);
     assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::NotApproved);
     assert_eq!(writer.record_approval(&subject, &digest, "alice").await.unwrap(), ApprovalTaken::Recorded);
-    assert_eq!(writer.record_approval(&subject, &digest, "alice").await.unwrap(), ApprovalTaken::Already);
+    let again = writer.record_approval(&subject, &digest, "bob").await.unwrap();
+    assert!(matches!(&again, ApprovalTaken::Already { by, .. } if by == "alice"), "{again:?}");
     let other = format!("sha256:{}", "0".repeat(64));
     assert_eq!(writer.record_approval(&subject, &other, "alice").await.unwrap(), ApprovalTaken::Stale);
     assert_eq!(
@@ -149,12 +150,13 @@ async fn an_approval_is_used_up_by_one_apply_and_stale_afterwards() {
     );
     assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Created);
     assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::AlreadyApplied);
-    assert_eq!(writer.record_approval(&subject, &digest, "alice").await.unwrap(), ApprovalTaken::Stale);
+    let again = writer.record_approval(&subject, &digest, "alice").await.unwrap();
     let row = world.ledger.approval(&subject.organization, &digest).await.unwrap().unwrap();
     assert!(row.by == "alice" && row.consumed_by.is_some());
+    assert_eq!(again, ApprovalTaken::Applied(row.consumed_by.unwrap()));
     let seen = actions(&world).await;
     let count = |action: &str| seen.iter().filter(|a| *a == action).count();
-    assert_eq!((count("approval.given"), count("approval.refused"), count("apply.started")), (1, 2, 1), "{seen:?}");
+    assert_eq!((count("approval.given"), count("approval.refused"), count("apply.started")), (1, 1, 1), "{seen:?}");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use super::decide::{Step, Verdict, digest_of};
 use super::observe::{Proof, Seen};
 use crate::api::{CloudCredential, Reason};
-use crate::kinds::Context;
+use crate::kinds::{Context, wake};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
 use crate::reconcile::finalizer;
@@ -32,7 +32,10 @@ pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, ste
         }
         Step::Probe => probe(cx, object, seen).await,
         Step::Record(verdict) => {
-            cx.ledger.put_credential_fact(&fact(cx, seen, verdict)).await?;
+            // Dependants go by the ledger. The status that woke them before may have come ahead of it.
+            if cx.ledger.put_credential_fact(&fact(cx, seen, verdict)).await? {
+                wake::credential_changed(&cx.stores, &cx.waker, object);
+            }
             Ok(Done::Recorded)
         }
         Step::Hold | Step::Rest { .. } => Ok(Done::Nothing),

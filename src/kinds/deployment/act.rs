@@ -53,7 +53,7 @@ pub(super) async fn act(
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
-        Step::Recover(run) => recover(cx, seen, *run).await,
+        Step::Recover(run) => recovery::recover(cx, *run).await.map(|_| Outcome::Done),
         Step::PublishOutputs => publish(cx, object, seen).await,
         Step::Release => release(cx, object, seen).await,
         Step::Rest(_) => Ok(Outcome::Rested),
@@ -100,9 +100,17 @@ fn told(message: String) -> Outcome {
 
 async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Outcome> {
     Ok(match cx.ledger.record_approval(&seen.subject, &command.value, &command.by).await? {
-        ApprovalTaken::Recorded | ApprovalTaken::Already => {
+        ApprovalTaken::Recorded => {
             record(cx, seen, command, "approve").await?;
             told(format!("{} approved {}", command.by, command.value))
+        }
+        ApprovalTaken::Already { by, at } => {
+            record(cx, seen, command, "approve").await?;
+            told(format!("{} was already approved by {by} at {at:.0}", command.value))
+        }
+        ApprovalTaken::Applied(run) => {
+            record(cx, seen, command, "approve").await?;
+            told(format!("{} was already applied by run {run}", command.value))
         }
         ApprovalTaken::Stale => {
             record(cx, seen, command, REFUSED).await?;
@@ -215,18 +223,6 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
         cx.executor.start(run.id, run.engine, &token)?;
     }
     Ok(Outcome::Done)
-}
-
-async fn recover(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
-    if !recovery::recover(cx, run).await? {
-        return Ok(Outcome::Done);
-    }
-    let applied = seen.history.active().is_some_and(|r| r.kind == RunKind::Apply);
-    let message = match applied {
-        true => format!("run {run} died; what it left is in the inventory, and the next plan needs a person"),
-        false => format!("plan run {run} died; a new one follows"),
-    };
-    Ok(Outcome::Told("Interrupted", message))
 }
 
 async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {

@@ -71,7 +71,7 @@ pub enum Step {
 pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
     let deleting = object.metadata.deletion_timestamp.is_some();
     if !object.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER) {
-        return if deleting { Step::Rest(Standing::gone()) } else { Step::Guard };
+        return if deleting { Step::Rest(Standing::gone(object.spec.deletion_policy)) } else { Step::Guard };
     }
     match (&seen.command, &seen.gate) {
         (Some(command), None) => return Step::Take(command.clone()),
@@ -137,11 +137,7 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
             ),
         ));
     }
-    seen.inputs.as_ref().err().map(|(reason, message)| match reason {
-        // The proof reaches the ledger a moment after it wakes us.
-        Reason::CredentialNotReady => Standing { wait: Wait::AtMost(GLANCE), ..Standing::blocked(*reason, message) },
-        _ => Standing::blocked(*reason, message),
-    })
+    seen.inputs.as_ref().err().map(|(reason, message)| Standing::blocked(*reason, message))
 }
 
 fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
@@ -208,12 +204,12 @@ fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Ru
         return Step::Rest(Standing::planned(plan, LOOK_AGAIN));
     }
     if let Some(why) = breach(change, object, seen, plan) {
-        return Step::Rest(Standing::attention(Reason::GuardrailBreached, why));
+        return Step::Rest(Standing { action_required: true, ..Standing::held(Reason::GuardrailBreached, why) });
     }
     let unattended = mode == ApprovalMode::Automatic && !seen.history.needs_a_person();
     if let (true, Some(why)) = (unattended, &seen.gate) {
         let message = format!("spec.approval is Automatic, and the gate that guards it is not whole: {why}");
-        return Step::Rest(Standing::blocked(Reason::GateNotInstalled, message));
+        return Step::Rest(Standing::held(Reason::GateNotInstalled, message));
     }
     let approved_by = seen.approval.as_ref().map(|a| a.by.clone());
     if !unattended && approved_by.is_none() {
@@ -246,7 +242,8 @@ fn settled(object: &TerraformDeployment, seen: &Observed, plan: &Run, applied: O
     match &seen.outputs {
         Ownership::Foreign => {
             let name = object.spec.outputs.as_ref().map_or("", |o| o.secret_name.as_str());
-            Step::Rest(Standing::blocked(
+            Step::Rest(Standing::unfinished(
+                applied,
                 Reason::OutputsSecretNotOwned,
                 format!(
                     "spec.outputs.secretName: Secret {name:?} exists and is not of this object; name another or remove it"

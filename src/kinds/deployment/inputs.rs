@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use unicode_normalization::is_nfc;
 use uuid::Uuid;
 
-use crate::access::{self, SecretText};
-use crate::api::{CloudCredentialSpec, EngineKind, Reason, TerraformDeployment, VariableSource};
+use crate::access::{self, ConfigMapData, SecretText};
+use crate::api::{CloudCredentialSpec, EngineKind, KeyReference, Reason, TerraformDeployment, VariableSource};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::ledger::{ObjectKind, Subject};
@@ -162,44 +162,64 @@ async fn variable_from(
     at: usize,
     source: &VariableSource,
 ) -> Result<Option<SecretText>> {
-    let field = format!("spec.variablesFrom[{at}]");
-    let bytes = if let Some(key) = &source.secret_key_ref {
-        match access::secret(&cx.client, namespace, &key.name).await {
-            Ok(secret) => secret.get(&key.key).map(|b| zeroize::Zeroizing::new(b.to_vec())),
-            Err(Error::Condition { reason: Reason::SecretNotFound, .. }) => None,
+    let (found, from) = if let Some(key) = &source.secret_key_ref {
+        let found = match access::secret(&cx.client, namespace, &key.name).await {
+            Ok(secret) => secret.get(&key.key).map(|b| zeroize::Zeroizing::new(b.to_vec())).ok_or(Missing::Key),
+            Err(Error::Condition { reason: Reason::SecretNotFound, .. }) => Err(Missing::Object),
             Err(other) => return Err(other),
-        }
+        };
+        (found, Given::Secret(key))
     } else if let Some(key) = &source.config_map_key_ref {
-        let found = access::config_map(&cx.client, namespace, &key.name).await?;
-        found.and_then(|m| m.data.get(&key.key).map(|b| zeroize::Zeroizing::new(b.clone())))
+        let found = access::config_map(&cx.client, namespace, &key.name).await?.ok_or(Missing::Object);
+        let bytes = |m: ConfigMapData| m.data.get(&key.key).map(|b| zeroize::Zeroizing::new(b.clone()));
+        (found.and_then(|m| bytes(m).ok_or(Missing::Key)), Given::ConfigMap(key))
     } else {
-        None
+        let text = format!("spec.variablesFrom[{at}]: set secretKeyRef or configMapKeyRef");
+        return Err(Error::condition(Reason::SourceInvalid, text));
     };
-    match bytes {
-        Some(bytes) => {
+    match found {
+        Ok(bytes) => {
             let text = check_value(&source.variable, &bytes)?;
             Ok(Some(SecretText::new(serde_json::to_string(text).map_err(|e| Error::Integrity(e.to_string()))?)))
         }
-        None if source.optional => Ok(None),
-        None => Err(missing(&field, namespace, source)),
+        Err(_) if source.optional => Ok(None),
+        Err(missing) => Err(from.lacks(missing, at, namespace)),
     }
 }
 
-fn missing(field: &str, namespace: &str, source: &VariableSource) -> Error {
-    let (what, key, reason) = match (&source.secret_key_ref, &source.config_map_key_ref) {
-        (Some(key), _) => ("Secret", key, Reason::SecretKeyMissing),
-        (None, Some(key)) => ("ConfigMap", key, Reason::SourceNotFound),
-        (None, None) => {
-            return Error::condition(Reason::SourceInvalid, format!("{field}: set secretKeyRef or configMapKeyRef"));
-        }
-    };
-    Error::condition(
-        reason,
-        format!(
-            "{field}: there is no key {:?} in {what} {:?} of namespace {namespace:?}; create it, or set optional: true",
-            key.key, key.name
-        ),
-    )
+/// What a variable is read from.
+enum Given<'a> {
+    Secret(&'a KeyReference),
+    ConfigMap(&'a KeyReference),
+}
+
+/// What of it is not there.
+enum Missing {
+    Object,
+    Key,
+}
+
+impl Given<'_> {
+    /// A condition that names the field, the object and the next step.
+    fn lacks(&self, missing: Missing, at: usize, namespace: &str) -> Error {
+        let (field, kind, KeyReference { name, key }) = match self {
+            Self::Secret(of) => ("secretKeyRef", "Secret", of),
+            Self::ConfigMap(of) => ("configMapKeyRef", "ConfigMap", of),
+        };
+        let reason = match (self, &missing) {
+            (Self::Secret(_), Missing::Object) => Reason::SecretNotFound,
+            (Self::Secret(_), Missing::Key) => Reason::SecretKeyMissing,
+            (Self::ConfigMap(_), _) => Reason::SourceNotFound,
+        };
+        let (what, next) = match missing {
+            Missing::Object => (format!("there is no {kind} {name:?}"), format!("create it with the key {key:?}")),
+            Missing::Key => (format!("{kind} {name:?} has no key {key:?}"), "add it".to_owned()),
+        };
+        let text = format!(
+            "spec.variablesFrom[{at}].{field}: {what} in namespace {namespace:?}; {next}, or set optional: true"
+        );
+        Error::condition(reason, text)
+    }
 }
 
 fn strings_are_nfc(value: &Value) -> bool {

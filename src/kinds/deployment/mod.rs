@@ -1,6 +1,7 @@
 //! `TerraformDeployment`: towards the module, through a gate, on the record.
 
 mod act;
+mod announce;
 mod commands;
 mod decide;
 mod history;

@@ -97,9 +97,14 @@ pub struct FoundState {
 impl Observed {
     /// The last approval, where it was refused because it names another plan than this one.
     pub fn stale_approval(&self, plan: &Run) -> Option<&str> {
+        self.refused_approval().filter(|refused| plan.digest.as_deref() != Some(refused))
+    }
+
+    /// The last approval, where it was refused.
+    pub fn refused_approval(&self) -> Option<&str> {
         let (refused, at) = self.taken(REFUSED)?;
         let approved = self.taken("approve").is_some_and(|(_, later)| later > at);
-        (!approved && plan.digest.as_deref() != Some(refused)).then_some(refused)
+        (!approved).then_some(refused)
     }
 
     /// The newest command of this word, and when it was taken.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::Outcome;
+use super::announce::events;
 use super::decide::{Step, phase_of, wait_of};
-use super::observe::Observed;
+use super::observe::{Observed, REFUSED};
 use super::outputs;
 use super::standing::{Standing, Wait};
 use crate::api::{
@@ -30,7 +31,8 @@ pub(super) fn report(
         return Report::silent(Next::AwaitChange);
     }
     let mut status = facts(object, seen);
-    status.phase = phase_of(step).or(status.phase).or(Some(DeploymentPhase::Pending));
+    let phase = outcome.map_or_else(|error| phase_after(step, error), |_| phase_of(step));
+    status.phase = phase.or(status.phase).or(Some(DeploymentPhase::Pending));
     let standing = match (step, outcome) {
         (_, Err(error)) => Some(failing(error)),
         (Step::Rest(standing), _) => Some(standing.clone()),
@@ -50,9 +52,10 @@ pub(super) fn report(
         },
         (None, _) => Next::Now,
     };
-    let report = Report::new(&status, next);
+    let events = events(object.status.as_ref(), &status, standing.as_ref(), &seen.history);
+    let report = events.into_iter().fold(Report::new(&status, next), Report::announce);
     match outcome {
-        Ok(Outcome::Told(word, message)) => announce(report, word, message),
+        Ok(Outcome::Told(word, message)) => report.announce(told(word, message)),
         Ok(Outcome::Refused(reason, message)) => {
             report.announce(Announcement::warning(*reason, "Reconcile", message.clone()))
         }
@@ -72,19 +75,26 @@ fn failing(error: &Error) -> Standing {
     Standing::blocked(error.reason(), error.to_string())
 }
 
-fn announce(report: Report, word: &'static str, message: &str) -> Report {
-    report.announce(Announcement {
-        warning: word == "Interrupted",
-        reason: word,
-        message: message.to_owned(),
-        action: "Reconcile",
-    })
+/// The phase where a step was not done. What may pass by itself changes nothing.
+fn phase_after(step: &Step, error: &Error) -> Option<DeploymentPhase> {
+    match step {
+        _ if error.class() == Class::Transient => None,
+        Step::Plan { .. } => Some(DeploymentPhase::Pending),
+        Step::Apply { .. } => Some(DeploymentPhase::AwaitingApproval),
+        _ => None,
+    }
+}
+
+fn told(word: &'static str, message: &str) -> Announcement {
+    Announcement { warning: false, reason: word, message: message.to_owned(), action: "Reconcile" }
 }
 
 /// Everything in status that only retells what the ledger knows.
 fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentStatus {
     let mut status = object.status.clone().unwrap_or_default();
-    status.last_handled = seen.taken.iter().map(|t| (t.command.clone(), t.value.clone())).collect();
+    let told = |word: &str| word != REFUSED || seen.refused_approval().is_some();
+    let taken = seen.taken.iter().filter(|t| told(&t.command));
+    status.last_handled = taken.map(|t| (t.command.clone(), t.value.clone())).collect();
     let plan = seen.history.newest_plan(super::wanted_change(object));
     status.plan = plan.and_then(plan_status);
     status.last_run = seen.history.0.first().map(run_status);
@@ -102,6 +112,7 @@ fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentSt
             digest: plan.digest.clone().unwrap_or_default(),
             by: approval.by.clone(),
             at: format!("{:.0}", approval.at),
+            run_id: approval.consumed_by.map(|run| run.to_string()),
         });
     }
     if seen.history.active().is_none() {
@@ -159,12 +170,18 @@ fn judge(
     set("Ready", standing.ready, standing.reason, &standing.message);
     if let Some(plan) = seen.history.newest_plan(super::wanted_change(object)) {
         let current = plan.generation == generation.unwrap_or_default();
-        set("Planned", current, Reason::Planned, &super::standing::counts(plan));
+        let (counts, run, of) = (super::standing::counts(plan), plan.id, plan.generation);
+        if current {
+            set("Planned", true, Reason::Planned, &format!("{counts}; by run {run}"));
+        } else {
+            let message = format!("run {run} planned generation {of} of the spec; Ready says when a new plan comes");
+            set("Planned", false, standing.reason, &message);
+        }
     }
     if let Some(run) = seen.history.0.iter().find(|r| r.kind == RunKind::Apply && r.phase.is_final()) {
         let done = run.phase == RunPhase::Succeeded;
         let reason = if done { Reason::Applied } else { super::standing::failure_reason(run) };
-        set("Applied", done, reason, run.message.as_deref().unwrap_or_default());
+        set("Applied", done, reason, &super::standing::ended(run));
     }
     let asked = standing.action_required;
     if asked {

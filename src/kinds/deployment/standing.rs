@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ApprovalMode, Change, DeploymentPhase, PlanSummary, Reason};
+use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, PlanSummary, Reason};
 use crate::ledger::runs::Run;
 use crate::run::protocol::{RunKind, RunPhase};
 
@@ -41,9 +41,9 @@ impl Standing {
         Self { phase, ready: false, reason, message: message.into(), action_required: false, working: false, wait }
     }
 
-    /// Waits for something that wakes it.
+    /// Waits for something that wakes it, before its next plan.
     pub fn blocked(reason: Reason, message: impl Into<String>) -> Self {
-        Self::not_ready(None, reason, message, A_WHILE)
+        Self::not_ready(Some(DeploymentPhase::Pending), reason, message, A_WHILE)
     }
 
     /// Waits for a person.
@@ -51,9 +51,16 @@ impl Standing {
         Self { action_required: true, ..Self::blocked(reason, message) }
     }
 
+    /// A plan waits, and no approval lets it pass as things stand.
+    pub fn held(reason: Reason, message: impl Into<String>) -> Self {
+        Self { phase: Some(DeploymentPhase::AwaitingApproval), ..Self::blocked(reason, message) }
+    }
+
     /// Let go already; others hold the object.
-    pub fn gone() -> Self {
-        Self::not_ready(None, Reason::Progressing, "released by Landfall", A_WHILE)
+    pub fn gone(policy: DeletionPolicy) -> Self {
+        let phase = (policy == DeletionPolicy::Destroy).then_some(DeploymentPhase::Destroyed);
+        let message = "released by Landfall; another finalizer holds the object";
+        Self::not_ready(phase, Reason::Progressing, message, A_WHILE)
     }
 
     /// A run is under way.
@@ -76,7 +83,8 @@ impl Standing {
     /// All places for runs are taken.
     pub fn queued(glance: SignedDuration) -> Self {
         let message = "waits for one of the installation's executor.maxRuns places";
-        Self { working: true, ..Self::not_ready(None, Reason::Progressing, message, Wait::AtMost(glance)) }
+        let phase = Some(DeploymentPhase::Pending);
+        Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::AtMost(glance)) }
     }
 
     /// A person stopped the run.
@@ -138,8 +146,17 @@ impl Standing {
             ),
             (None, false) => (Reason::ApprovalRequired, format!("{}; {next}", counts(plan))),
         };
-        let standing = Self::not_ready(Some(DeploymentPhase::AwaitingApproval), reason, message, A_WHILE);
-        Self { action_required: true, ..standing }
+        let phase = match reason {
+            Reason::Interrupted => DeploymentPhase::Interrupted,
+            _ => DeploymentPhase::AwaitingApproval,
+        };
+        Self { action_required: true, ..Self::not_ready(Some(phase), reason, message, A_WHILE) }
+    }
+
+    /// The world is right, but not all that the spec asks for beside it.
+    pub fn unfinished(applied: Option<&Run>, reason: Reason, message: impl Into<String>) -> Self {
+        let phase = if applied.is_some() { DeploymentPhase::Applied } else { DeploymentPhase::NoChanges };
+        Self { phase: Some(phase), ..Self::blocked(reason, message) }
     }
 
     /// The world is what the spec says.
@@ -171,6 +188,26 @@ pub(super) fn failure_reason(run: &Run) -> Reason {
         (_, RunKind::Apply, Change::Apply) => Reason::ApplyFailed,
         (_, RunKind::Apply, Change::Destroy) => Reason::DestroyFailed,
     })
+}
+
+/// How a run ended, and what comes next.
+pub(super) fn ended(run: &Run) -> String {
+    let what = match (run.kind, run.change) {
+        (RunKind::Plan, _) => "plan",
+        (RunKind::Apply, Change::Apply) => "apply",
+        (RunKind::Apply, Change::Destroy) => "destroy",
+    };
+    let said = run.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let (how, next) = match (run.phase, run.kind) {
+        (RunPhase::Succeeded, _) => ("succeeded", ""),
+        (RunPhase::Cancelled, _) => ("was cancelled", "; landfall.dev/retry or a new spec goes on"),
+        (RunPhase::Interrupted, RunKind::Plan) => ("died", "; a new one follows"),
+        (RunPhase::Interrupted, RunKind::Apply) => {
+            ("died", "; what it left is in the state and in the inventory, and the next plan needs a person")
+        }
+        _ => ("failed", "; Ready says what comes next"),
+    };
+    format!("{what} run {} {how}{said}{next}", run.id)
 }
 
 /// `2 to add, 0 to change, 0 to destroy`, and replacements where there are any.

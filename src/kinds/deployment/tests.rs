@@ -14,6 +14,7 @@ use super::history::History;
 use super::inputs::Inputs;
 use super::observe::{FoundState, Liveness, Observed, Ownership};
 use super::outputs::Outputs;
+use super::standing::Wait;
 use crate::api::Organization;
 use crate::api::{
     ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
@@ -429,6 +430,29 @@ fn what_is_in_the_way_is_named_and_nothing_starts() {
 }
 
 #[test]
+fn a_credential_that_is_not_ready_costs_nothing_until_it_wakes_its_deployments() {
+    let mut seen = world(vec![]);
+    seen.inputs = Err((Reason::CredentialNotReady, "not proved".into()));
+    let Step::Rest(standing) = next(&object(), &seen) else { panic!() };
+    assert_eq!(standing.wait, Wait::AtMost(SignedDuration::from_mins(10)));
+}
+
+#[test]
+fn a_refused_approval_is_told_until_another_one_is_taken() {
+    let handled = |taken: Vec<Taken>| {
+        let mut seen = world(vec![plan(1)]);
+        seen.taken = taken;
+        let step = next(&object(), &seen);
+        let report = super::report::report(&object(), &seen, &step, Ok(&super::act::Outcome::Rested), now());
+        report.status.unwrap()["lastHandled"].clone()
+    };
+    let refused = taken("approveRefused", "sha256:old", ago(2));
+    assert_eq!(handled(refused.clone()), json!({"approveRefused": "sha256:old"}));
+    let both = [refused, taken("approve", "sha256:new", ago(1))].concat();
+    assert_eq!(handled(both), json!({"approve": "sha256:new"}));
+}
+
+#[test]
 fn without_a_free_place_nothing_starts() {
     let mut seen = world(vec![]);
     seen.slot_free = false;
@@ -539,3 +563,6 @@ proptest! {
         prop_assert!(pause <= i128::from(ceiling) * 1000 && pause >= i128::from(ceiling) * 500, "{pause}");
     }
 }
+
+#[path = "seen_tests.rs"]
+mod seen;

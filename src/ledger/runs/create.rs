@@ -266,16 +266,20 @@ async fn permit(
     })
 }
 
-/// Whether no newer plan of that change was begun, and the state is the one that was planned on.
-pub(in crate::ledger) async fn is_current(tx: &mut Transaction, plan: &Run) -> Result<bool> {
-    let newer: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM terraform_runs n JOIN terraform_runs p ON p.run_id = $1
+/// Whether no newer plan of that change was begun.
+pub(in crate::ledger) async fn is_newest(tx: &mut Transaction, plan: &Run) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT NOT EXISTS (SELECT FROM terraform_runs n JOIN terraform_runs p ON p.run_id = $1
          WHERE n.cluster_id = p.cluster_id AND n.deployment_uid = p.deployment_uid AND n.kind = 'Plan' AND n.change = p.change
            AND n.run_id <> p.run_id AND (n.created_at, n.run_id) > (p.created_at, p.run_id))",
     )
     .bind(plan.id)
     .fetch_one(tx.connection())
-    .await?;
+    .await?)
+}
+
+/// Whether a plan is the newest, and the state is the one that was planned on.
+pub(in crate::ledger) async fn is_current(tx: &mut Transaction, plan: &Run) -> Result<bool> {
     let head: Option<(Option<String>, Option<i64>)> =
         sqlx::query_as("SELECT lineage, serial FROM state_keys WHERE organization_id = $1 AND state_key = $2")
             .bind(plan.subject.organization.as_str())
@@ -283,7 +287,8 @@ pub(in crate::ledger) async fn is_current(tx: &mut Transaction, plan: &Run) -> R
             .fetch_optional(tx.connection())
             .await?;
     let (lineage, serial) = head.unwrap_or_default();
-    Ok(!newer && lineage == plan.state_lineage && serial.unwrap_or(0) == plan.state_serial.unwrap_or(0))
+    let same = lineage == plan.state_lineage && serial.unwrap_or(0) == plan.state_serial.unwrap_or(0);
+    Ok(same && is_newest(tx, plan).await?)
 }
 
 async fn consume(tx: &mut Transaction, new: &NewApplyRun) -> Result<()> {
