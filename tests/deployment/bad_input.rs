@@ -1,6 +1,8 @@
 //! What is wrong is a condition that names it.
 
-use k8s_openapi::api::core::v1::Secret;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::{Value, json};
 
 use crate::world::{World, condition, message};
@@ -45,13 +47,8 @@ fn cases() -> Vec<(&'static str, Value, &'static str, Vec<&'static str>)> {
         ),
         ("bytes", with(token(), from("secretKeyRef", "odd", "bytes")), "SourceInvalid", vec!["token", "UTF-8"]),
         ("nfc", with(token(), from("secretKeyRef", "odd", "nfc")), "SourceInvalid", vec!["token", "form C"]),
-        (
-            "backend",
-            inline("zzz_override.tf", "terraform {\n  backend \"local\" {}\n}"),
-            "SourceInvalid",
-            vec!["zzz_override.tf", "backend"],
-        ),
-        ("cloud", inline("x.tf.json", r#"{"terraform": {"cloud": {}}}"#), "SourceInvalid", vec!["x.tf.json", "cloud"]),
+        ("file-bytes", json!({"source": {"configMapRef": {"name": "odd"}}}), "SourceInvalid", vec!["main.tf", "UTF-8"]),
+        ("file-nfc", inline("main.tf", "locals {\n  a = \"e\u{301}\"\n}"), "SourceInvalid", vec!["main.tf", "form C"]),
         (
             "undeclared",
             with(inline("main.tf", ""), json!({"variables": {"surplus": 1}})),
@@ -79,6 +76,9 @@ async fn bad_input_is_a_condition_that_names_it_and_starts_no_run() {
     let odd = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "odd"},
         "data": {"bytes": "/w==", "nfc": "ZcyB"}});
     world.put::<Secret>("odd", odd).await;
+    let odd = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "odd"},
+        "binaryData": {"main.tf": "/w=="}});
+    world.put::<ConfigMap>("odd", odd).await;
     for (name, spec, ..) in cases() {
         world.deployment(name, spec).await;
     }
@@ -96,6 +96,49 @@ async fn bad_input_is_a_condition_that_names_it_and_starts_no_run() {
     world.controller.stop().await;
 }
 
+/// Ways to take the state elsewhere that the API server lets pass: the file, its text with `OUT` for a file in the world, and what the message names.
+const ESCAPES: [(&str, &str, &str); 8] = [
+    ("backend.tf", "terraform {\n  backend \"local\" {\n    path = \"OUT\"\n  }\n}", "`backend`"),
+    ("zzz_override.tf", "terraform {\n  backend \"local\" {\n    path = \"OUT\"\n  }\n}", "`backend`"),
+    ("zzzzz_override.tf.json", r#"{"terraform": {"b\u0061ckend": {"local": {"path": "OUT"}}}}"#, "`backend`"),
+    ("zzzzz_override.tofu", "terraform {\n  backend \"local\" {\n    path = \"OUT\"\n  }\n}", "`backend`"),
+    ("x.tofu.json", r#"{"terraform": [{}, {"cloud": {"organization": "OUT"}}]}"#, "`cloud`"),
+    ("modules/child/main.tf", "terraform {\n  backend \"local\" {\n    path = \"OUT\"\n  }\n}", "`backend`"),
+    ("zzzz_landfall_override.tofu.json", r#"{"terraform": {"backend": {"local": {"path": "OUT"}}}}"#, "reserved"),
+    (".terraform/terraform.tfstate", r#"{"version": 3, "backend": {"type": "local"}}"#, "no leading dot"),
+];
+
+const MAIN: &str = "module \"child\" {\n  source = \"./modules/child\"\n}\nresource \"terraform_data\" \"a\" {}";
+
+fn escape(file: &str, text: &str, out: &Path) -> Value {
+    let mut files = json!({"main.tf": MAIN, "modules/child/main.tf": ""});
+    files[file] = json!(text.replace("OUT", &out.display().to_string()));
+    json!({"source": {"inline": files}, "approval": "Automatic"})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_file_under_any_name_takes_the_state_elsewhere() {
+    let (world, folder) = (World::new().await, tempfile::tempdir().unwrap());
+    for (number, (file, text, _)) in ESCAPES.iter().enumerate() {
+        let spec = escape(file, text, &folder.path().join(format!("{number}.tfstate")));
+        world.deployment(&format!("escape-{number}"), spec).await;
+    }
+    // Without such a file the same module goes through, so it is the file that is refused.
+    world.deployment("honest", escape("notes.txt", "terraform { backend \"local\" {} }", folder.path())).await;
+    world.ready("honest", "Applied").await;
+    let mut wrong = Vec::new();
+    for (number, (file, _, named)) in ESCAPES.iter().enumerate() {
+        let said = message(&world.ready(&format!("escape-{number}"), "SourceInvalid").await);
+        if !said.contains(file) || !said.contains(named) {
+            wrong.push(format!("{file}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE name <> 'honest'").await, 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a state elsewhere");
+    world.controller.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as_the_spec_says() {
     let world = World::new().await;
@@ -103,6 +146,7 @@ async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as
     let provider = "terraform {\n  required_providers {\n    x = { source = \"example/none\" }\n  }\n}";
     let failing = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"exit 7\" }\n}";
     world.deployment("init", once(inline("main.tf", provider))).await;
+    world.deployment("syntax", once(inline("main.tf", "resource \"x\" {{\n"))).await;
     world.deployment("plan", once(inline("main.tf", "output \"x\" { value = file(\"missing.txt\") }"))).await;
     let apply = with(
         inline("main.tf", failing),
@@ -111,6 +155,8 @@ async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as
     world.deployment("apply", apply).await;
     for (name, reason, shown) in [
         ("init", "InitFailed", "example/none"),
+        ("syntax", "InitFailed", "Error: "),
+        ("syntax", "InitFailed", "main.tf line 1"),
         ("plan", "PlanFailed", "missing.txt"),
         ("apply", "ApplyFailed", "exit"),
     ] {

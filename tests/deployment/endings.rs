@@ -1,7 +1,10 @@
 //! Retain, adoption, Destroy, cancel, suspend.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::json;
 
+use crate::harness::env;
 use crate::world::{World, digest, message};
 
 const DATA: &str = "resource \"terraform_data\" \"a\" {}";
@@ -77,5 +80,38 @@ async fn a_suspended_deployment_plans_nothing_until_it_goes_on() {
     assert_eq!(world.count("SELECT count(*) FROM terraform_runs").await, 0);
     world.deployment("web", spec(false)).await;
     world.ready("web", "ApprovalRequired").await;
+    world.controller.stop().await;
+}
+
+/// An engine that takes its time over each plan.
+fn slow_planner(folder: &std::path::Path) -> std::path::PathBuf {
+    let path = folder.join("engine");
+    let script = format!("#!/bin/sh\n[ \"$1\" != plan ] || exec sleep 300\nexec {} \"$@\"\n", env("TOFU"));
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_takes_too_long_is_stopped_and_names_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::with(&[], |value| value["engines"]["OpenTofu"] = json!(slow_planner(folder.path()))).await;
+    let spec = json!({"source": {"inline": {"main.tf": DATA}}, "timeouts": {"plan": "1s"}, "retry": {"limit": 0}});
+    world.deployment("web", spec).await;
+    let said = message(&world.ready("web", "RetriesExhausted").await);
+    assert!(said.contains("Timeout") && said.contains("spec.timeouts.plan"), "{said}");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_takes_too_long_is_stopped_and_names_its_limit() {
+    let world = World::new().await;
+    let slow = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"exec sleep 300\" }\n}";
+    let spec = json!({"source": {"inline": {"main.tf": slow}}, "approval": "Automatic", "timeouts": {"apply": "2s"},
+        "retry": {"limit": 0}});
+    world.deployment("web", spec).await;
+    let said = message(&world.ready("web", "RetriesExhausted").await);
+    assert!(said.contains("Timeout") && said.contains("spec.timeouts.apply"), "{said}");
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock_id IS NOT NULL").await, 0, "no lock stands");
     world.controller.stop().await;
 }

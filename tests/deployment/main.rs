@@ -15,6 +15,7 @@ mod canary;
 mod deaths;
 mod endings;
 mod examples;
+mod inputs;
 mod orphans;
 mod seen;
 mod story;

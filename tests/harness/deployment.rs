@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, Resource};
-use landfall::api::{Condition, TerraformDeployment};
+use landfall::api::{Condition, TerraformDeployment, TerraformDeploymentStatus};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -63,6 +63,12 @@ impl<C> World<C> {
     /// The API of a kind in the test's namespace.
     pub fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The same in another namespace, without a controller of its own.
+    pub fn beside(&self, namespace: &str) -> World<()> {
+        let database = Database { url: self.database.url.clone(), name: self.database.name.clone() };
+        World { namespace: namespace.to_owned(), client: self.client.clone(), database, controller: () }
     }
 
     /// Makes an object or changes what this manager wrote of it.
@@ -149,6 +155,11 @@ impl<C> World<C> {
 pub fn stands(object: &TerraformDeployment, reason: &str) -> bool {
     let seen = object.status.as_ref().and_then(|s| s.observed_generation);
     seen == object.metadata.generation && condition(object, "Ready").is_some_and(|c| c.reason == reason)
+}
+
+/// The status, or an empty one.
+pub fn status(object: &TerraformDeployment) -> TerraformDeploymentStatus {
+    object.status.clone().unwrap_or_default()
 }
 
 /// A condition.

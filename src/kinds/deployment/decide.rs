@@ -122,7 +122,9 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
         return Some(Standing::blocked(Reason::Suspended, "spec.suspend is true; set it to false to go on"));
     }
     if let Some(why) = &seen.forbidden {
-        return Some(Standing::blocked(Reason::ExecutorNotPermitted, why));
+        // Nothing wakes it when the last deployment of another organization goes.
+        let standing = Standing::blocked(Reason::ExecutorNotPermitted, why);
+        return Some(Standing { wait: Wait::AtMost(GLANCE), ..standing });
     }
     if let Some(why) = &seen.regressed {
         return Some(Standing::attention(Reason::StateRegressed, why));
