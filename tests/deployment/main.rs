@@ -10,6 +10,7 @@ mod harness;
 #[path = "../harness/deployment.rs"]
 mod world;
 
+mod account;
 mod bad_input;
 mod canary;
 mod deaths;

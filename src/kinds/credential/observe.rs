@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
@@ -14,9 +13,6 @@ use crate::providers::{Attempt, Provider};
 use crate::reconcile::wake::key_of;
 use crate::reconcile::{finalizer, mirror};
 use crate::{Error, Result};
-
-/// Digests are for this alone: equal bytes elsewhere have another one.
-const PURPOSE: &str = "credential.secret";
 
 /// What is known before a decision.
 pub struct Seen {
@@ -103,19 +99,12 @@ async fn read(cx: &Context, object: &CloudCredential) -> Result<(Proof, Option<S
     };
     match access::secret(&cx.client, &namespace, provider.secret_name()).await {
         Ok(bytes) => {
-            let digest = digest(cx, object, &bytes);
+            let digest = cx.ledger.proof_digest(&object.spec, &bytes);
             Ok((Proof::Present { version: bytes.resource_version.clone(), digest }, Some(bytes)))
         }
         Err(Error::Condition { reason, message }) => Ok((Proof::Missing { reason, message }, None)),
         Err(error) => Err(error),
     }
-}
-
-fn digest(cx: &Context, object: &CloudCredential, bytes: &SecretBytes) -> String {
-    let block = serde_json::json!({"aws": object.spec.aws, "powerdns": object.spec.powerdns}).to_string();
-    let mut all = Zeroizing::new(bytes.canonical().to_vec());
-    all.extend_from_slice(block.as_bytes());
-    cx.ledger.keys().digest(PURPOSE, &all)
 }
 
 fn missing(reason: Reason, message: &str) -> Proof {

@@ -41,6 +41,9 @@ pub struct Credential {
     pub subject: Subject,
     /// The account that the provider named.
     pub account: Option<String>,
+    /// Where the engine would work with it: the account and the provider block. Where the provider names no account, the
+    /// very Secret stands for it.
+    whose: Value,
     /// What the engine finds in its environment.
     pub environment: BTreeMap<String, SecretText>,
 }
@@ -77,7 +80,7 @@ async fn gather(cx: &Context, object: &TerraformDeployment, last_applied: Option
     let digest = sha256_hex(&self::canonical(&json!({
         "module": sha256_hex(&snapshot),
         "variables": variables_hmac,
-        "credential": credential.as_ref().map(|c| json!([c.subject.uid, c.account])),
+        "credential": credential.as_ref().map(|c| json!([c.subject.uid, c.whose])),
         "engine": engine,
         "region": object.spec.region,
     }))?);
@@ -246,6 +249,15 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
         ));
     };
     let secret = access::secret(&cx.client, home, secret_name(&found.spec)?).await?;
+    // What was proved is these bytes under this provider block, and no others.
+    if fact.secret_digest.as_deref() != Some(cx.ledger.proof_digest(&found.spec, &secret).as_str()) {
+        return Err(Error::condition(
+            Reason::CredentialNotReady,
+            format!("spec.credentialRef: CloudCredential {name:?} or its Secret has changed and is not proved yet"),
+        ));
+    }
+    let identity = fact.account.as_ref().or(fact.secret_digest.as_ref());
+    let whose = json!({"identity": identity, "aws": found.spec.aws, "powerdns": found.spec.powerdns});
     Ok(Some(Credential {
         subject: Subject {
             organization: access::organization(&cx.client, cx.cluster, home).await?,
@@ -256,6 +268,7 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
             name,
         },
         account: fact.account,
+        whose,
         environment: engine_environment(&found.spec, &secret, object.spec.region.as_deref())?,
     }))
 }
