@@ -74,17 +74,4 @@ impl Ledger {
             })
             .collect()
     }
-
-    /// How many organizations have live deployments in a cluster.
-    ///
-    /// # Errors
-    /// Postgres's.
-    pub async fn deployment_organizations(&self, cluster: uuid::Uuid) -> Result<i64> {
-        Ok(sqlx::query_scalar(
-            "SELECT count(DISTINCT organization_id) FROM terraform_deployments WHERE cluster_id = $1 AND deleted_at IS NULL",
-        )
-        .bind(cluster)
-        .fetch_one(self.pool())
-        .await?)
-    }
 }

@@ -42,7 +42,7 @@ pub use intents::{IntentId, NewIntent, OpenIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored};
-pub use runs::{Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Refusal, Run};
+pub use runs::{Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal, Room, Run};
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
 pub use states::{LockInfo, Recovery, StateClaim, StateHead, StateVersion, state_key};

@@ -18,10 +18,12 @@ mod create;
 mod ending;
 mod finish;
 mod progress;
+mod room;
 
-pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun};
+pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun};
 pub(super) use create::{is_current, is_newest};
 pub use finish::Finish;
+pub use room::{Obstacle, Room};
 
 /// A run, as far as it may be shown: its inputs and files are sealed elsewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +66,8 @@ pub struct Run {
     pub engine_version: Option<String>,
     /// Somebody asked it to stop.
     pub cancel_requested: bool,
+    /// How often it was handed to a runner.
+    pub handed_over: i32,
     /// Who asked for it, and how far the name can be trusted; see [`super::Actor::kind`].
     pub requested_by: (Option<String>, String),
     /// When it was committed.
@@ -106,7 +110,7 @@ macro_rules! select_run {
         concat!(
             "SELECT run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase, generation, attempt, \
              plan_run_id, plan_digest, facts, summary, has_changes, state_serial, state_lineage, intent_id, holder, engine, \
-             engine_version, cancel_requested, requested_by, requested_by_kind, created_at, claimed_at, phase_at, applying_at, \
+             engine_version, cancel_requested, handed_over, requested_by, requested_by_kind, created_at, claimed_at, phase_at, applying_at, \
              finished_at, exit_code, reason, message FROM terraform_runs ",
             $rest
         )
@@ -142,6 +146,7 @@ impl Run {
             engine: variant(row, "engine")?,
             engine_version: row.try_get("engine_version")?,
             cancel_requested: row.try_get("cancel_requested")?,
+            handed_over: row.try_get("handed_over")?,
             requested_by: (row.try_get("requested_by")?, row.try_get("requested_by_kind")?),
             created_at: time(row, "created_at")?,
             started_at: time_maybe(row, "claimed_at")?,

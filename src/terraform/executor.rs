@@ -165,6 +165,14 @@ impl Local {
         Ok(recovered)
     }
 
+    /// The last line that a run's runner wrote before it ended, for people.
+    pub fn last_words(&self, run: Uuid) -> Option<String> {
+        let log = fs::read(self.layout(run).root.join("runner.log")).ok()?;
+        let log = String::from_utf8_lossy(&log);
+        let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
+        Some(line.chars().take(300).collect())
+    }
+
     /// States in a run's folder that the ledger may not have, in the order in which they are to be taken in.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use landfall::api::Organization;
 use landfall::api::{Change, EngineKind};
 use landfall::installation::Installation;
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, Keyring, Ledger, NewApplyRun, NewPlanRun, ObjectKind, Subject, Writer, state_key,
+    Actor, ApplyRun, Approval, Keyring, Ledger, NewApplyRun, NewPlanRun, ObjectKind, Room, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{Artifact, ProcessIdentity, Progress, RunKind, RunPhase, RunResult, RunSpec};
 use serde_json::json;
@@ -84,6 +84,7 @@ async fn plan(writer: &Writer, subject: &Subject) -> Uuid {
     let id = Uuid::now_v7();
     let new = NewPlanRun {
         id,
+        room: Room { runs: 100, one_organization: false },
         subject: subject.clone(),
         change: Change::Apply,
         generation: 1,
@@ -125,6 +126,7 @@ pub(crate) async fn apply(writer: &Writer, subject: &Subject, plan: Uuid, digest
     let id = Uuid::now_v7();
     let new = NewApplyRun {
         id,
+        room: Room { runs: 100, one_organization: false },
         subject: subject.clone(),
         plan,
         digest: digest.to_owned(),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::deaths::{module, runner, whole};
 use crate::harness::wait_until;
-use crate::world::{PLENTY, World};
+use crate::world::{PLENTY, World, message};
 
 /// Takes the object away as one who does not wait for finalizers.
 async fn tear_out(world: &World, name: &str) {
@@ -66,5 +66,19 @@ async fn a_dead_run_whose_inputs_do_not_open_is_taken_in_without_its_log() {
     world.ready("web", "NoChanges").await;
     assert_eq!(world.count("SELECT count(*) FROM terraform_states WHERE recovered").await, 1);
     whole(&world, files.path()).await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_ends_at_once_is_started_three_times_and_then_named() {
+    let mut world = World::new().await;
+    let mut home = world.controller.stop().await;
+    home.program = "/bin/false".into();
+    world.controller = home.start().await;
+    let spec = json!({"source": {"inline": {"main.tf": ""}}, "retry": {"limit": 0}});
+    world.deployment("web", spec).await;
+    let said = message(&world.ready("web", "RetriesExhausted").await);
+    assert!(said.contains("PlanFailed") && said.contains("3 times"), "{said}");
+    assert_eq!(world.count("SELECT count(*) FROM activity_log WHERE action = 'run.handed-over'").await, 3);
     world.controller.stop().await;
 }

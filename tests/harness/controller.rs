@@ -31,6 +31,8 @@ pub struct Home {
     pub installation: Installation,
     /// Postgres, as a member of `landfall_writer`.
     pub database_url: String,
+    /// What is started as runner.
+    pub program: PathBuf,
     files: TempDir,
 }
 
@@ -74,7 +76,13 @@ impl Home {
         });
         change(&mut value);
         let (_, database_url) = database.login("landfall_writer").await;
-        Self { namespace: own, installation: serde_json::from_value(value).unwrap(), database_url, files }
+        Self {
+            namespace: own,
+            installation: serde_json::from_value(value).unwrap(),
+            database_url,
+            program: env!("CARGO_BIN_EXE_landfall").into(),
+            files,
+        }
     }
 
     /// Starts a controller here.
@@ -87,7 +95,7 @@ impl Home {
         let installation = self.installation.clone();
         let client = User::Controller.client().await;
         let mut setup = Setup::new(installation, client, self.database_url.clone(), listener).unwrap();
-        setup.program = env!("CARGO_BIN_EXE_landfall").into();
+        setup.program = self.program.clone();
         let (metrics, shutdown) = (setup.metrics.clone(), CancellationToken::new());
         let task = Some(tokio::spawn(serve(setup, shutdown.clone())));
         Controller { home: self, address, metrics, shutdown, task }

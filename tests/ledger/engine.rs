@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
-use landfall::ledger::{Actor, ApplyRun, Approval, NewApplyRun, NewPlanRun, Run, Standing, Subject, Writer, state_key};
+use landfall::ledger::{
+    Actor, ApplyRun, Approval, NewApplyRun, NewPlanRun, Room, Run, Standing, Subject, Writer, state_key,
+};
 use landfall::run::protocol::{RunKind, RunPhase, RunSpec, SecretText};
 use landfall::run::state::state_outputs;
 use landfall::terraform::executor::Local;
@@ -96,6 +98,7 @@ impl Landfall {
         let id = inputs.id;
         let new = NewPlanRun {
             id,
+            room: Room { runs: 100, one_organization: false },
             subject: self.subject.clone(),
             change,
             generation: 1,
@@ -120,6 +123,7 @@ impl Landfall {
         let id = inputs.id;
         let new = NewApplyRun {
             id,
+            room: Room { runs: 100, one_organization: false },
             subject: self.subject.clone(),
             plan: plan.id,
             digest,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use landfall::api::Change;
-use landfall::ledger::{ApplyRun, Approval, NewPlanRun, Subject, Writer, state_key};
+use landfall::ledger::{ApplyRun, Approval, NewPlanRun, Room, Subject, Writer, state_key};
 use landfall::run::protocol::{Claim, Progress, RunKind, RunPhase, RunSpec};
 use landfall::web::runs::{LARGEST_FILE, RunApi, Waker, router};
 use reqwest::{Method, Response, StatusCode};
@@ -59,6 +59,7 @@ impl Served {
         let id = Uuid::now_v7();
         let new = NewPlanRun {
             id,
+            room: Room { runs: 100, one_organization: false },
             subject: subject.clone(),
             change: Change::Apply,
             generation: 1,

@@ -3,8 +3,8 @@
 use landfall::Error;
 use landfall::api::{Change, EngineKind, Reason};
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Refusal, Standing, Subject,
-    Writer, state_key,
+    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal,
+    Room, Standing, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{
     Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
@@ -43,6 +43,7 @@ pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change,
     let id = Uuid::now_v7();
     let new = NewPlanRun {
         id,
+        room: Room { runs: 100, one_organization: false },
         subject: subject.clone(),
         change,
         generation: 1,
@@ -54,7 +55,10 @@ pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change,
         inputs: spec(id, RunKind::Plan, change, secret),
         snapshot: secret.into(),
     };
-    writer.create_plan_run(new).await.map(|()| id)
+    writer.create_plan_run(new).await.map(|run| {
+        assert_eq!(run, PlanRun::Created);
+        id
+    })
 }
 
 pub(crate) fn result(phase: RunPhase) -> RunResult {
@@ -83,6 +87,7 @@ pub(crate) fn apply_of(subject: &Subject, plan: Uuid, digest: &str, approval: Ap
     let id = Uuid::now_v7();
     NewApplyRun {
         id,
+        room: Room { runs: 100, one_organization: false },
         subject: subject.clone(),
         plan,
         digest: digest.into(),
@@ -385,4 +390,100 @@ async fn the_chain_tells_the_story_of_a_deployment_with_its_actors() {
     let run = world.ledger.run(id).await.unwrap().unwrap();
     assert_eq!((run.state_serial, run.applying_at.is_some()), (Some(1), true));
     assert_eq!(world.ledger.runs_of(subject.uid, 10).await.unwrap().len(), 2);
+}
+
+/// A run of a deployment of its own.
+async fn begun(writer: &Writer, subject: &Subject, room: Room) -> PlanRun {
+    let id = Uuid::now_v7();
+    let new = NewPlanRun {
+        id,
+        room,
+        subject: subject.clone(),
+        change: Change::Apply,
+        generation: 1,
+        attempt: 0,
+        engine: EngineKind::OpenTofu,
+        facts: facts(),
+        requested_by: Actor::Unknown,
+        token_hash: [1; 32],
+        inputs: spec(id, RunKind::Plan, Change::Apply, "s"),
+        snapshot: Vec::new(),
+    };
+    writer.create_plan_run(new).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_many_who_begin_at_once_no_more_do_than_there_are_places() {
+    let world = World::new().await;
+    let writer = world.writer().await;
+    let room = Room { runs: 4, one_organization: false };
+    let subjects: Vec<_> = (0..20).map(|n| world.subject(&format!("org-{n}"))).collect();
+    let results = futures::future::join_all(subjects.iter().map(|s| begun(&writer, s, room))).await;
+    assert_eq!(results.iter().filter(|r| **r == PlanRun::Created).count(), 4, "{results:?}");
+    assert_eq!(results.iter().filter(|r| **r == PlanRun::Hindered(Obstacle::NoPlace)).count(), 16, "{results:?}");
+    // An apply needs a place, too.
+    let active = world.ledger.active_runs(world.cluster).await.unwrap();
+    let (first, rest) = active.split_first().unwrap();
+    writer.interrupt(first.id, json!({})).await.unwrap();
+    let (plan, digest) = planned(&writer, &first.subject, Change::Apply).await;
+    let apply = || NewApplyRun {
+        room: Room { runs: rest.len(), one_organization: false },
+        ..apply_of(&first.subject, plan, &digest, Approval::Automatic)
+    };
+    assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Hindered(Obstacle::NoPlace));
+    writer.interrupt(rest[0].id, json!({})).await.unwrap();
+    assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Created);
+}
+
+#[tokio::test]
+async fn of_many_who_begin_at_once_only_one_organization_may_where_it_must_be_one() {
+    let world = World::new().await;
+    let writer = world.writer().await;
+    let room = Room { runs: 100, one_organization: true };
+    let subjects: Vec<_> = (0..20).map(|n| world.subject(&format!("org-{}", n % 2))).collect();
+    let results = futures::future::join_all(subjects.iter().map(|s| begun(&writer, s, room))).await;
+    let created = results.iter().filter(|r| **r == PlanRun::Created).count();
+    assert_eq!(created, 10, "{results:?}");
+    let active = world.ledger.active_runs(world.cluster).await.unwrap();
+    assert!(active.iter().all(|run| run.subject.organization == active[0].subject.organization));
+    let refused = PlanRun::Hindered(Obstacle::Organizations(2));
+    assert_eq!(results.iter().filter(|r| **r == refused).count(), 10, "{results:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_no_runner_takes_counts_its_hand_overs_and_fails_with_its_message() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    for _ in 0..3 {
+        assert!(writer.reissue_token(id, &[3; 32]).await.unwrap());
+    }
+    let run = writer.run(id).await.unwrap().unwrap();
+    assert_eq!(run.handed_over, 3);
+    assert!(writer.fail_unclaimed(&run, "none took it".into()).await.unwrap());
+    assert!(!writer.fail_unclaimed(&run, "none took it".into()).await.unwrap());
+    let run = writer.run(id).await.unwrap().unwrap();
+    let told = (run.phase, run.reason, run.message.as_deref());
+    assert_eq!(told, (RunPhase::Failed, Some(Reason::PlanFailed), Some("none took it")));
+
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    writer.claim(id, &holder(1)).await.unwrap().unwrap();
+    let run = writer.run(id).await.unwrap().unwrap();
+    assert!(!writer.fail_unclaimed(&run, "x".into()).await.unwrap(), "a run that was taken goes on");
+}
+
+#[tokio::test]
+async fn a_plan_that_may_no_longer_be_applied_is_marked_so_that_another_one_follows() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let (old, digest) = planned(&writer, &subject, Change::Apply).await;
+    planned(&writer, &subject, Change::Apply).await;
+    for _ in 0..2 {
+        let apply = apply_of(&subject, old, &digest, Approval::Automatic);
+        assert_eq!(writer.create_apply_run(apply).await.unwrap(), ApplyRun::Superseded);
+    }
+    let run = writer.run(old).await.unwrap().unwrap();
+    assert_eq!((run.phase, run.reason), (RunPhase::Succeeded, Some(Reason::StalePlan)));
+    let seen = actions(&world).await;
+    assert_eq!(seen.iter().filter(|a| *a == "plan.superseded").count(), 1, "{seen:?}");
 }

@@ -9,11 +9,13 @@ use super::commands::{Command, Verb};
 use super::decide::Step;
 use super::inputs::Inputs;
 use super::observe::{Observed, REFUSED};
+use super::standing::Standing;
 use super::{outputs, recovery};
 use crate::api::{Change, DurationText, Reason, TerraformDeployment, annotation};
+use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
-use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun};
+use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Room};
 use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event};
 use crate::reconcile::{commands, finalizer, watch};
@@ -22,7 +24,7 @@ use crate::terraform::token;
 use crate::{Error, Result};
 
 /// What became of a step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Done; look again.
     Done,
@@ -32,6 +34,8 @@ pub enum Outcome {
     Refused(Reason, String),
     /// The object was let go.
     Released,
+    /// A run may not begin now; the object rests like this.
+    Hindered(Standing),
     /// There was nothing to do.
     Rested,
 }
@@ -53,6 +57,7 @@ pub(super) async fn act(
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
+        Step::GiveUp(run) => give_up(cx, seen, *run).await,
         Step::Recover(run) => recovery::recover(cx, *run).await.map(|_| Outcome::Done),
         Step::PublishOutputs => publish(cx, object, seen).await,
         Step::Release => release(cx, object, seen).await,
@@ -153,10 +158,12 @@ async fn plan(
     let credentials: Vec<_> = inputs.credential.iter().map(|c| c.subject.clone()).collect();
     cx.ledger.put_references(&seen.subject, &credentials).await?;
     let id = Uuid::now_v7();
-    cx.ledger
+    let created = cx
+        .ledger
         .create_plan_run(NewPlanRun {
             id,
             subject: seen.subject.clone(),
+            room: room(cx),
             change,
             generation: object.metadata.generation.unwrap_or_default(),
             attempt,
@@ -172,7 +179,10 @@ async fn plan(
             snapshot: inputs.snapshot.clone(),
         })
         .await?;
-    Ok(Outcome::Done)
+    Ok(match created {
+        PlanRun::Created => Outcome::Done,
+        PlanRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle)),
+    })
 }
 
 async fn apply(
@@ -191,6 +201,7 @@ async fn apply(
         .create_apply_run(NewApplyRun {
             id,
             subject: seen.subject.clone(),
+            room: room(cx),
             plan: plan.id,
             digest: digest.clone(),
             approval: if approved_by.is_some() { Approval::Person } else { Approval::Automatic },
@@ -206,8 +217,11 @@ async fn apply(
         .await?;
     Ok(match created {
         ApplyRun::Created => Outcome::Told("ApplyStarted", format!("run {id} applies the plan of run {}", plan.id)),
+        ApplyRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle)),
+        // The plan is marked: the next look finds it stale, and a new one follows after the pause.
+        ApplyRun::Superseded => Outcome::Told("StalePlan", format!("the plan of run {} is stale", plan.id)),
         // What was observed has passed. With a pause: whoever is wrong here must not be wrong in a hot loop.
-        ApplyRun::AlreadyApplied | ApplyRun::NotApproved | ApplyRun::Superseded => {
+        ApplyRun::AlreadyApplied | ApplyRun::NotApproved => {
             let message =
                 format!("the plan of run {} may no longer be applied ({created:?}); it is looked at again", plan.id);
             return Err(Error::condition(Reason::StalePlan, message));
@@ -221,6 +235,26 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
     let token = token::new();
     if cx.ledger.reissue_token(run.id, &token::hash(token.expose())).await? {
         cx.executor.start(run.id, run.engine, &token)?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// What may be under way at once. Under `local` one organization may run its code beside the controller's keys; two may not.
+fn room(cx: &Context) -> Room {
+    let executor = &cx.installation.executor;
+    Room { runs: executor.max_runs, one_organization: executor.kind == ExecutorKind::Local }
+}
+
+/// A run that ends its runners before they take it: a wrong program, an engine that is not there.
+async fn give_up(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
+    let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
+    let last = cx.executor.last_words(run.id).map(|words| format!("; its last words: {words}")).unwrap_or_default();
+    let message = format!(
+        "the run was handed to a runner {} times and none took it{last}; look at the controller's log and its engines",
+        run.handed_over
+    );
+    if cx.ledger.fail_unclaimed(run, message.clone()).await? {
+        cx.executor.cleanup(run.id)?;
     }
     Ok(Outcome::Done)
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::commands::Command;
 use super::history::{Current, Progress};
 use super::observe::{Liveness, Observed, Ownership};
-use super::standing::{Standing, Wait};
+use super::standing::Standing;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, FINALIZER, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
 use crate::run::plan::guardrail;
@@ -17,10 +17,10 @@ use crate::run::protocol::RunPhase;
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// A run that no runner has claimed for so long is given up.
 const CLAIM_LIFE: SignedDuration = SignedDuration::from_mins(10);
+/// A run is handed to so many runners at most.
+const HAND_OVERS: i32 = 3;
 /// How often a settled deployment looks again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
-/// How often a run under way is looked at, beside being woken by it.
-const GLANCE: SignedDuration = SignedDuration::from_secs(3);
 
 /// No pause is longer, seconds; `maxBackoff` may say so.
 const LONGEST_PAUSE: u64 = 30 * 24 * 3600;
@@ -57,6 +57,8 @@ pub enum Step {
     },
     /// Hand a committed run to the executor.
     Start(Uuid),
+    /// End a run that no runner takes.
+    GiveUp(Uuid),
     /// Take in what a dead run left behind, then give it up.
     Recover(Uuid),
     /// Write the outputs' Secret.
@@ -94,8 +96,9 @@ fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
     let overdue = now.duration_since(run.created_at) > CLAIM_LIFE;
     match (run.phase, seen.liveness) {
         (RunPhase::Pending, Liveness::Absent) if overdue => Step::Recover(run.id),
+        (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => Step::Rest(Standing::running(run, GLANCE)),
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => Step::Rest(Standing::running(run)),
         (_, Liveness::Absent) => Step::Recover(run.id),
     }
 }
@@ -121,10 +124,8 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
     if object.spec.suspend {
         return Some(Standing::blocked(Reason::Suspended, "spec.suspend is true; set it to false to go on"));
     }
-    if let Some(why) = &seen.forbidden {
-        // Nothing wakes it when the last deployment of another organization goes.
-        let standing = Standing::blocked(Reason::ExecutorNotPermitted, why);
-        return Some(Standing { wait: Wait::AtMost(GLANCE), ..standing });
+    if let Some(count) = seen.organizations {
+        return Some(Standing::organizations(count));
     }
     if let Some(why) = &seen.regressed {
         return Some(Standing::attention(Reason::StateRegressed, why));
@@ -151,6 +152,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
         generation: object.metadata.generation.unwrap_or_default(),
         input_digest: &inputs.digest,
         serial: seen.state.as_ref().map_or(0, |s| s.serial),
+        lineage: seen.state.as_ref().map(|s| s.lineage.as_str()),
         asked_again: seen.asked_again(),
     };
     match seen.history.progress(&current, now) {
@@ -164,7 +166,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
 }
 
 fn plan_when_free(change: Change, attempt: i32, seen: &Observed) -> Step {
-    if seen.slot_free { Step::Plan { change, attempt } } else { Step::Rest(Standing::queued(GLANCE)) }
+    if seen.slot_free { Step::Plan { change, attempt } } else { Step::Rest(Standing::queued()) }
 }
 
 fn again(
@@ -179,7 +181,7 @@ fn again(
         return Step::Rest(Standing::exhausted(run, failures));
     }
     let longest = object.spec.retry.max_backoff.get().map_or(3600, |d| d.as_secs());
-    let due = run.finished_at.unwrap_or(now).saturating_add(pause(failures, longest, run.id)).unwrap_or(now);
+    let due = run.phase_at.saturating_add(pause(failures, longest, run.id)).unwrap_or(now);
     if now < due {
         return Step::Rest(Standing::failed(run, failures, due, due.duration_since(now)));
     }
@@ -218,7 +220,7 @@ fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Ru
         return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.history.needs_a_person()));
     }
     if !seen.slot_free {
-        return Step::Rest(Standing::queued(GLANCE));
+        return Step::Rest(Standing::queued());
     }
     Step::Apply { plan: plan.id, change, approved_by }
 }
@@ -270,24 +272,9 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         | Step::Take(_)
         | Step::Discard { .. }
         | Step::Start(_)
+        | Step::GiveUp(_)
         | Step::Recover(_)
         | Step::PublishOutputs
         | Step::Release => None,
-    }
-}
-
-/// How long to rest.
-pub(super) fn wait_of(step: &Step) -> Wait {
-    match step {
-        Step::Rest(standing) => standing.wait,
-        Step::Guard
-        | Step::Take(_)
-        | Step::Discard { .. }
-        | Step::Plan { .. }
-        | Step::Apply { .. }
-        | Step::Start(_)
-        | Step::Recover(_)
-        | Step::PublishOutputs
-        | Step::Release => Wait::None,
     }
 }

@@ -23,6 +23,8 @@ pub struct Current<'a> {
     pub input_digest: &'a str,
     /// Serial of the newest state, 0 for none.
     pub serial: i64,
+    /// Its lineage.
+    pub lineage: Option<&'a str>,
     /// When a person last asked for a reconcile or a retry.
     pub asked_again: Option<Timestamp>,
 }
@@ -107,7 +109,6 @@ impl History {
         }
         match newest.phase {
             RunPhase::Cancelled => Progress::Stopped(newest),
-            RunPhase::Failed if newest.reason == Some(Reason::StalePlan) => Progress::Nothing,
             RunPhase::Failed => Progress::Failed { run: newest, failures: self.failures(current) },
             RunPhase::Interrupted if newest.kind == RunKind::Plan => {
                 Progress::Failed { run: newest, failures: self.failures(current) }
@@ -130,7 +131,10 @@ impl History {
                 None => Progress::Nothing,
             };
         }
-        if newest.state_serial.unwrap_or(0) != current.serial {
+        if is_stale(newest) {
+            return Progress::Failed { run: newest, failures: self.failures(current) };
+        }
+        if newest.state_serial.unwrap_or(0) != current.serial || newest.state_lineage.as_deref() != current.lineage {
             return Progress::Nothing;
         }
         if finds_nothing(newest) {
@@ -164,12 +168,17 @@ impl History {
             if passed || !self.speaks_of(run, current) {
                 break;
             }
-            if matches!(run.phase, RunPhase::Failed | RunPhase::Interrupted) {
+            if matches!(run.phase, RunPhase::Failed | RunPhase::Interrupted) || is_stale(run) {
                 count = count.saturating_add(1);
             }
         }
         count
     }
+}
+
+/// Whether the ledger found that a finished plan may no longer be applied.
+fn is_stale(run: &Run) -> bool {
+    run.phase == RunPhase::Succeeded && run.reason == Some(Reason::StalePlan)
 }
 
 /// Digest of the inputs that a plan was made of.

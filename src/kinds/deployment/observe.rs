@@ -49,8 +49,8 @@ pub struct Observed {
     pub found_state: Option<FoundState>,
     /// The database's state is older than what was acknowledged.
     pub regressed: Option<String>,
-    /// Why the executor may not run this.
-    pub forbidden: Option<String>,
+    /// The executor may not run this: deployments of so many organizations.
+    pub organizations: Option<i64>,
     /// The approval of the newest plan.
     pub approval: Option<ApprovalRow>,
     /// The commands that were taken, the newest of each.
@@ -157,7 +157,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
         regressed: regressed(object, state.as_ref()),
-        forbidden: forbidden(cx).await?,
+        organizations: organizations(cx).await?,
         approval,
         taken: cx.ledger.commands(&subject).await?,
         ceiling: cx.installation.ceilings.max_destroy.clone(),
@@ -213,12 +213,6 @@ fn regressed(object: &TerraformDeployment, head: Option<&StateHead>) -> Option<S
 }
 
 /// Planning runs the tenant's code beside the controller's keys: one organization may do that to itself, two may not.
-async fn forbidden(cx: &Context) -> Result<Option<String>> {
-    let organizations = cx.ledger.deployment_organizations(cx.cluster).await?;
-    Ok((organizations > 1).then(|| {
-        format!(
-            "executor.type local runs deployments of one organization only, and there are {organizations}; \
-             remove the others or install Landfall with another executor"
-        )
-    }))
+async fn organizations(cx: &Context) -> Result<Option<i64>> {
+    Ok(Some(cx.ledger.deployment_organizations(cx.cluster).await?).filter(|count| *count > 1))
 }

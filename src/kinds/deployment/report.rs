@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::act::Outcome;
 use super::announce::events;
-use super::decide::{Step, phase_of, wait_of};
+use super::decide::{Step, phase_of};
 use super::observe::{Observed, REFUSED};
 use super::outputs;
 use super::standing::{Standing, Wait};
@@ -31,10 +31,15 @@ pub(super) fn report(
         return Report::silent(Next::AwaitChange);
     }
     let mut status = facts(object, seen);
-    let phase = outcome.map_or_else(|error| phase_after(step, error), |_| phase_of(step));
+    let phase = match outcome {
+        Err(error) => phase_after(step, error),
+        Ok(Outcome::Hindered(standing)) => standing.phase,
+        Ok(_) => phase_of(step),
+    };
     status.phase = phase.or(status.phase).or(Some(DeploymentPhase::Pending));
     let standing = match (step, outcome) {
         (_, Err(error)) => Some(failing(error)),
+        (_, Ok(Outcome::Hindered(standing))) => Some(standing.clone()),
         (Step::Rest(standing), _) => Some(standing.clone()),
         (Step::Plan { .. } | Step::Apply { .. }, _) => Some(Standing::starting()),
         _ => None,
@@ -46,7 +51,7 @@ pub(super) fn report(
     let next = match (&standing, outcome) {
         (_, Err(error)) if error.class() == Class::Transient => Next::Backoff,
         (Some(_), Err(_)) => Next::After(Duration::from_secs(600)),
-        (Some(_), Ok(_)) => match wait_of(step) {
+        (Some(standing), Ok(_)) => match standing.wait {
             Wait::None => Next::Now,
             Wait::AtMost(rest) => Next::After(Duration::try_from(rest).unwrap_or(Duration::from_secs(600))),
         },
@@ -59,7 +64,7 @@ pub(super) fn report(
         Ok(Outcome::Refused(reason, message)) => {
             report.announce(Announcement::warning(*reason, "Reconcile", message.clone()))
         }
-        Ok(Outcome::Done | Outcome::Released | Outcome::Rested) | Err(_) => report,
+        Ok(Outcome::Done | Outcome::Released | Outcome::Rested | Outcome::Hindered(_)) | Err(_) => report,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, PlanSummary, Reason};
-use crate::ledger::runs::Run;
+use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, PlanSummary, Reason};
+use crate::ledger::runs::{Obstacle, Run};
 use crate::run::protocol::{RunKind, RunPhase};
 
 /// How long to rest.
@@ -33,6 +33,9 @@ pub struct Standing {
     /// How long to rest.
     pub wait: Wait,
 }
+
+/// How often what moves by itself is looked at, beside being woken by it.
+pub(super) const GLANCE: SignedDuration = SignedDuration::from_secs(3);
 
 const A_WHILE: Wait = Wait::AtMost(SignedDuration::from_mins(10));
 
@@ -64,7 +67,7 @@ impl Standing {
     }
 
     /// A run is under way.
-    pub fn running(run: &Run, glance: SignedDuration) -> Self {
+    pub fn running(run: &Run) -> Self {
         let (phase, what) = match (run.kind, run.change) {
             (RunKind::Plan, Change::Apply) => (DeploymentPhase::Planning, "plan"),
             (RunKind::Plan, Change::Destroy) => (DeploymentPhase::Planning, "destroy plan"),
@@ -72,7 +75,7 @@ impl Standing {
             (RunKind::Apply, Change::Destroy) => (DeploymentPhase::Destroying, "destroy"),
         };
         let message = format!("{what} run {} is under way ({:?})", run.id, run.phase);
-        Self { working: true, ..Self::not_ready(Some(phase), Reason::Progressing, message, Wait::AtMost(glance)) }
+        Self { working: true, ..Self::not_ready(Some(phase), Reason::Progressing, message, Wait::AtMost(GLANCE)) }
     }
 
     /// A run is being started.
@@ -81,10 +84,38 @@ impl Standing {
     }
 
     /// All places for runs are taken.
-    pub fn queued(glance: SignedDuration) -> Self {
+    pub fn queued() -> Self {
         let message = "waits for one of the installation's executor.maxRuns places";
         let phase = Some(DeploymentPhase::Pending);
-        Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::AtMost(glance)) }
+        Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::AtMost(GLANCE)) }
+    }
+
+    /// A run may not begin.
+    pub fn hindered(obstacle: &Obstacle) -> Self {
+        match obstacle {
+            Obstacle::NoPlace => Self::queued(),
+            Obstacle::Organizations(count) => Self::organizations(*count),
+            Obstacle::StateElsewhere(other) => Self::elsewhere(other),
+        }
+    }
+
+    /// Deployments of several organizations under `local`.
+    pub fn organizations(count: i64) -> Self {
+        let message = format!(
+            "executor.type local runs deployments of one organization only, and there are {count}; \
+             remove the others or install Landfall with another executor"
+        );
+        // Nothing wakes it when the last deployment of another organization goes.
+        Self { wait: Wait::AtMost(GLANCE), ..Self::blocked(Reason::ExecutorNotPermitted, message) }
+    }
+
+    /// The namespace went to another organization, and the state did not.
+    pub fn elsewhere(other: &Organization) -> Self {
+        let message = format!(
+            "its state stands under organization {other}, to which the namespace belonged before; \
+             label the namespace back, nothing is planned, applied or destroyed until then"
+        );
+        Self::attention(Reason::StateFound, message)
     }
 
     /// A person stopped the run.

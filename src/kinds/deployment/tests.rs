@@ -86,6 +86,7 @@ fn run(kind: RunKind, phase: RunPhase, minutes_ago: i64) -> Run {
         engine: EngineKind::OpenTofu,
         engine_version: None,
         cancel_requested: false,
+        handed_over: 0,
         requested_by: (None, "controller".into()),
         created_at: ago(minutes_ago),
         started_at: None,
@@ -160,7 +161,7 @@ fn world(runs: Vec<Run>) -> Observed {
         state: None,
         found_state: None,
         regressed: None,
-        forbidden: None,
+        organizations: None,
         approval: None,
         taken: Vec::new(),
         ceiling: None,
@@ -228,6 +229,12 @@ fn what_makes_a_waiting_plan_stale_makes_a_new_one() {
     let mut seen = world(vec![plan(1)]);
     seen.state = state(1);
     assert!(plans(&next(&object(), &seen)), "the state moved");
+
+    let mut other = plan(1);
+    (other.state_serial, other.state_lineage) = (Some(4), Some("other".into()));
+    let mut seen = world(vec![other]);
+    seen.state = state(1);
+    assert!(plans(&next(&object(), &seen)), "another lineage with the same serial");
 
     assert!(plans(&next(&object(), &world(vec![plan(24 * 60 + 1)]))), "a day");
     assert!(!plans(&next(&object(), &world(vec![plan(24 * 60 - 1)]))), "not yet a day");
@@ -348,7 +355,7 @@ fn after_an_interrupted_apply_even_automatic_waits_for_a_person() {
     let mut by_alice = apply_of(&second, RunPhase::Succeeded, 5);
     by_alice.requested_by = (Some("alice".into()), "user".into());
     let mut third = plan(4);
-    third.state_serial = Some(4);
+    (third.state_serial, third.state_lineage) = (Some(4), Some("l".into()));
     let mut seen = world(vec![third, by_alice, second, dead, first]);
     seen.state = state(2);
     assert!(matches!(next(&object, &seen), Step::Apply { approved_by: None, .. }), "a person let one pass");
@@ -362,7 +369,7 @@ fn a_failed_run_is_tried_again_after_a_pause_and_not_for_ever() {
     let seen = world(vec![failed.clone()]);
     assert_eq!(reason(&next(&object(), &seen)), Reason::PlanFailed, "it pauses");
 
-    (failed.created_at, failed.finished_at) = (ago(60), Some(ago(60)));
+    (failed.created_at, failed.phase_at, failed.finished_at) = (ago(60), ago(60), Some(ago(60)));
     let seen = world(vec![failed.clone()]);
     assert_eq!(next(&object(), &seen), Step::Plan { change: Change::Apply, attempt: 1 });
 
@@ -388,11 +395,42 @@ fn failed_applies_count_although_each_was_planned_anew() {
 }
 
 #[test]
-fn a_stale_plan_is_made_anew_at_once() {
+fn a_stale_plan_is_made_anew_after_a_pause_and_not_for_ever() {
+    let stale = |kind, phase, minutes| {
+        let mut run = run(kind, phase, minutes);
+        run.reason = Some(Reason::StalePlan);
+        (run.state_serial, run.has_changes) = (Some(0), Some(true));
+        run
+    };
+    // The runner found it out, or the ledger when the apply was to be committed.
     let plan = plan(1);
-    let mut apply = apply_of(&plan, RunPhase::Failed, 0);
-    apply.reason = Some(Reason::StalePlan);
-    assert!(plans(&next(&object(), &world(vec![apply, plan]))));
+    let mut apply = stale(RunKind::Apply, RunPhase::Failed, 0);
+    apply.plan = Some(plan.id);
+    let mut seen = world(vec![apply, plan]);
+    assert_eq!(reason(&next(&object(), &seen)), Reason::StalePlan, "it pauses");
+    seen.history.0[0].phase_at = ago(1);
+    assert_eq!(next(&object(), &seen), Step::Plan { change: Change::Apply, attempt: 1 });
+
+    let mut seen = world(vec![stale(RunKind::Plan, RunPhase::Succeeded, 0)]);
+    seen.approval = approved();
+    assert_eq!(reason(&next(&object(), &seen)), Reason::StalePlan, "it pauses");
+    seen.history.0[0].phase_at = ago(1);
+    assert_eq!(next(&object(), &seen), Step::Plan { change: Change::Apply, attempt: 1 });
+    let seen = world(vec![stale(RunKind::Plan, RunPhase::Succeeded, 60); 6]);
+    assert_eq!(reason(&next(&object(), &seen)), Reason::RetriesExhausted);
+}
+
+#[test]
+fn a_run_that_ends_each_of_its_runners_is_given_up() {
+    let mut pending = run(RunKind::Apply, RunPhase::Pending, 1);
+    pending.handed_over = 2;
+    let id = pending.id;
+    let mut seen = world(vec![pending]);
+    assert_eq!(next(&object(), &seen), Step::Start(id));
+    seen.history.0[0].handed_over = 3;
+    assert_eq!(next(&object(), &seen), Step::GiveUp(id));
+    seen.liveness = Liveness::Alive;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "the third may still take it");
 }
 
 #[test]
@@ -422,7 +460,7 @@ fn what_is_in_the_way_is_named_and_nothing_starts() {
     assert_eq!(reason(&next(&object(), &seen)), Reason::StateFound);
     seen.regressed = Some("older".into());
     assert_eq!(reason(&next(&object(), &seen)), Reason::StateRegressed);
-    seen.forbidden = Some("two".into());
+    seen.organizations = Some(2);
     assert_eq!(reason(&next(&object(), &seen)), Reason::ExecutorNotPermitted);
     let mut object = object();
     object.spec.suspend = true;
@@ -482,7 +520,7 @@ fn destroy_needs_an_approved_destroy_plan_of_its_own() {
     assert_eq!(next(&object, &seen), Step::Plan { change: Change::Destroy, attempt: 0 });
 
     let mut destroy = destroying(plan(2));
-    destroy.state_serial = Some(4);
+    (destroy.state_serial, destroy.state_lineage) = (Some(4), Some("l".into()));
     let mut seen = world(vec![destroy.clone(), applied, built]);
     seen.state = state(2);
     assert_eq!(reason(&next(&object, &seen)), Reason::ApprovalRequired);

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::Run;
+use super::room::obstacle;
+use super::{Obstacle, Room, Run};
 use crate::api::{Change, EngineKind, Reason};
 use crate::ledger::words::word;
 use crate::ledger::{Aad, Actor, Event, Ledger, NewIntent, Subject, Transaction, Writer, artifacts};
@@ -17,6 +18,8 @@ pub struct NewPlanRun {
     pub id: Uuid,
     /// The deployment.
     pub subject: Subject,
+    /// What else may be under way.
+    pub room: Room,
     /// Build or destroy.
     pub change: Change,
     /// Generation that is planned.
@@ -43,6 +46,8 @@ pub struct NewApplyRun {
     pub id: Uuid,
     /// The deployment.
     pub subject: Subject,
+    /// What else may be under way.
+    pub room: Room,
     /// The plan run.
     pub plan: Uuid,
     /// The plan's digest, as it was approved.
@@ -70,8 +75,17 @@ pub enum Approval {
     Automatic,
 }
 
+/// What became of a plan that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlanRun {
+    /// It is committed.
+    Created,
+    /// It may not begin now.
+    Hindered(Obstacle),
+}
+
 /// What became of an apply that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplyRun {
     /// Intent and run are committed.
     Created,
@@ -79,8 +93,10 @@ pub enum ApplyRun {
     AlreadyApplied,
     /// The digest is not this plan's, or nobody approved it.
     NotApproved,
-    /// There is a newer plan, or the state has moved since.
+    /// There is a newer plan, or the state has moved since: the plan is marked as stale.
     Superseded,
+    /// It may not begin now.
+    Hindered(Obstacle),
 }
 
 impl Writer {
@@ -88,9 +104,12 @@ impl Writer {
     ///
     /// # Errors
     /// [`Reason::Progressing`] while another run of the deployment is active; [`Error::Deposed`]; facts that are missing.
-    pub async fn create_plan_run(&self, new: NewPlanRun) -> Result<()> {
+    pub async fn create_plan_run(&self, new: NewPlanRun) -> Result<PlanRun> {
         super::finish::Facts::read(&new.facts)?;
         let mut tx = self.begin(&new.subject.organization).await?;
+        if let Some(obstacle) = obstacle(&mut tx, &new.subject, new.room).await? {
+            return Ok(PlanRun::Hindered(obstacle));
+        }
         let row = Row {
             id: new.id,
             subject: &new.subject,
@@ -114,7 +133,7 @@ impl Writer {
                 "engine": new.engine}),
         });
         tx.commit().await?;
-        Ok(())
+        Ok(PlanRun::Created)
     }
 
     /// Commits the intent to apply a plan, if the plan is the newest, approved, and was never applied.
@@ -126,8 +145,12 @@ impl Writer {
         let Some(plan) = Run::locked(tx.connection(), new.plan).await? else { return Ok(ApplyRun::Superseded) };
         let by = match permit(&mut tx, &plan, &new).await? {
             Ok(by) => by,
+            Err(ApplyRun::Superseded) => return supersede(tx, plan, &new).await,
             Err(refusal) => return Ok(refusal),
         };
+        if let Some(obstacle) = obstacle(&mut tx, &new.subject, new.room).await? {
+            return Ok(ApplyRun::Hindered(obstacle));
+        }
         let details = json!({"run": new.id, "plan": plan.id, "digest": new.digest, "change": plan.change,
             "approvedBy": by, "summary": plan.summary, "generation": new.generation, "attempt": new.attempt});
         let intent = tx
@@ -174,13 +197,21 @@ impl Writer {
         if run.phase != RunPhase::Pending {
             return Ok(false);
         }
-        sqlx::query("UPDATE run_secrets SET token_hash = $2 WHERE run_id = $1")
-            .bind(id)
-            .bind(token_hash.as_slice())
-            .execute(tx.connection())
-            .await?;
+        sqlx::query(
+            "WITH run AS (UPDATE terraform_runs SET handed_over = handed_over + 1 WHERE run_id = $1)
+             UPDATE run_secrets SET token_hash = $2 WHERE run_id = $1",
+        )
+        .bind(id)
+        .bind(token_hash.as_slice())
+        .execute(tx.connection())
+        .await?;
         let actor = Actor::Controller(self.holder().to_owned());
-        tx.append(Event { subject: run.subject, actor, action: "run.handed-over", details: json!({"run": id}) });
+        tx.append(Event {
+            subject: run.subject,
+            actor,
+            action: "run.handed-over",
+            details: json!({"run": id, "times": run.handed_over + 1}),
+        });
         tx.commit().await?;
         Ok(true)
     }
@@ -236,8 +267,7 @@ async fn permit(
     if applied {
         return Ok(Err(ApplyRun::AlreadyApplied));
     }
-    if plan.kind != RunKind::Plan || plan.subject.uid != new.subject.uid || plan.subject.cluster != new.subject.cluster
-    {
+    if plan.kind != RunKind::Plan || plan.subject != new.subject {
         return Ok(Err(ApplyRun::Superseded));
     }
     if plan.phase != RunPhase::Succeeded || plan.digest.as_ref() != Some(&new.digest) {
@@ -264,6 +294,27 @@ async fn permit(
         Some((_, true)) => Err(ApplyRun::AlreadyApplied),
         Some((by, false)) => Ok(Some(by)),
     })
+}
+
+/// Marks a plan of this deployment that may no longer be applied, so that it is planned anew.
+async fn supersede(mut tx: Transaction, plan: Run, new: &NewApplyRun) -> Result<ApplyRun> {
+    let ours = (plan.subject.cluster, plan.subject.uid) == (new.subject.cluster, new.subject.uid);
+    let marked = sqlx::query(
+        "UPDATE terraform_runs SET reason = $2, message = $3, phase_at = clock_timestamp()
+         WHERE run_id = $1 AND $4 AND kind = 'Plan' AND phase = 'Succeeded' AND reason IS NULL",
+    )
+    .bind(plan.id)
+    .bind(Reason::StalePlan.as_str())
+    .bind("another plan was made, or the state has moved since; it is planned anew")
+    .bind(ours)
+    .execute(tx.connection())
+    .await?;
+    if marked.rows_affected() == 1 {
+        let details = json!({"run": plan.id, "digest": plan.digest});
+        tx.append(Event { subject: plan.subject, actor: new.requested_by.clone(), action: "plan.superseded", details });
+        tx.commit().await?;
+    }
+    Ok(ApplyRun::Superseded)
 }
 
 /// Whether no newer plan of that change was begun.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Run;
 use super::finish::Planned;
 use crate::Result;
-use crate::api::Reason;
+use crate::api::{Change, Reason};
 use crate::ledger::words::word;
 use crate::ledger::{Actor, Event, Outcome, StateHead, Transaction, Writer, inventory, states};
 use crate::run::protocol::{RunKind, RunPhase, RunResult};
@@ -177,6 +177,22 @@ impl Writer {
     pub async fn interrupt(&self, id: Uuid, details: Value) -> Result<bool> {
         let actor = Actor::Controller(self.holder().to_owned());
         self.end(id, Ending::by(actor, RunPhase::Interrupted, Reason::Interrupted, details), |_| true).await
+    }
+
+    /// Ends a run that no runner would take. `false` when one has, or the run had ended already.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn fail_unclaimed(&self, run: &Run, message: String) -> Result<bool> {
+        let actor = Actor::Controller(self.holder().to_owned());
+        let reason = match (run.kind, run.change) {
+            (RunKind::Plan, _) => Reason::PlanFailed,
+            (RunKind::Apply, Change::Apply) => Reason::ApplyFailed,
+            (RunKind::Apply, Change::Destroy) => Reason::DestroyFailed,
+        };
+        let mut ending = Ending::by(actor, RunPhase::Failed, reason, json!({"handedOver": run.handed_over}));
+        ending.message = Some(message);
+        self.end(run.id, ending, |run| run.phase == RunPhase::Pending).await
     }
 
     /// Somebody wants a run to stop: its runner learns of it within two seconds. One that was never claimed is cancelled here

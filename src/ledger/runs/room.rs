@@ -1,0 +1,94 @@
+//! Whether a run may begin beside the others of its cluster. Counted in the unit of work that commits it, one at a time:
+//! two that look at once must not both see the last free place.
+
+use uuid::Uuid;
+
+use crate::Result;
+use crate::api::Organization;
+use crate::ledger::{Ledger, Subject, Transaction};
+
+/// What may be under way at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Runs, the new one included.
+    pub runs: usize,
+    /// Whether all deployments must be of one organization.
+    pub one_organization: bool,
+}
+
+/// Why a run may not begin, although nothing is wrong with it. Nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Every place is taken.
+    NoPlace,
+    /// There are deployments of so many organizations.
+    Organizations(i64),
+    /// The deployment's state stands under another organization than its namespace is of now.
+    StateElsewhere(Organization),
+}
+
+/// The obstacle, if there is one. What is found holds until the unit of work ends.
+pub(super) async fn obstacle(tx: &mut Transaction, subject: &Subject, room: Room) -> Result<Option<Obstacle>> {
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('landfall.runs/' || $1::text, 0))")
+        .bind(subject.cluster)
+        .execute(tx.connection())
+        .await?;
+    if let Some(other) = elsewhere(tx.connection(), subject).await? {
+        return Ok(Some(Obstacle::StateElsewhere(other)));
+    }
+    let (runs, organizations): (i64, i64) = sqlx::query_as(
+        "WITH active AS (SELECT organization_id FROM terraform_runs
+                         WHERE cluster_id = $1 AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted'))
+         SELECT (SELECT count(*) FROM active),
+                (SELECT count(*) FROM (SELECT organization_id FROM active UNION SELECT $2 UNION
+                                       SELECT organization_id FROM terraform_deployments
+                                       WHERE cluster_id = $1 AND deleted_at IS NULL) AS present)",
+    )
+    .bind(subject.cluster)
+    .bind(subject.organization.as_str())
+    .fetch_one(tx.connection())
+    .await?;
+    if room.one_organization && organizations > 1 {
+        return Ok(Some(Obstacle::Organizations(organizations)));
+    }
+    let full = usize::try_from(runs).unwrap_or(usize::MAX) >= room.runs;
+    Ok(full.then_some(Obstacle::NoPlace))
+}
+
+/// The other organization under which this very object holds a state with something in it.
+async fn elsewhere(executor: impl sqlx::PgExecutor<'_>, subject: &Subject) -> Result<Option<Organization>> {
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT k.organization_id FROM state_keys k JOIN terraform_states s USING (organization_id, state_key, lineage, serial)
+         WHERE k.cluster_id = $1 AND k.holder_uid = $2 AND k.organization_id <> $3 AND s.resources > 0
+         ORDER BY s.written_at DESC LIMIT 1",
+    )
+    .bind(subject.cluster)
+    .bind(subject.uid)
+    .bind(subject.organization.as_str())
+    .fetch_optional(executor)
+    .await?;
+    Ok(found.map(Organization))
+}
+
+impl Ledger {
+    /// The other organization under which an object still holds a state: its namespace was of it before.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn state_elsewhere(&self, subject: &Subject) -> Result<Option<Organization>> {
+        elsewhere(self.pool(), subject).await
+    }
+
+    /// How many organizations have live deployments in a cluster.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn deployment_organizations(&self, cluster: Uuid) -> Result<i64> {
+        Ok(sqlx::query_scalar(
+            "SELECT count(DISTINCT organization_id) FROM terraform_deployments WHERE cluster_id = $1 AND deleted_at IS NULL",
+        )
+        .bind(cluster)
+        .fetch_one(self.pool())
+        .await?)
+    }
+}
