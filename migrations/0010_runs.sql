@@ -24,8 +24,10 @@ CREATE TABLE terraform_runs (
     holder            jsonb,
     engine            text NOT NULL CHECK (engine IN ('OpenTofu', 'Terraform')),
     engine_version    text,
-    cancel_requested  boolean NOT NULL DEFAULT false,
     handed_over       integer NOT NULL DEFAULT 0,
+    limits            jsonb NOT NULL,
+    cancel_requested_at timestamptz,
+    terminated_at     timestamptz,
     requested_by      text,
     requested_by_kind text NOT NULL,
     created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -55,6 +57,8 @@ CREATE INDEX terraform_runs_deployment ON terraform_runs (deployment_uid, create
 CREATE INDEX terraform_runs_name ON terraform_runs (namespace, name, created_at DESC);
 COMMENT ON TABLE terraform_runs IS 'Plans and applies. Destroys are applies of a plan whose change is Destroy. message is the engine''s first error block, redacted.';
 COMMENT ON COLUMN terraform_runs.applying_at IS 'From here on the world may have changed.';
+COMMENT ON COLUMN terraform_runs.limits IS 'How long init, plan, apply and the stop of an engine may take, seconds, as the run was given them.';
+COMMENT ON COLUMN terraform_runs.terminated_at IS 'When the controller told the runner to stop, because the run should have ended.';
 COMMENT ON COLUMN terraform_runs.facts IS 'What the plan digest binds and no other column tells: keyed digests and identities, no values.';
 COMMENT ON COLUMN terraform_runs.handed_over IS 'How often the run was given to a runner before one claimed it.';
 COMMENT ON COLUMN terraform_runs.late_result IS 'What a runner reported after its run had been given up as Interrupted; recorded, never applied.';

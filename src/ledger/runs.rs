@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::words::{json_maybe, parse, time, time_maybe, variant};
@@ -12,7 +13,7 @@ use super::{IntentId, Ledger, ObjectKind, Subject};
 use crate::Result;
 use crate::api::Organization;
 use crate::api::{Change, EngineKind, PlanSummary, Reason};
-use crate::run::protocol::{ProcessIdentity, RunKind, RunPhase};
+use crate::run::protocol::{Limits, ProcessIdentity, RunKind, RunPhase};
 
 mod create;
 mod ending;
@@ -64,8 +65,12 @@ pub struct Run {
     pub engine: EngineKind,
     /// Its version, from `init` on.
     pub engine_version: Option<String>,
-    /// Somebody asked it to stop.
-    pub cancel_requested: bool,
+    /// How long its steps may take.
+    pub limits: Limits,
+    /// When a person asked it to stop.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// When the controller told its runner to stop, because it should have ended.
+    pub terminated_at: Option<Timestamp>,
     /// How often it was handed to a runner.
     pub handed_over: i32,
     /// Who asked for it, and how far the name can be trusted; see [`super::Actor::kind`].
@@ -110,7 +115,7 @@ macro_rules! select_run {
         concat!(
             "SELECT run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase, generation, attempt, \
              plan_run_id, plan_digest, facts, summary, has_changes, state_serial, state_lineage, intent_id, holder, engine, \
-             engine_version, cancel_requested, handed_over, requested_by, requested_by_kind, created_at, claimed_at, phase_at, applying_at, \
+             engine_version, limits, cancel_requested_at, terminated_at, handed_over, requested_by, requested_by_kind, created_at, claimed_at, phase_at, applying_at, \
              finished_at, exit_code, reason, message FROM terraform_runs ",
             $rest
         )
@@ -145,8 +150,10 @@ impl Run {
             holder: json_maybe(row, "holder")?,
             engine: variant(row, "engine")?,
             engine_version: row.try_get("engine_version")?,
-            cancel_requested: row.try_get("cancel_requested")?,
             handed_over: row.try_get("handed_over")?,
+            limits: row.try_get::<Json<Limits>, _>("limits")?.0,
+            cancel_requested_at: time_maybe(row, "cancel_requested_at")?,
+            terminated_at: time_maybe(row, "terminated_at")?,
             requested_by: (row.try_get("requested_by")?, row.try_get("requested_by_kind")?),
             created_at: time(row, "created_at")?,
             started_at: time_maybe(row, "claimed_at")?,

@@ -1,13 +1,13 @@
 //! Runs as child processes of the controller: for development, where everybody on the machine trusts everybody.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::Signal;
 use tokio::process::Command;
 use url::Url;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ pub struct Local {
     binary: PathBuf,
     engines: BTreeMap<EngineKind, PathBuf>,
     cli_config: Option<PathBuf>,
-    children: Arc<Mutex<HashSet<Uuid>>>,
+    children: Arc<Mutex<HashMap<Uuid, Option<ProcessIdentity>>>>,
 }
 
 /// Whether anything of a run lives.
@@ -97,7 +97,8 @@ impl Local {
         command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_inherit)));
         command.current_dir(&layout.root).stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(false);
         let mut child = command.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
-        self.children().insert(run);
+        let identity = child.id().and_then(|pid| procfs::identity(i32::try_from(pid).ok()?).ok());
+        self.children().insert(run, identity);
         let children = Arc::clone(&self.children);
         let folder = layout.root.clone();
         tokio::spawn(async move {
@@ -113,13 +114,13 @@ impl Local {
         Ok(())
     }
 
-    fn children(&self) -> std::sync::MutexGuard<'_, HashSet<Uuid>> {
+    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Option<ProcessIdentity>>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this very process started the run's runner and it has not ended.
     pub fn is_child(&self, run: Uuid) -> bool {
-        self.children().contains(&run)
+        self.children().contains_key(&run)
     }
 
     /// Who claimed the run on this machine, also when the ledger was not told.
@@ -135,19 +136,28 @@ impl Local {
         Ok(if procfs::is_held(identity)? { Holder::Alive } else { Holder::Gone })
     }
 
+    /// The runner's process: as it claimed the run, else as it was started from here.
+    fn runner_of(&self, run: Uuid) -> Option<ProcessIdentity> {
+        self.claimed_by(run).or_else(|| self.children().get(&run).cloned().flatten())
+    }
+
     /// Asks the runner to stop gracefully. Nothing happens where it is gone.
     ///
     /// # Errors
     /// Where the signal cannot be sent.
     pub fn terminate(&self, run: Uuid) -> Result<()> {
-        let Some(identity) = self.claimed_by(run) else { return Ok(()) };
-        let Some(pid) = Pid::from_raw(identity.pid) else { return Ok(()) };
-        // The descriptor is of one process; that it is ours is looked at after it is open, so the number cannot change hands.
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
-        if procfs::identity(identity.pid).ok().as_ref() != Some(&identity) {
-            return Ok(());
-        }
-        pidfd_send_signal(process, Signal::TERM).map_err(|e| Error::io("stop the runner")(e.into()))
+        self.runner_of(run).map_or(Ok(()), |runner| procfs::signal(&runner, Signal::TERM))
+    }
+
+    /// Kills the runner, its engine and every member of their session. Nothing happens where they are gone.
+    ///
+    /// # Errors
+    /// Where a signal cannot be sent, or `/proc` cannot be read.
+    pub fn kill(&self, run: Uuid) -> Result<()> {
+        let Some(runner) = self.runner_of(run) else { return Ok(()) };
+        // The runner first: it must see no end of its engine, and so tell none.
+        procfs::signal(&runner, Signal::KILL)?;
+        procfs::held_by(&runner)?.iter().try_for_each(|member| procfs::signal(member, Signal::KILL))
     }
 
     /// What a dead run left. `spec` is needed for the log, which is not shown unredacted.

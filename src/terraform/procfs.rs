@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
 use crate::run::protocol::ProcessIdentity;
 use crate::{Error, Result};
 
@@ -55,20 +58,46 @@ pub(super) fn members(session: i32) -> Result<Vec<Process>> {
     Ok(pids.filter_map(Process::read).filter(|p| p.session == session && !p.zombie).collect())
 }
 
+/// The live members of the session that this process leads or led, itself included.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub(super) fn held_by(leader: &ProcessIdentity) -> Result<Vec<ProcessIdentity>> {
+    let boot_id = boot_id()?;
+    // A leader of another age: the number was given away again, which happens only when the old session is gone.
+    let another = Process::read(leader.pid).is_some_and(|process| process.start_time != leader.start_time);
+    if leader.boot_id != boot_id || another {
+        return Ok(Vec::new());
+    }
+    let members = members(leader.pid)?.into_iter().filter(|member| member.start_time >= leader.start_time);
+    let identity = |p: Process| ProcessIdentity { pid: p.pid, start_time: p.start_time, boot_id: boot_id.clone() };
+    Ok(members.map(identity).collect())
+}
+
 /// Whether the process or any member of its session lives. When in doubt, yes: a lock that stands too long is mended by
 /// a person, one that was broken too early is not.
 ///
 /// # Errors
 /// Where `/proc` cannot be read.
 pub(super) fn is_held(by: &ProcessIdentity) -> Result<bool> {
-    if by.boot_id != boot_id()? {
-        return Ok(false);
+    Ok(!held_by(by)?.is_empty())
+}
+
+/// Sends a signal to exactly this process. Nothing happens where it is gone.
+///
+/// # Errors
+/// Where the signal cannot be sent.
+pub(super) fn signal(to: &ProcessIdentity, signal: Signal) -> Result<()> {
+    let Some(pid) = Pid::from_raw(to.pid) else { return Ok(()) };
+    // The descriptor is of one process; which one is looked at after it is open, so the number cannot change hands.
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
+    if identity(to.pid).ok().as_ref() != Some(to) {
+        return Ok(());
     }
-    // A leader of another age: the number was given away again, which happens only when the old session is gone.
-    if Process::read(by.pid).is_some_and(|leader| leader.start_time != by.start_time) {
-        return Ok(false);
+    match pidfd_send_signal(process, signal) {
+        Err(Errno::SRCH) => Ok(()),
+        sent => sent.map_err(|e| Error::io(format!("signal process {}", to.pid))(e.into())),
     }
-    Ok(members(by.pid)?.iter().any(|member| member.start_time >= by.start_time))
 }
 
 #[cfg(test)]

@@ -104,6 +104,26 @@ async fn an_engine_that_dies_alone_leaves_what_a_run_that_died_leaves() {
     world.controller.stop().await;
 }
 
+/// Its own timers stand still with it, so the controller's must count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_hangs_past_its_limits_is_ended_and_recovered() {
+    let (world, files) = (
+        World::with(&[], |settings| settings["executor"]["stopGraceSeconds"] = json!(1)).await,
+        tempfile::tempdir().unwrap(),
+    );
+    let spec = json!({"source": module(files.path(), 300), "approval": "Automatic", "timeouts": {"apply": "2s"}});
+    world.deployment("web", spec).await;
+    kill_process(runner(&world.controller, files.path()).await, Signal::STOP).unwrap();
+    let told = "SELECT count(*) FROM activity_log WHERE action = 'run.terminated'";
+    wait_until(PLENTY, "the runner to be told to stop", async || world.count(told).await == 1).await;
+    world.ready("web", "Interrupted").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE phase = 'Interrupted'").await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock IS NOT NULL").await, 0, "a lock stands");
+    assert_eq!(world.count("SELECT count(*) FROM intents WHERE outcome = 'Unknown'").await, 1);
+    assert_eq!(world.count(told).await, 1, "told once");
+    world.controller.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_goes_on_without_its_controller_and_the_next_one_finds_it() {
     let (mut world, files) = (World::new().await, tempfile::tempdir().unwrap());

@@ -59,6 +59,9 @@ pub(super) async fn act(
         Step::Start(run) => start(cx, seen, *run).await,
         Step::GiveUp(run) => give_up(cx, seen, *run).await,
         Step::Recover(run) => recovery::recover(cx, *run).await.map(|_| Outcome::Done),
+        Step::Stop { run, kill, standing } => {
+            recovery::stop(cx, *run, *kill, &standing.message).await.map(|()| Outcome::Done)
+        }
         Step::PublishOutputs => publish(cx, object, seen).await,
         Step::Release => release(cx, object, seen).await,
         Step::Rest(_) => Ok(Outcome::Rested),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::commands::Command;
 use super::history::{Current, Progress};
 use super::observe::{Liveness, Observed, Ownership};
+use super::overdue::{self, Overdue};
 use super::standing::Standing;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, FINALIZER, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
@@ -16,7 +17,7 @@ use crate::run::protocol::RunPhase;
 /// A waiting plan older than this is made anew.
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// A run that no runner has claimed for so long is given up.
-const CLAIM_LIFE: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const CLAIM_LIFE: SignedDuration = SignedDuration::from_mins(10);
 /// A run is handed to so many runners at most.
 const HAND_OVERS: i32 = 3;
 /// How often a settled deployment looks again.
@@ -61,6 +62,15 @@ pub enum Step {
     GiveUp(Uuid),
     /// Take in what a dead run left behind, then give it up.
     Recover(Uuid),
+    /// End a run that should have ended by itself.
+    Stop {
+        /// The run.
+        run: Uuid,
+        /// Not by telling its runner, which did not help, but by killing its processes.
+        kill: bool,
+        /// What it has exceeded.
+        standing: Standing,
+    },
     /// Write the outputs' Secret.
     PublishOutputs,
     /// Let the object go.
@@ -93,12 +103,17 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
 }
 
 fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
-    let overdue = now.duration_since(run.created_at) > CLAIM_LIFE;
+    let unclaimed = now.duration_since(run.created_at) > CLAIM_LIFE;
     match (run.phase, seen.liveness) {
-        (RunPhase::Pending, Liveness::Absent) if overdue => Step::Recover(run.id),
+        (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => Step::Rest(Standing::running(run)),
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, now) {
+            Some(Overdue { kill, why }) => {
+                Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
+            }
+            None => Step::Rest(Standing::running(run)),
+        },
         (_, Liveness::Absent) => Step::Recover(run.id),
     }
 }
@@ -267,7 +282,7 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         Step::Plan { .. } => Some(DeploymentPhase::Planning),
         Step::Apply { change: Change::Apply, .. } => Some(DeploymentPhase::Applying),
         Step::Apply { change: Change::Destroy, .. } => Some(DeploymentPhase::Destroying),
-        Step::Rest(standing) => standing.phase,
+        Step::Rest(standing) | Step::Stop { standing, .. } => standing.phase,
         Step::Guard
         | Step::Take(_)
         | Step::Discard { .. }

@@ -8,6 +8,7 @@ mod history;
 mod inputs;
 mod observe;
 mod outputs;
+mod overdue;
 mod recovery;
 mod report;
 mod standing;

@@ -23,6 +23,22 @@ pub(super) fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
     Ok(if alive { Liveness::Alive } else { Liveness::Absent })
 }
 
+/// Ends a run that should have ended by itself. What it leaves is taken in when nothing of it lives.
+///
+/// # Errors
+/// What may pass by itself.
+pub(super) async fn stop(cx: &Context, run: Uuid, kill: bool, why: &str) -> Result<()> {
+    if kill {
+        tracing::warn!(%run, why, "the run's processes are killed");
+        cx.executor.kill(run)
+    } else if cx.ledger.record_termination(run, why).await? {
+        tracing::warn!(%run, why, "the run's runner is told to stop");
+        cx.executor.terminate(run)
+    } else {
+        Ok(())
+    }
+}
+
 /// States first, then the inventory, and only then is the lock broken and the run given up. `false` where it had ended
 /// well between the look at its row and the look at its process.
 ///

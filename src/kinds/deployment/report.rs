@@ -40,7 +40,7 @@ pub(super) fn report(
     let standing = match (step, outcome) {
         (_, Err(error)) => Some(failing(error)),
         (_, Ok(Outcome::Hindered(standing))) => Some(standing.clone()),
-        (Step::Rest(standing), _) => Some(standing.clone()),
+        (Step::Rest(standing) | Step::Stop { standing, .. }, _) => Some(standing.clone()),
         (Step::Plan { .. } | Step::Apply { .. }, _) => Some(Standing::starting()),
         _ => None,
     };

@@ -78,6 +78,13 @@ impl Standing {
         Self { working: true, ..Self::not_ready(Some(phase), Reason::Progressing, message, Wait::AtMost(GLANCE)) }
     }
 
+    /// A run should have ended, and is being stopped.
+    pub fn overdue(run: &Run, kill: bool, why: &str) -> Self {
+        let what = if kill { "its processes are killed" } else { "its runner is told to stop" };
+        let message = format!("run {} ({:?}) should have ended: {why}; {what}", run.id, run.phase);
+        Self { message, ..Self::running(run) }
+    }
+
     /// A run is being started.
     pub fn starting() -> Self {
         Self { working: true, ..Self::not_ready(None, Reason::Progressing, "a run is being started", Wait::None) }

@@ -3,10 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::observe::Liveness;
-use super::recovery::{liveness, recover};
+use super::overdue::{Overdue, overdue};
+use super::recovery::{liveness, recover, stop};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::terraform::executor::Holder;
@@ -58,8 +60,14 @@ fn tell(run: Uuid, result: Result<()>) -> Result<()> {
 async fn orphan(cx: &Context, run: &Run) -> Result<()> {
     let uid = run.subject.uid.to_string();
     let present = cx.stores.deployments.state().iter().any(|o| o.metadata.uid.as_deref() == Some(uid.as_str()));
-    if present || liveness(cx, run)? == Liveness::Alive {
+    if present {
         return Ok(());
+    }
+    if liveness(cx, run)? == Liveness::Alive {
+        return match overdue(run, Timestamp::now()) {
+            Some(Overdue { kill, why }) => stop(cx, run.id, kill, &why).await,
+            None => Ok(()),
+        };
     }
     if recover(cx, run.id).await? {
         tracing::info!(run = %run.id, namespace = run.subject.namespace, name = run.subject.name,

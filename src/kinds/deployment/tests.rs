@@ -24,9 +24,10 @@ use crate::ledger::runs::Run;
 use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
-use crate::run::protocol::{RunKind, RunPhase};
+use crate::run::protocol::{Limits, RunKind, RunPhase};
 
 const GENERATION: i64 = 3;
+const LIMITS: Limits = Limits { init: 300, plan: 600, apply: 3600, grace: 300 };
 
 fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
@@ -85,8 +86,10 @@ fn run(kind: RunKind, phase: RunPhase, minutes_ago: i64) -> Run {
         holder: None,
         engine: EngineKind::OpenTofu,
         engine_version: None,
-        cancel_requested: false,
         handed_over: 0,
+        limits: LIMITS,
+        cancel_requested_at: None,
+        terminated_at: None,
         requested_by: (None, "controller".into()),
         created_at: ago(minutes_ago),
         started_at: None,
@@ -334,6 +337,49 @@ fn a_run_whose_process_is_gone_is_recovered_in_every_phase() {
         assert_eq!(next(&object(), &seen), Step::Recover(id), "{phase:?}");
         seen.liveness = Liveness::Alive;
         assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "{phase:?}");
+    }
+}
+
+/// Minutes since the phase began, since the cancel, and since it was told to stop; and whether it is stopped or killed.
+#[test]
+fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
+    use RunPhase as P;
+    let (stop, kill) = (Some(false), Some(true));
+    for (phase, since, cancelled, told, expected) in [
+        (P::Pending, 15, None, None, None),
+        (P::Pending, 16, None, None, stop),
+        (P::Claimed, 20, None, None, None),
+        (P::Init, 21, None, None, stop),
+        (P::Plan, 35, None, None, None),
+        (P::Plan, 36, None, None, stop),
+        (P::Apply, 65, None, None, None),
+        (P::Apply, 66, None, None, stop),
+        (P::Apply, 80, None, Some(5), None),
+        (P::Apply, 80, None, Some(6), kill),
+        (P::Apply, 9, Some(5), None, None),
+        (P::Apply, 9, Some(6), None, stop),
+        (P::Apply, 20, Some(12), Some(6), kill),
+        (P::Finishing, 15, None, None, None),
+        (P::Finishing, 16, None, None, stop),
+    ] {
+        let kind = if phase == P::Plan { RunKind::Plan } else { RunKind::Apply };
+        let mut hung = run(kind, phase, since);
+        hung.cancel_requested_at = cancelled.map(ago);
+        hung.terminated_at = told.map(ago);
+        let mut seen = world(vec![hung]);
+        seen.liveness = Liveness::Alive;
+        let step = next(&object(), &seen);
+        let found = match &step {
+            Step::Stop { kill, standing, .. } => {
+                assert_eq!(standing.reason, Reason::Progressing);
+                Some(*kill)
+            }
+            Step::Rest(_) => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{phase:?} {since} {cancelled:?} {told:?}");
+        seen.liveness = Liveness::Absent;
+        assert!(!matches!(next(&object(), &seen), Step::Stop { .. }), "what is gone is not stopped");
     }
 }
 

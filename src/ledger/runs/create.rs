@@ -1,6 +1,7 @@
 //! How runs begin: by the leader, under its epoch, each in one transaction.
 
 use serde_json::{Value, json};
+use sqlx::types::Json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -9,7 +10,7 @@ use super::{Obstacle, Room, Run};
 use crate::api::{Change, EngineKind, Reason};
 use crate::ledger::words::word;
 use crate::ledger::{Aad, Actor, Event, Ledger, NewIntent, Subject, Transaction, Writer, artifacts};
-use crate::run::protocol::{Artifact, RunKind, RunPhase, RunSpec};
+use crate::run::protocol::{Artifact, Limits, RunKind, RunPhase, RunSpec};
 use crate::{Error, Result};
 
 /// A plan to be made.
@@ -120,6 +121,7 @@ impl Writer {
             engine: new.engine,
             facts: &new.facts,
             requested_by: &new.requested_by,
+            limits: new.inputs.limits,
             apply: None,
         };
         row.insert(&mut tx).await?;
@@ -172,6 +174,7 @@ impl Writer {
             engine: plan.engine,
             facts: &Value::Object(serde_json::Map::new()),
             requested_by: &new.requested_by,
+            limits: new.inputs.limits,
             apply: Some((plan.id, &new.digest, intent.0)),
         };
         row.insert(&mut tx).await?;
@@ -370,6 +373,7 @@ struct Row<'a> {
     engine: EngineKind,
     facts: &'a Value,
     requested_by: &'a Actor,
+    limits: Limits,
     /// Plan run, digest, intent.
     apply: Option<(Uuid, &'a str, Uuid)>,
 }
@@ -382,8 +386,8 @@ impl Row<'_> {
         };
         sqlx::query(
             "INSERT INTO terraform_runs (run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase,
-               generation, attempt, engine, facts, requested_by, requested_by_kind, plan_run_id, plan_digest, intent_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending', $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+               generation, attempt, engine, facts, requested_by, requested_by_kind, plan_run_id, plan_digest, intent_id, limits)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending', $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         )
         .bind(self.id)
         .bind(self.subject.organization.as_str())
@@ -402,6 +406,7 @@ impl Row<'_> {
         .bind(plan)
         .bind(digest)
         .bind(intent)
+        .bind(Json(self.limits))
         .execute(tx.connection())
         .await
         .map_err(|error| self.busy(error))?;

@@ -208,10 +208,10 @@ impl Writer {
         let Some(run) = self.run(id).await? else { return Ok(false) };
         let mut tx = self.begin(&run.subject.organization).await?;
         let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(false) };
-        if run.phase.is_final() || run.cancel_requested {
+        if run.phase.is_final() || run.cancel_requested_at.is_some() {
             return Ok(!run.phase.is_final());
         }
-        sqlx::query("UPDATE terraform_runs SET cancel_requested = true WHERE run_id = $1")
+        sqlx::query("UPDATE terraform_runs SET cancel_requested_at = clock_timestamp() WHERE run_id = $1")
             .bind(id)
             .execute(tx.connection())
             .await?;
@@ -220,6 +220,31 @@ impl Writer {
             actor: by.clone(),
             action: "run.cancel-requested",
             details: json!({"run": id}),
+        });
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Puts on record that a run is told to stop, because it should have ended. `false` when it has, or was told before.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn record_termination(&self, id: Uuid, why: &str) -> Result<bool> {
+        let Some(run) = self.run(id).await? else { return Ok(false) };
+        let mut tx = self.begin(&run.subject.organization).await?;
+        let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(false) };
+        if run.phase.is_final() || run.terminated_at.is_some() {
+            return Ok(false);
+        }
+        sqlx::query("UPDATE terraform_runs SET terminated_at = clock_timestamp() WHERE run_id = $1")
+            .bind(id)
+            .execute(tx.connection())
+            .await?;
+        tx.append(Event {
+            subject: run.subject,
+            actor: Actor::Controller(self.holder().to_owned()),
+            action: "run.terminated",
+            details: json!({"run": id, "why": why}),
         });
         tx.commit().await?;
         Ok(true)

@@ -75,7 +75,7 @@ impl Ledger {
         Ok(match self.run(id).await? {
             None => Err(Refusal::NotFound),
             Some(run) if run.phase.is_final() => Err(Refusal::Ended),
-            Some(run) => Ok(Control { cancel: run.cancel_requested }),
+            Some(run) => Ok(Control { cancel: run.cancel_requested_at.is_some() }),
         })
     }
 
