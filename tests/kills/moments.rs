@@ -1,0 +1,246 @@
+//! The six moments, who dies in them, and how one is hit: its victims are stopped, the moment is proved from Postgres,
+//! `/proc` and the world, and only then are they killed.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::gates::{Gate, Shut};
+use crate::ground::{Ground, PLENTY, Seen};
+use crate::harness::objects::Dice;
+use crate::harness::wait_until;
+use crate::process::Hand;
+use crate::session;
+
+/// When to kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Moment {
+    /// The intent to apply is committed, its runner not yet started.
+    NotSpawned,
+    /// A runner is at `init` or `plan`.
+    InitOrPlan,
+    /// The engine is in the middle of an apply.
+    MidApply,
+    /// The engine is done, its state in the spool and not in the ledger.
+    NotAcknowledged,
+    /// The ledger has the state and no outcome.
+    NoOutcome,
+    /// An apply goes on and ends while there is no controller.
+    ControllerDown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Victim {
+    Controller,
+    Runner,
+    /// The engine alone; together with its runner all that they started.
+    Engine,
+}
+
+use Victim::{Controller as C, Engine as E, Runner as R};
+
+impl Moment {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::NotSpawned,
+        Self::InitOrPlan,
+        Self::MidApply,
+        Self::NotAcknowledged,
+        Self::NoOutcome,
+        Self::ControllerDown,
+    ];
+
+    /// Who may die then, of which the seed chooses.
+    pub(crate) fn victims(self) -> &'static [&'static [Victim]] {
+        match self {
+            Self::NotSpawned => &[&[C]],
+            Self::InitOrPlan | Self::MidApply => &[&[R], &[E], &[R, E], &[R], &[E], &[R, E], &[C, R], &[C, R, E]],
+            Self::NotAcknowledged | Self::NoOutcome => &[&[R], &[R], &[C], &[C, R]],
+            Self::ControllerDown => &[&[C], &[C, R]],
+        }
+    }
+
+    fn gate(self) -> Option<Gate> {
+        match self {
+            Self::NotSpawned => Some(Gate::Start),
+            Self::NotAcknowledged => Some(Gate::State),
+            Self::NoOutcome => Some(Gate::End),
+            Self::InitOrPlan | Self::MidApply | Self::ControllerDown => None,
+        }
+    }
+
+    /// Whether provisioners wait until the test lets them go.
+    pub(crate) fn pauses(self) -> bool {
+        matches!(self, Self::MidApply | Self::ControllerDown)
+    }
+}
+
+/// One kill, as the seed wants it.
+#[derive(Clone, Debug)]
+pub(crate) struct Kill {
+    pub(crate) number: u64,
+    pub(crate) moment: Moment,
+    pub(crate) victims: &'static [Victim],
+    /// After the moment was seen, where it has a length.
+    delay: Duration,
+    /// Of an apply, where a plan would do as well.
+    of_apply: bool,
+}
+
+impl Kill {
+    pub(crate) fn new(number: u64, moment: Moment, dice: &mut Dice) -> Self {
+        let victims = dice.pick(moment.victims());
+        let delay = Duration::from_millis(dice.below(250) as u64);
+        Self { number, moment, victims, delay, of_apply: dice.below(3) == 0 }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("k{:02}", self.number)
+    }
+
+    fn hits(&self, victim: Victim) -> bool {
+        self.victims.contains(&victim)
+    }
+
+    /// Brings the deployment there and kills. Answers the run that was hit and the digests that were approved.
+    pub(crate) async fn strike(&self, ground: &Ground) -> (Seen, Vec<String>, u32) {
+        let name = self.name();
+        let (mut turn, mut approved) = (1, Vec::new());
+        ground.put(&name, turn).await;
+        if !self.moment.pauses() {
+            ground.go(&name);
+        }
+        let mut gate = None;
+        if self.moment != Moment::InitOrPlan || self.of_apply {
+            let plan = crate::ground::digest(&ground.stands(&name, &["ApprovalRequired"]).await);
+            if let Some(place) = self.moment.gate() {
+                gate = Some(Shut::at(&ground.database.url, place, &name).await);
+            }
+            ground.approve(&name, &plan).await;
+            approved.push(plan);
+        }
+        loop {
+            match self.attempt(ground, &name).await {
+                Some(hit) => {
+                    self.aftermath(ground, &name, hit.hand, gate).await;
+                    return (hit.run, approved, turn);
+                }
+                None => {
+                    assert_eq!(self.moment, Moment::InitOrPlan, "{name}: no other moment passes by itself");
+                    turn += 1;
+                    ground.put(&name, turn).await;
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, ground: &Ground, name: &str) -> Option<Hit> {
+        let applies_only = self.moment != Moment::InitOrPlan;
+        let end = Instant::now() + PLENTY;
+        while self.seen(ground, name).await.is_none() {
+            assert!(Instant::now() < end, "{name}: waited for {:?}: {:?}", self.moment, ground.newest(name).await);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        if !applies_only {
+            tokio::time::sleep(self.delay).await;
+        }
+        let mut hand = if self.hits(C) { Some(ground.process.hand().await) } else { None };
+        let leader = ground.newest(name).await.and_then(|run| session::runner(&ground.folder(run.id)));
+        let targets = self.targets(hand.as_ref(), leader);
+        targets.iter().for_each(|pid| session::signal(*pid, Signal::STOP));
+        let Some(run) = self.seen(ground, name).await else {
+            targets.iter().for_each(|pid| session::signal(*pid, Signal::CONT));
+            return None;
+        };
+        targets.iter().for_each(|pid| session::signal(*pid, Signal::KILL));
+        if let Some(hand) = &mut hand {
+            hand.kill();
+        }
+        let dead = async || targets.iter().all(|pid| !session::is_alive(*pid));
+        wait_until(PLENTY, "the dead to be dead", dead).await;
+        // What a victim had already sent may have arrived after the look.
+        let after = ground.newest(name).await.filter(|now| now.id == run.id && now.phase == "Succeeded");
+        after.is_none().then_some(Hit { run, hand })
+    }
+
+    /// Whom to stop now. While the controller is down, its runner dies later.
+    fn targets(&self, hand: Option<&Hand>, leader: Option<i32>) -> Vec<i32> {
+        let mut targets: Vec<i32> = hand.iter().map(|hand| hand.pid().as_raw_nonzero().get()).collect();
+        if let Some(leader) = leader
+            && self.moment != Moment::ControllerDown
+        {
+            match (self.hits(R), self.hits(E)) {
+                (true, true) => targets.extend(session::members(leader).iter().map(|m| m.pid)),
+                (true, false) => targets.push(leader),
+                (false, true) => targets.extend(session::engine(leader)),
+                (false, false) => {}
+            }
+        }
+        targets
+    }
+
+    /// What the killed leave behind goes on, and the controller comes back.
+    async fn aftermath(&self, ground: &Ground, name: &str, hand: Option<Hand>, gate: Option<Shut>) {
+        if let Some(gate) = gate {
+            gate.open().await;
+        }
+        ground.go(name);
+        if self.moment == Moment::ControllerDown {
+            let run = ground.newest(name).await.unwrap();
+            let leader = session::runner(&ground.folder(run.id)).expect("the runner outlives the controller");
+            let ended = async || ground.files(name).join("last").exists() && session::engine(leader).is_empty();
+            wait_until(PLENTY, "the engine's end without a controller", ended).await;
+            let now = ground.newest(name).await.unwrap();
+            assert!(now.open && now.states == 0 && now.phase == "Apply", "{name}: nobody can have told: {now:?}");
+            if self.hits(R) {
+                session::signal(leader, Signal::KILL);
+            }
+        }
+        drop(hand);
+    }
+
+    /// The newest run, if it is in the moment now.
+    async fn seen(&self, ground: &Ground, name: &str) -> Option<Seen> {
+        let run = ground.newest(name).await?;
+        let folder = ground.folder(run.id);
+        let runner = session::runner(&folder);
+        let engine = runner.is_some_and(|leader| !session::engine(leader).is_empty());
+        let applying = run.kind == "Apply" && run.open;
+        let told = ["Apply", "Finishing"].contains(&run.phase.as_str());
+        let is = match self.moment {
+            Moment::NotSpawned => applying && run.phase == "Pending" && !folder.exists(),
+            Moment::InitOrPlan => {
+                let phase = ["Claimed", "Init", "Plan"].contains(&run.phase.as_str());
+                phase && runner.is_some() && (engine || !self.hits(E))
+            }
+            Moment::MidApply | Moment::ControllerDown => {
+                let applies = std::fs::read_to_string(ground.files(name).join("count")).unwrap_or_default();
+                applying && engine && run.phase == "Apply" && applies.contains(&run.id.to_string())
+            }
+            Moment::NotAcknowledged => {
+                applying && told && runner.is_some() && !engine && run.states == 0 && spooled(&folder) == Some(false)
+            }
+            Moment::NoOutcome => {
+                applying && told && runner.is_some() && !engine && run.states > 0 && spooled(&folder) == Some(true)
+            }
+        };
+        is.then_some(run)
+    }
+}
+
+/// A run that was hit. While the hand is there, no controller is.
+struct Hit {
+    run: Seen,
+    hand: Option<Hand>,
+}
+
+/// Whether the ledger has every state of the spool; `None` where there is none.
+fn spooled(folder: &Path) -> Option<bool> {
+    let names: Vec<_> = std::fs::read_dir(folder.join("spool"))
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let mut states = names.iter().filter_map(|name| name.strip_suffix(".tfstate")).peekable();
+    states.peek()?;
+    Some(states.all(|number| names.contains(&format!("{number}.acked"))))
+}
