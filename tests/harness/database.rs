@@ -36,6 +36,12 @@ impl Database {
         Self { url: url_of(&name), name }
     }
 
+    /// A migrated one on another server than the bed's.
+    pub async fn on(superuser: &str) -> Self {
+        let name = make_template_on(superuser).await;
+        Self { url: url_on(superuser, &name), name }
+    }
+
     /// The ledger as the controller sees it.
     pub async fn ledger(&self) -> Ledger {
         Ledger::connect(&self.url, Keyring::for_test()).await.unwrap()
@@ -64,7 +70,11 @@ pub fn superuser_url() -> String {
 }
 
 fn url_of(database: &str) -> String {
-    let options: PgConnectOptions = superuser_url().parse().unwrap();
+    url_on(&superuser_url(), database)
+}
+
+fn url_on(superuser: &str, database: &str) -> String {
+    let options: PgConnectOptions = superuser.parse().unwrap();
     options.database(database).to_url_lossy().to_string()
 }
 
@@ -77,9 +87,13 @@ pub async fn empty() -> String {
 }
 
 async fn make_template() -> String {
+    make_template_on(&superuser_url()).await
+}
+
+async fn make_template_on(superuser: &str) -> String {
     let name = format!("t_{}", Uuid::new_v4().simple());
-    let mut admin = PgConnection::connect(&superuser_url()).await.unwrap();
+    let mut admin = PgConnection::connect(superuser).await.unwrap();
     admin.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-    ledger::migrate(&url_of(&name)).await.unwrap();
+    ledger::migrate(&url_on(superuser, &name)).await.unwrap();
     name
 }

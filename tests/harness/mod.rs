@@ -5,6 +5,7 @@
 pub mod canary;
 pub mod objects;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -19,9 +20,19 @@ use landfall::api::TerraformDeployment;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+tokio::task_local! {
+    /// The environment of a bed of the test's own, within the test's own task: it goes before the process's.
+    pub static OWN_BED: HashMap<String, String>;
+}
+
+fn of_own_bed(name: &str) -> Option<String> {
+    OWN_BED.try_with(|bed| bed.get(name).cloned()).ok().flatten()
+}
+
 /// A value of the test bed's environment.
 pub fn env(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run `make test`, or export a test bed's env"))
+    let value = of_own_bed(name).or_else(|| std::env::var(name).ok());
+    value.unwrap_or_else(|| panic!("{name} is not set; run `make test`, or export a test bed's env"))
 }
 
 /// The top of the work tree.
@@ -87,13 +98,18 @@ impl User {
 
 /// kubectl as a user.
 pub fn kubectl(user: User) -> Command {
-    let mut command = Command::new(std::env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into()));
+    let mut command = Command::new(
+        of_own_bed("KUBECTL").or_else(|| std::env::var("KUBECTL").ok()).unwrap_or_else(|| "kubectl".into()),
+    );
     command.env("KUBECONFIG", user.kubeconfig());
     command
 }
 
 /// Installs CRDs, ClusterRoles and policies, once per test binary, and waits until they are in force.
 pub async fn install() {
+    if OWN_BED.try_with(|_| ()).is_ok() {
+        return assert_eq!(apply_installation().await, Ok(()), "manifests/install");
+    }
     static DONE: OnceCell<Result<(), String>> = OnceCell::const_new();
     // A failure is kept, so that the other tests do not wait for the same again.
     let done = DONE.get_or_init(apply_installation).await;

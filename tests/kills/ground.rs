@@ -192,12 +192,16 @@ resource "local_file" "last" {
 }
 "#;
 
+/// Why `Ready` is as it is, of whatever generation.
+pub(crate) fn ready(object: &TerraformDeployment) -> String {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    conditions.filter(|c| c.type_ == "Ready").map(|c| c.reason.clone()).collect()
+}
+
 /// Why `Ready` of the current generation is as it is.
 pub(crate) fn reason(object: &TerraformDeployment) -> String {
-    let Some(status) = object.status.as_ref().filter(|s| s.observed_generation == object.metadata.generation) else {
-        return String::new();
-    };
-    status.conditions.iter().find(|c| c.type_ == "Ready").map(|c| c.reason.clone()).unwrap_or_default()
+    let seen = object.status.as_ref().and_then(|status| status.observed_generation);
+    if seen == object.metadata.generation { ready(object) } else { String::new() }
 }
 
 /// The current plan's digest.

@@ -14,7 +14,7 @@ use crate::ground::Ground;
 use crate::harness::objects::Dice;
 use crate::moments::{Kill, Moment};
 
-fn number(name: &str, otherwise: u64) -> u64 {
+pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number"))
 }
 

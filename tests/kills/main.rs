@@ -15,4 +15,5 @@ mod gates;
 mod ground;
 mod kills;
 mod moments;
+mod outages;
 mod session;

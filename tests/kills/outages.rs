@@ -1,0 +1,140 @@
+//! Postgres, then the API server, are away for half a minute in the middle of runs. Both are the test's own.
+//! `LANDFALL_OUTAGE_SECONDS` says for how long.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::account::{balance, drive};
+use crate::database::Database;
+use crate::ground::{Ground, PLENTY, digest, ready};
+use crate::harness::{OWN_BED, env, top, wait_until};
+use crate::kills::number;
+
+/// A control plane and a Postgres of the test's own.
+struct Bed(PathBuf);
+
+impl Bed {
+    fn up() -> Self {
+        let bed = Self(tempfile::tempdir().unwrap().keep());
+        bed.tell(&["up"], &["--only", "apiserver,postgres"]);
+        bed
+    }
+
+    fn tell(&self, command: &[&str], options: &[&str]) {
+        let mut testbed = Command::new(top().join("tests/testbed/testbed"));
+        testbed.args(&command[..1]).arg(&self.0).args(&command[1..]).args(options);
+        // What the other tests use counts as brought along, and would not be started.
+        testbed.env_remove("KUBECONFIG").env_remove("DATABASE_SUPERUSER_URL").stdin(Stdio::null());
+        let output = testbed.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn values(&self) -> HashMap<String, String> {
+        let text = std::fs::read_to_string(self.0.join("env")).unwrap();
+        text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        let down = Command::new(top().join("tests/testbed/testbed")).arg("down").arg(&self.0).arg("--purge").status();
+        let _ = down.and(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_minute_without_postgres_and_then_without_the_api_server_loses_nothing() {
+    let bed = tokio::task::spawn_blocking(Bed::up).await.unwrap();
+    let values = bed.values();
+    OWN_BED
+        .scope(values, async {
+            let ground = Ground::new(Database::on(&env("DATABASE_SUPERUSER_URL")).await, 4).await;
+            without_postgres(&bed, &ground).await;
+            without_api_server(&bed, &ground).await;
+            let died = "SELECT count(*) FROM terraform_runs WHERE phase IN ('Interrupted', 'Failed', 'Cancelled')";
+            assert_eq!(ground.count(died).await, 0, "an outage is no reason for a run to die");
+            assert_eq!(ground.count("SELECT count(*) FROM terraform_runs WHERE kind = 'Apply'").await, 5);
+        })
+        .await;
+}
+
+/// Something of the bed is away.
+struct Outage<'a> {
+    bed: &'a Bed,
+    what: &'static str,
+    back: Instant,
+}
+
+impl<'a> Outage<'a> {
+    fn of(bed: &'a Bed, what: &'static str) -> Self {
+        bed.tell(&["stop", what], &[]);
+        Self { bed, what, back: Instant::now() + Duration::from_secs(number("LANDFALL_OUTAGE_SECONDS", 30)) }
+    }
+
+    async fn last(&self) {
+        tokio::time::sleep(self.back.saturating_duration_since(Instant::now())).await;
+    }
+
+    fn end(self) {
+        self.bed.tell(&["start", self.what], &[]);
+    }
+}
+
+async fn without_postgres(bed: &Bed, ground: &Ground) {
+    let applied = in_mid_apply(ground, "mid").await;
+    ground.put("waits", 1).await;
+    let waiting = digest(&ground.stands("waits", &["ApprovalRequired"]).await);
+    ground.go("waits");
+    let outage = Outage::of(bed, "postgres");
+    ground.go("mid");
+    ground.put("new", 1).await;
+    ground.go("new");
+    ground.approve("waits", &waiting).await;
+    for name in ["new", "waits"] {
+        let told = async || ready(&ground.get(name).await) == "LedgerUnavailable";
+        wait_until(PLENTY, "LedgerUnavailable", told).await;
+    }
+    let ended = async || ground.files("mid").join("last").exists();
+    wait_until(PLENTY, "the engine's end without a ledger", ended).await;
+    outage.last().await;
+    assert!(!ground.files("waits").join("early").exists(), "nothing begins that is not on record");
+    outage.end();
+    settled(ground, "mid", applied).await;
+    settled(ground, "waits", vec![waiting]).await;
+    settled(ground, "new", Vec::new()).await;
+    assert_eq!(ground.process.starts().await, 1, "the controller lives through it");
+}
+
+async fn without_api_server(bed: &Bed, ground: &Ground) {
+    let applied = in_mid_apply(ground, "busy").await;
+    ground.put("later", 1).await;
+    ground.stands("later", &["ApprovalRequired"]).await;
+    ground.go("later");
+    let outage = Outage::of(bed, "apiserver");
+    ground.go("busy");
+    let told = async || ground.newest("busy").await.is_some_and(|run| run.kind == "Apply" && run.phase == "Succeeded");
+    wait_until(PLENTY, "the run's end in the ledger, without an API server", told).await;
+    outage.last().await;
+    outage.end();
+    settled(ground, "busy", applied).await;
+    settled(ground, "later", Vec::new()).await;
+}
+
+/// A deployment whose engine is in the middle of its apply; answers the digests that were approved.
+async fn in_mid_apply(ground: &Ground, name: &str) -> Vec<String> {
+    ground.put(name, 1).await;
+    let plan = digest(&ground.stands(name, &["ApprovalRequired"]).await);
+    ground.approve(name, &plan).await;
+    let begun = async || ground.files(name).join("count").exists();
+    wait_until(PLENTY, "the apply in the world", begun).await;
+    vec![plan]
+}
+
+/// It comes to its end by itself, but for the approval of what is new, with every account in balance.
+async fn settled(ground: &Ground, name: &str, approved: Vec<String>) {
+    let uid = drive(ground, name, approved).await;
+    let run = ground.newest(name).await.unwrap();
+    assert_eq!(balance(ground, name, uid, 1, &run).await, "Succeeded", "{name}");
+}
