@@ -169,7 +169,7 @@ impl Process {
 }
 
 /// A free address outside of the ports that the system gives to whoever asks for none.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     (0..100)
         .map(|_| SocketAddr::from(([127, 0, 0, 1], rand::random_range(10_000..20_000))))
         .find(|address| std::net::TcpListener::bind(address).is_ok())

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use landfall::api::Organization;
 use landfall::ledger::{Resource, Standing};
@@ -31,7 +31,7 @@ pub(crate) async fn drive(ground: &Ground, name: &str, mut approved: Vec<String>
             _ => {}
         }
         assert!(Instant::now() < end, "{name}: driven to its end: {:#?}", object.status);
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 

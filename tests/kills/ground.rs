@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::controller::Home;
 use crate::database::Database;
 use crate::harness::{self, User, grant, namespace};
-use crate::process::Process;
+use crate::kept::Kept;
 use crate::{gates, session};
 
 /// Time for a run on a machine with much else to do.
@@ -22,7 +22,7 @@ pub(crate) const PLENTY: Duration = Duration::from_secs(180);
 
 pub(crate) struct Ground {
     pub(crate) namespace: String,
-    pub(crate) process: Process,
+    pub(crate) process: Kept,
     pub(crate) database: Database,
     pub(crate) pool: PgPool,
     pub(crate) ledger: Ledger,
@@ -60,7 +60,7 @@ impl Ground {
             admin: Api::namespaced(User::Admin.client().await, &namespace),
             alice: Api::namespaced(User::Alice.client().await, &namespace),
             world: tempfile::tempdir().unwrap(),
-            process: Process::start(home),
+            process: Kept::start(home),
             namespace,
             database,
         }
@@ -117,7 +117,7 @@ impl Ground {
                 return object;
             }
             assert!(Instant::now() < end, "{name}: waited for {reasons:?}: {:#?}", object.status);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

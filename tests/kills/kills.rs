@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,6 +17,11 @@ use crate::moments::{Kill, Moment};
 
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Past the test harness, which shows what is printed only where a test has failed.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Each moment as often as the others, up to eight times; the rest as the dice fall.
@@ -44,7 +50,7 @@ async fn one(ground: &Ground, kill: Kill) -> Told {
     let outcome = balance(ground, &name, uid, turn, &hit).await;
     ground.delete(&name).await;
     let seconds = began.elapsed().as_secs_f32();
-    println!("{name} {:?} {:?} of a run for {}: {outcome}, {seconds:.1} s", kill.moment, kill.victims, hit.kind);
+    eprintln!("{name} {:?} {:?} of a run for {}: {outcome}, {seconds:.1} s", kill.moment, kill.victims, hit.kind);
     Told { kill, outcome, seconds }
 }
 
@@ -52,7 +58,7 @@ async fn one(ground: &Ground, kill: Kill) -> Told {
 async fn whoever_is_killed_and_whenever_nothing_is_done_twice_and_nothing_is_forgotten() {
     let (count, lanes) = (number("LANDFALL_KILLS", 60), number("LANDFALL_KILLS_LANES", 6));
     let seed = number("LANDFALL_KILLS_SEED", u64::from(rand::random::<u32>()));
-    println!("{count} kills, LANDFALL_KILLS_SEED={seed}");
+    say(&format!("{count} kills, LANDFALL_KILLS_SEED={seed}"));
     let began = Instant::now();
     let ground = Ground::new(Database::fresh().await, usize::try_from(lanes).unwrap()).await;
     let kills = Mutex::new(schedule(count, &mut Dice::new(seed)));
@@ -65,7 +71,7 @@ async fn whoever_is_killed_and_whenever_nothing_is_done_twice_and_nothing_is_for
         }
     };
     let told: Vec<Told> = join_all((0..lanes).map(lane)).await.into_iter().flatten().collect();
-    println!("{}", table(&told, began.elapsed(), ground.process.starts().await));
+    say(&table(&told, began.elapsed(), ground.process.starts().await));
     for moment in Moment::ALL {
         let hits = told.iter().filter(|t| t.kill.moment == moment).count() as u64;
         assert!(hits >= (count / 6).min(8), "{moment:?} was hit {hits} times");

@@ -7,8 +7,8 @@ mod controller;
 mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
-#[path = "../harness/process.rs"]
-mod process;
+#[path = "../harness/kept.rs"]
+mod kept;
 
 mod account;
 mod gates;

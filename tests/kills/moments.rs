@@ -10,7 +10,7 @@ use crate::gates::{Gate, Shut};
 use crate::ground::{Ground, PLENTY, Seen};
 use crate::harness::objects::Dice;
 use crate::harness::wait_until;
-use crate::process::Hand;
+use crate::kept::Hand;
 use crate::session;
 
 /// When to kill.
@@ -139,7 +139,7 @@ impl Kill {
         let end = Instant::now() + PLENTY;
         while self.seen(ground, name).await.is_none() {
             assert!(Instant::now() < end, "{name}: waited for {:?}: {:?}", self.moment, ground.newest(name).await);
-            tokio::time::sleep(Duration::from_millis(30)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         if !applies_only {
             tokio::time::sleep(self.delay).await;
@@ -148,13 +148,16 @@ impl Kill {
         let leader = ground.newest(name).await.and_then(|run| session::runner(&ground.folder(run.id)));
         let targets = self.targets(hand.as_ref(), leader);
         targets.iter().for_each(|pid| session::signal(*pid, Signal::STOP));
-        let Some(run) = self.seen(ground, name).await else {
+        let ready = async || targets.iter().all(|pid| session::is_stopped(*pid) || !session::is_alive(*pid));
+        wait_until(PLENTY, "the victims to stand still", ready).await;
+        let stopped = targets.iter().all(|pid| session::is_stopped(*pid));
+        let Some(run) = self.seen(ground, name).await.filter(|_| stopped) else {
             targets.iter().for_each(|pid| session::signal(*pid, Signal::CONT));
             return None;
         };
         targets.iter().for_each(|pid| session::signal(*pid, Signal::KILL));
         if let Some(hand) = &mut hand {
-            hand.kill();
+            hand.kill().await;
         }
         let dead = async || targets.iter().all(|pid| !session::is_alive(*pid));
         wait_until(PLENTY, "the dead to be dead", dead).await;
@@ -199,29 +202,29 @@ impl Kill {
         drop(hand);
     }
 
-    /// The newest run, if it is in the moment now.
+    /// The newest run, if it is in the moment now. `/proc` is asked last: there is much of it.
     async fn seen(&self, ground: &Ground, name: &str) -> Option<Seen> {
         let run = ground.newest(name).await?;
         let folder = ground.folder(run.id);
-        let runner = session::runner(&folder);
-        let engine = runner.is_some_and(|leader| !session::engine(leader).is_empty());
-        let applying = run.kind == "Apply" && run.open;
-        let told = ["Apply", "Finishing"].contains(&run.phase.as_str());
+        let in_phase = |phases: &[&str]| phases.contains(&run.phase.as_str());
+        let applying = |phases| run.kind == "Apply" && run.open && in_phase(phases);
+        let engine = || session::runner(&folder).map(|leader| !session::engine(leader).is_empty());
         let is = match self.moment {
-            Moment::NotSpawned => applying && run.phase == "Pending" && !folder.exists(),
+            Moment::NotSpawned => applying(&["Pending"]) && !folder.exists(),
             Moment::InitOrPlan => {
-                let phase = ["Claimed", "Init", "Plan"].contains(&run.phase.as_str());
-                phase && runner.is_some() && (engine || !self.hits(E))
+                in_phase(&["Claimed", "Init", "Plan"]) && engine().is_some_and(|engine| engine || !self.hits(E))
             }
             Moment::MidApply | Moment::ControllerDown => {
-                let applies = std::fs::read_to_string(ground.files(name).join("count")).unwrap_or_default();
-                applying && engine && run.phase == "Apply" && applies.contains(&run.id.to_string())
+                let told = std::fs::read_to_string(ground.files(name).join("count")).unwrap_or_default();
+                applying(&["Apply"]) && told.contains(&run.id.to_string()) && engine() == Some(true)
             }
             Moment::NotAcknowledged => {
-                applying && told && runner.is_some() && !engine && run.states == 0 && spooled(&folder) == Some(false)
+                let waits = applying(&["Apply", "Finishing"]) && run.states == 0 && spooled(&folder) == Some(false);
+                waits && engine() == Some(false)
             }
             Moment::NoOutcome => {
-                applying && told && runner.is_some() && !engine && run.states > 0 && spooled(&folder) == Some(true)
+                let waits = applying(&["Apply", "Finishing"]) && run.states > 0 && spooled(&folder) == Some(true);
+                waits && engine() == Some(false)
             }
         };
         is.then_some(run)

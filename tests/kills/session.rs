@@ -22,9 +22,15 @@ pub(crate) fn runner(folder: &Path) -> Option<i32> {
 
 struct Stat {
     name: String,
-    zombie: bool,
+    state: String,
     session: i32,
     started: u64,
+}
+
+impl Stat {
+    fn is_alive(&self) -> bool {
+        !["Z", "X"].contains(&self.state.as_str())
+    }
 }
 
 fn stat(pid: i32) -> Option<Stat> {
@@ -33,7 +39,7 @@ fn stat(pid: i32) -> Option<Stat> {
     let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
     Some(Stat {
         name: head.split_once('(')?.1.to_owned(),
-        zombie: matches!(fields[0], "Z" | "X"),
+        state: fields[0].to_owned(),
         session: fields[3].parse().ok()?,
         started: fields[19].parse().ok()?,
     })
@@ -44,7 +50,7 @@ pub(crate) fn members(leader: i32) -> Vec<Member> {
     let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let alive = pids.filter_map(|pid| Some((pid, stat(pid)?)));
     alive
-        .filter(|(_, stat)| stat.session == leader && !stat.zombie)
+        .filter(|(_, stat)| stat.session == leader && stat.is_alive())
         .map(|(pid, stat)| Member { pid, name: stat.name })
         .collect()
 }
@@ -55,7 +61,12 @@ pub(crate) fn engine(leader: i32) -> Vec<i32> {
 }
 
 pub(crate) fn is_alive(pid: i32) -> bool {
-    stat(pid).is_some_and(|stat| !stat.zombie)
+    stat(pid).is_some_and(|stat| stat.is_alive())
+}
+
+/// Stopped, and so still able to go on: one that is just ending does not stop any more.
+pub(crate) fn is_stopped(pid: i32) -> bool {
+    stat(pid).is_some_and(|stat| stat.state == "T")
 }
 
 /// One that has ended meanwhile is no error.
