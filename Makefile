@@ -1,9 +1,8 @@
 # Landfall's commands for whoever works on it. `make` lists them.
 SHELL := /bin/bash
-TESTBED := tests/testbed/testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint generate up down
+.PHONY: help demo test lint generate bench up down
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,8 +16,11 @@ test: ## Everything: lint, units, suites on real parts
 lint: ## Format, clippy, licences and duplicates of the dependencies
 	@tests/run lint
 
-generate: ## crds/, ClusterRoles, docs/reasons.md from the code
+generate: ## crds/, ClusterRoles, pages below docs/ from the code
 	@cargo run -q -- generate .
+
+bench: ## Measurements on a release build, SUITE=overhead for one; target/bench/*.json
+	@tests/bench/bench $(SUITE)
 
 up: ## The demo's environment, left running; .dev/env says where
 	@tests/demo/demo up

@@ -2,17 +2,25 @@
 
 say() { printf '%s\n' "$*"; }
 
-# environment_up DIR builds and starts everything; DIR/env says where it is.
+# environment_up DIR builds and starts everything; DIR/env says where it is. With profile=release the program is one to be
+# measured.
 environment_up() {
-    local dir=$1
+    local dir=$1 built
     mkdir -p "$dir"
     [ ! -e "$dir/env" ] || { say "up already: $dir/env"; return 0; }
     "$testbed" deps
     "$testbed" build
     say '.. building landfall (a few minutes the first time)'
-    cargo build --locked -q
+    built=$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)
+    if [ "${profile:-dev}" = release ]; then
+        cargo build --locked -q --release
+        built=$built/release
+    else
+        cargo build --locked -q
+        built=$built/debug
+    fi
     mkdir -p "$dir/bin"
-    cp "$(cargo metadata --format-version 1 --no-deps | jq -r .target_directory)/debug/landfall" "$dir/bin/landfall"
+    cp "$built/landfall" "$dir/bin/landfall"
     say '.. starting control plane, Postgres, PowerDNS, AWS'
     "$testbed" up "$dir/bed"
     set -a
