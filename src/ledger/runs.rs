@@ -63,7 +63,7 @@ pub struct Run {
     pub holder: Option<ProcessIdentity>,
     /// Which engine.
     pub engine: EngineKind,
-    /// Its version, from `init` on.
+    /// Its version: of a plan from its end on, of an apply from the start.
     pub engine_version: Option<String>,
     /// How long its steps may take.
     pub limits: Limits,

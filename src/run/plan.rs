@@ -8,6 +8,7 @@ use crate::{Error, Result};
 
 #[derive(Deserialize)]
 struct Plan {
+    terraform_version: Option<String>,
     #[serde(default)]
     resource_changes: Vec<ResourceChange>,
     #[serde(default)]
@@ -91,6 +92,14 @@ pub fn destroys(plan_json: &[u8]) -> Result<Vec<String>> {
     let plan = parse(plan_json)?;
     let gone = managed(&plan).filter(|(_, e)| matches!(e, Effect::Destroy | Effect::Replace));
     Ok(gone.map(|(r, _)| r.address.clone()).collect())
+}
+
+/// Which version of the engine made the plan. No other one applies it: the engines see to that themselves.
+///
+/// # Errors
+/// [`Error::Integrity`] where the text is no plan.
+pub fn engine_version(plan_json: &[u8]) -> Result<Option<String>> {
+    Ok(parse(plan_json)?.terraform_version)
 }
 
 /// Whether applying the plan would write anything: resources, moves, imports or outputs.

@@ -156,8 +156,6 @@ pub struct Control {
 pub struct Progress {
     /// The phase.
     pub phase: RunPhase,
-    /// Version of the engine, from `init` on.
-    pub engine_version: Option<String>,
 }
 
 /// The files of a plan.

@@ -10,7 +10,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -214,26 +213,6 @@ impl Engine {
                 Ok(None)
             }
         }
-    }
-
-    /// The engine's version.
-    pub(super) async fn version(&self) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Answer {
-            terraform_version: String,
-        }
-        let path = self.layout.root.join("version.json");
-        self.ask(&["version", "-json"], &path, Duration::from_secs(30)).await?;
-        let text = fs::read(&path).map_err(Error::io("read the engine's version"))?;
-        absent(&path);
-        let answer: Answer = serde_json::from_slice(&text).map_err(|_| {
-            let path = self.binary.display();
-            Error::condition(
-                Reason::EngineNotFound,
-                format!("{path} did not tell its version: is it OpenTofu or Terraform?"),
-            )
-        })?;
-        Ok(answer.terraform_version)
     }
 }
 

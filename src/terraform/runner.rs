@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout};
 use url::Url;
 use uuid::Uuid;
 
@@ -112,7 +112,7 @@ async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<(
 /// First the states, then the lock, then the result: whoever sees the result sees all before it.
 async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<()> {
     let until = Instant::now() + LAST_PATIENCE;
-    let entered = Progress { phase: RunPhase::Finishing, engine_version: None };
+    let entered = Progress { phase: RunPhase::Finishing };
     if let Err(error) = work.client.phase(&entered, Instant::now() + Duration::from_secs(5)).await {
         tracing::warn!(%error, "the last phase was not told");
     }
@@ -157,7 +157,8 @@ fn watch_signals(stopper: watch::Sender<Option<Stop>>) -> Result<impl Future<Out
 
 /// Asks every two seconds whether the run is still wanted. No answer means nothing.
 async fn watch_control(client: Client, stopper: watch::Sender<Option<Stop>>) {
-    let mut tick = interval(Duration::from_secs(2));
+    let pause = Duration::from_secs(2);
+    let mut tick = interval_at(Instant::now() + pause, pause);
     loop {
         tick.tick().await;
         let stop = match client.control().await {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -63,7 +64,7 @@ impl Work {
     }
 
     async fn plan(&mut self) -> Done<()> {
-        self.enter(RunPhase::Init, None).await?;
+        self.enter(RunPhase::Init).await?;
         self.unpack().await?;
         let lock = self.layout.module().join(LOCK_FILE);
         if !lock.exists()
@@ -71,10 +72,10 @@ impl Work {
         {
             write_private(&lock, &carried)?;
         }
-        let version = self.init(false).await?;
+        self.init(false).await?;
         let snapshot = pack(&self.layout)?;
         let lock = fs::read(&lock).ok();
-        self.enter(RunPhase::Plan, Some(version)).await?;
+        self.enter(RunPhase::Plan).await?;
         self.make_plan().await?;
         let json = self.show().await?;
         let plan = fs::read(self.layout.plan()).map_err(Error::io("read the plan file"))?;
@@ -84,16 +85,15 @@ impl Work {
             (Artifact::Plan, Some(plan)),
             (Artifact::PlanJson, Some(json)),
         ];
-        for (artifact, bytes) in artifacts {
-            if let Some(bytes) = bytes {
-                self.call(|c, t| async move { c.put_artifact(artifact, bytes, t).await }).await?;
-            }
-        }
-        Ok(())
+        let found = artifacts.into_iter().filter_map(|(artifact, bytes)| Some((artifact, bytes?)));
+        self.call(|c, t| async move {
+            try_join_all(found.map(|(artifact, bytes)| c.put_artifact(artifact, bytes, t))).await.map(drop)
+        })
+        .await
     }
 
     async fn apply(&mut self) -> Done<()> {
-        self.enter(RunPhase::Init, None).await?;
+        self.enter(RunPhase::Init).await?;
         self.unpack().await?;
         if let Some(lock) = self.call(|c, t| async move { c.artifact(Artifact::LockFile, t).await }).await? {
             write_private(&self.layout.module().join(LOCK_FILE), &lock)?;
@@ -102,10 +102,10 @@ impl Work {
         let plan =
             plan.ok_or_else(|| Failure::new(Reason::IntegrityViolation, "the plan file is gone: make a new plan"))?;
         write_private(&self.layout.plan(), &plan)?;
-        let version = self.init(true).await?;
+        self.init(true).await?;
         let _ = fs::remove_file(self.layout.variables());
         // From the answer on the ledger takes it that the world may have changed; without one nothing is started.
-        self.enter(RunPhase::Apply, Some(version)).await?;
+        self.enter(RunPhase::Apply).await?;
         let arguments = engine::apply_arguments(&self.layout.plan().display().to_string());
         let ended = self.step(Step::Apply, &arguments).await;
         if let Ok(state) = fs::read(self.layout.errored_state()) {
@@ -131,14 +131,12 @@ impl Work {
         (!self.spec.variables.is_empty()).then(|| self.layout.variables().display().to_string())
     }
 
-    /// `init`, and the proof that the state stays with us. Answers the engine's version.
-    async fn init(&mut self, locked: bool) -> Done<String> {
-        let version = self.engine.version().await?;
+    /// `init`, and the proof that the state stays with us.
+    async fn init(&mut self, locked: bool) -> Done<()> {
         let arguments = engine::init_arguments(self.variables().as_deref(), locked);
         let ended = self.step(Step::Init, &arguments).await?;
         self.judge(Step::Init, &ended)?;
-        check_backend(&self.layout)?;
-        Ok(version)
+        check_backend(&self.layout)
     }
 
     async fn make_plan(&mut self) -> Done<()> {
@@ -201,8 +199,8 @@ impl Work {
         }
     }
 
-    async fn enter(&mut self, phase: RunPhase, engine_version: Option<String>) -> Done<()> {
-        let progress = Progress { phase, engine_version };
+    async fn enter(&mut self, phase: RunPhase) -> Done<()> {
+        let progress = Progress { phase };
         self.call(|c, t| async move { c.phase(&progress, t).await }).await
     }
 

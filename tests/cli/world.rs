@@ -103,7 +103,7 @@ async fn plan(writer: &Writer, subject: &Subject) -> Uuid {
 async fn begin(ledger: &Ledger, run: Uuid, phase: RunPhase) {
     let holder = ProcessIdentity { pid: 1, start_time: 1, boot_id: "b".into() };
     ledger.claim(run, &holder).await.unwrap().unwrap();
-    ledger.set_phase(run, &Progress { phase, engine_version: Some("1.12.6".into()) }).await.unwrap().unwrap();
+    ledger.set_phase(run, &Progress { phase }).await.unwrap().unwrap();
 }
 
 async fn end(ledger: &Ledger, run: Uuid) {

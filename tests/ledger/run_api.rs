@@ -105,7 +105,7 @@ async fn a_plan_goes_from_claim_to_digest_over_http() {
     assert_eq!(other.status(), StatusCode::CONFLICT);
     assert!(error(other).await.contains("held by process 1"));
 
-    let progress = Progress { phase: RunPhase::Plan, engine_version: Some("1.12.6".into()) };
+    let progress = Progress { phase: RunPhase::Plan };
     assert_eq!(served.post(id, "phase", &progress).await.status(), StatusCode::NO_CONTENT);
     assert_eq!(served.call(Method::GET, id, "artifacts/plan", "").await.status(), StatusCode::NOT_FOUND);
     for name in ["snapshot", "plan", "plan-json"] {

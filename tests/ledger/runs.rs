@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::world::World;
 
-pub(crate) const PLAN_JSON: &str = r#"{"format_version":"1.2","resource_changes":[{"address":"t.a","mode":"managed","change":{"actions":["create"]}}]}"#;
+pub(crate) const PLAN_JSON: &str = r#"{"format_version":"1.2","terraform_version":"1.12.6","resource_changes":[{"address":"t.a","mode":"managed","change":{"actions":["create"]}}]}"#;
 
 pub(crate) fn spec(id: Uuid, kind: RunKind, change: Change, secret: &str) -> RunSpec {
     RunSpec {
@@ -66,7 +66,7 @@ pub(crate) fn result(phase: RunPhase) -> RunResult {
 }
 
 pub(crate) async fn enter(ledger: &Ledger, run: Uuid, phase: RunPhase) {
-    let progress = Progress { phase, engine_version: Some("1.12.6".into()) };
+    let progress = Progress { phase };
     ledger.set_phase(run, &progress).await.unwrap().unwrap();
 }
 
@@ -269,7 +269,7 @@ async fn a_phase_never_goes_back_and_a_plan_never_applies() {
     let world = World::new().await;
     let (writer, subject) = (world.writer().await, world.subject("acme"));
     let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
-    let set = async |phase| writer.set_phase(id, &Progress { phase, engine_version: None }).await.unwrap();
+    let set = async |phase| writer.set_phase(id, &Progress { phase }).await.unwrap();
     assert!(set(RunPhase::Init).await.is_err(), "not claimed");
     writer.claim(id, &holder(1)).await.unwrap().unwrap();
     assert_eq!(set(RunPhase::Plan).await, Ok(()));

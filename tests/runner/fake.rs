@@ -27,7 +27,6 @@ pub struct Record {
     pub holder: Option<ProcessIdentity>,
     pub cancel: bool,
     pub phases: Vec<RunPhase>,
-    pub engine_version: Option<String>,
     pub artifacts: HashMap<String, Vec<u8>>,
     pub log: Vec<u8>,
     pub resources: Vec<ResourceEvent>,
@@ -91,7 +90,6 @@ impl Fake {
             holder: None,
             cancel: false,
             phases: Vec::new(),
-            engine_version: None,
             artifacts,
             log: Vec::new(),
             resources: Vec::new(),
@@ -141,7 +139,6 @@ async fn control(State(fake): State<Fake>, Path(id): Path<Uuid>) -> Json<Control
 async fn phase(State(fake): State<Fake>, Path(id): Path<Uuid>, Json(progress): Json<Progress>) -> StatusCode {
     fake.look(id, |run| {
         run.phases.push(progress.phase);
-        run.engine_version = progress.engine_version.or(run.engine_version.take());
     });
     StatusCode::NO_CONTENT
 }

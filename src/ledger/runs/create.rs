@@ -119,6 +119,7 @@ impl Writer {
             generation: new.generation,
             attempt: new.attempt,
             engine: new.engine,
+            engine_version: None,
             facts: &new.facts,
             requested_by: &new.requested_by,
             limits: new.inputs.limits,
@@ -172,6 +173,7 @@ impl Writer {
             generation: new.generation,
             attempt: new.attempt,
             engine: plan.engine,
+            engine_version: plan.engine_version.as_deref(),
             facts: &Value::Object(serde_json::Map::new()),
             requested_by: &new.requested_by,
             limits: new.inputs.limits,
@@ -371,6 +373,8 @@ struct Row<'a> {
     generation: i64,
     attempt: i32,
     engine: EngineKind,
+    /// Of an apply: its plan's, since no other version applies it.
+    engine_version: Option<&'a str>,
     facts: &'a Value,
     requested_by: &'a Actor,
     limits: Limits,
@@ -386,8 +390,9 @@ impl Row<'_> {
         };
         sqlx::query(
             "INSERT INTO terraform_runs (run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase,
-               generation, attempt, engine, facts, requested_by, requested_by_kind, plan_run_id, plan_digest, intent_id, limits)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending', $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+               generation, attempt, engine, facts, requested_by, requested_by_kind, plan_run_id, plan_digest, intent_id, limits,
+               engine_version)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending', $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
         )
         .bind(self.id)
         .bind(self.subject.organization.as_str())
@@ -407,6 +412,7 @@ impl Row<'_> {
         .bind(digest)
         .bind(intent)
         .bind(Json(self.limits))
+        .bind(self.engine_version)
         .execute(tx.connection())
         .await
         .map_err(|error| self.busy(error))?;

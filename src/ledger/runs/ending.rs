@@ -102,7 +102,7 @@ impl Ending {
         sqlx::query(
             "UPDATE terraform_runs SET phase = $2, phase_at = clock_timestamp(), finished_at = clock_timestamp(), reason = $3,
                message = $4, exit_code = $5, result = $6, plan_digest = coalesce($7, plan_digest), summary = $8, has_changes = $9,
-               state_lineage = $10, state_serial = $11
+               state_lineage = $10, state_serial = $11, engine_version = coalesce($12, engine_version)
              WHERE run_id = $1",
         )
         .bind(run.id)
@@ -116,6 +116,7 @@ impl Ending {
         .bind(planned.map(|planned| planned.has_changes))
         .bind(self.state.as_ref().map(|(lineage, _)| lineage))
         .bind(self.state.as_ref().map_or(0, |(_, serial)| *serial))
+        .bind(planned.map(|planned| &planned.engine_version))
         .execute(tx.connection())
         .await?;
         Ok(())

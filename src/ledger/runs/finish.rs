@@ -53,6 +53,7 @@ impl Facts {
 /// What a finished plan is.
 pub(super) struct Planned {
     pub(super) digest: String,
+    pub(super) engine_version: String,
     pub(super) summary: PlanSummary,
     pub(super) has_changes: bool,
 }
@@ -85,12 +86,17 @@ impl Ledger {
         ending.state(head);
         if run.kind == RunKind::Plan && result.phase == RunPhase::Succeeded {
             let Some(json) = plan_json else { return Ok(Err(missing(Artifact::PlanJson))) };
-            match (plan::summary(&json), plan::has_changes(&json)) {
-                (Ok(summary), Ok(has_changes)) => match digest_input(&mut tx, &run, head).await? {
-                    Ok(input) => ending.planned(Planned { digest: plan_digest(&input)?, summary, has_changes }),
-                    Err(refusal) => return Ok(Err(refusal)),
-                },
-                (Err(error), _) | (_, Err(error)) => ending.fail(Reason::PlanFailed, &error.to_string()),
+            match read(&json) {
+                Ok((summary, has_changes, engine_version)) => {
+                    match digest_input(&mut tx, &run, head, engine_version.clone()).await? {
+                        Ok(input) => {
+                            let digest = plan_digest(&input)?;
+                            ending.planned(Planned { digest, engine_version, summary, has_changes });
+                        }
+                        Err(refusal) => return Ok(Err(refusal)),
+                    }
+                }
+                Err(error) => ending.fail(Reason::PlanFailed, &error.to_string()),
             }
         }
         let instances = state.map(|(_, file)| file.instances).unwrap_or_default();
@@ -108,6 +114,11 @@ impl Ledger {
     }
 }
 
+/// Counts, whether there is anything to write, and the engine's version.
+fn read(json: &[u8]) -> Result<(PlanSummary, bool, String)> {
+    Ok((plan::summary(json)?, plan::has_changes(json)?, plan::engine_version(json)?.unwrap_or_default()))
+}
+
 fn missing(artifact: Artifact) -> Refusal {
     Refusal::Conflict(format!("{} was not put; a plan that succeeded has it", artifact.as_str()))
 }
@@ -116,6 +127,7 @@ async fn digest_input(
     tx: &mut Transaction,
     run: &Run,
     head: Option<&StateHead>,
+    engine_version: String,
 ) -> Result<std::result::Result<DigestInput, Refusal>> {
     let mut found = Vec::new();
     for artifact in [Artifact::Plan, Artifact::PlanJson, Artifact::Snapshot] {
@@ -143,7 +155,7 @@ async fn digest_input(
         targets: Vec::new(),
         lineage: head.map(|head| head.lineage.clone()),
         serial: head.map_or(0, |head| head.serial),
-        engine: EngineFact { kind: run.engine, version: run.engine_version.clone().unwrap_or_default() },
+        engine: EngineFact { kind: run.engine, version: engine_version },
     }))
 }
 

@@ -98,19 +98,18 @@ impl Ledger {
             return Ok(Err(Refusal::Conflict(format!("a run that is in {from} does not enter {to}"))));
         }
         sqlx::query(
-            "UPDATE terraform_runs SET phase = $2, engine_version = coalesce($3, engine_version),
+            "UPDATE terraform_runs SET phase = $2,
                phase_at = CASE WHEN phase = $2 THEN phase_at ELSE clock_timestamp() END,
                applying_at = CASE WHEN $2 = 'Apply' THEN coalesce(applying_at, clock_timestamp()) ELSE applying_at END
              WHERE run_id = $1",
         )
         .bind(id)
         .bind(word(next)?)
-        .bind(&progress.engine_version)
         .execute(tx.connection())
         .await?;
         if next == RunPhase::Apply && run.phase != RunPhase::Apply {
             let action = run.action("plan.running", "apply.running", "destroy.running");
-            let details = json!({"run": id, "digest": run.digest, "engineVersion": progress.engine_version});
+            let details = json!({"run": id, "digest": run.digest, "engineVersion": run.engine_version});
             tx.append(Event { subject: run.subject, actor: Actor::Runner(id), action, details });
         }
         tx.commit().await?;
