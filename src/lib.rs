@@ -14,7 +14,8 @@
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → terraform → providers, ledger → run → access → api.
+//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api; docs/architecture.md has
+//! them room by room, and a test holds the rooms to it.
 
 pub mod access;
 pub mod api;

@@ -1,6 +1,7 @@
 //! The pages say what is true: each query of theirs runs as the auditor that they tell of and finds something, links lead
 //! somewhere, and no command is without its words.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -78,6 +79,53 @@ fn every_link_of_a_page_leads_somewhere() {
                 anchor.is_empty() || anchors(&std::fs::read_to_string(&target).unwrap()).iter().any(|a| a == anchor);
             assert!(known, "{}: {link}: no such heading", page.display());
         }
+    }
+}
+
+/// The rooms that a text of Rust names, by `crate::room` or `crate::{room, …}`.
+fn rooms(text: &str) -> BTreeSet<String> {
+    let named = text.split("crate::").skip(1).flat_map(|rest| match rest.strip_prefix('{') {
+        Some(list) => list.split_once('}').map_or("", |(list, _)| list).split(',').collect(),
+        None => vec![rest],
+    });
+    let word =
+        |text: &str| text.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("").to_owned();
+    named.map(word).filter(|word| !["", "error"].contains(&word.as_str()) && word.to_lowercase() == *word).collect()
+}
+
+/// The code below a path, without comments.
+fn sources(path: &Path) -> String {
+    if path.is_dir() {
+        return std::fs::read_dir(path).unwrap().map(|entry| sources(&entry.unwrap().path())).collect();
+    }
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn each_room_uses_those_that_the_map_of_the_house_lets_it_use() {
+    let page = std::fs::read_to_string(top().join("docs/architecture.md")).unwrap();
+    let table: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| `src/"))
+        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    let name = |path: &str| path.trim_start_matches("src/").trim_end_matches(".rs").to_owned();
+    let all: BTreeSet<String> = table.iter().map(|row| name(row[1])).collect();
+    for entry in std::fs::read_dir(top().join("src")).unwrap() {
+        let entry = name(entry.unwrap().file_name().to_str().unwrap());
+        assert!(all.contains(&entry) || ["lib", "main", "error"].contains(&entry.as_str()), "src/{entry} is on no map");
+    }
+    for row in &table {
+        let may: BTreeSet<String> = match row[3] {
+            "everything" => all.clone(),
+            list => list.split(", ").map(str::to_owned).collect(),
+        };
+        let used = rooms(&sources(&top().join(row[1])));
+        let own = name(row[1]);
+        let wrong: Vec<_> =
+            used.iter().filter(|room| all.contains(*room) && **room != own && !may.contains(*room)).collect();
+        assert!(wrong.is_empty(), "{} uses {wrong:?}, which docs/architecture.md does not let it use", row[1]);
     }
 }
 
