@@ -1,6 +1,7 @@
 //! What a state file says: serial and lineage, managed resources, outputs. Format version 4 of both engines.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -108,6 +109,21 @@ impl StateFile {
         let count = u32::try_from(self.instances.len()).unwrap_or(u32::MAX);
         if self.opaque { count.max(1) } else { count }
     }
+}
+
+/// What people are told of states that the ledger refused for good. `which` names each and says why.
+pub fn refusal(run: Uuid, which: &str) -> String {
+    format!(
+        "the ledger did not take a state of run {run}: {which}. Nothing is planned before a person has compared it with \
+         `landfall state list`; landfall.dev/retry: {run} goes on with the ledger's state"
+    )
+}
+
+/// A state that was refused: its serial, why, and where it is kept.
+pub fn refused(bytes: &[u8], why: &str, path: &Path) -> String {
+    let serial =
+        StateFile::parse(bytes).map_or_else(|_| "unreadable".to_owned(), |state| format!("serial {}", state.serial));
+    format!("{serial} ({why}), kept as {}", path.display())
 }
 
 /// Empty text, as JSON.

@@ -23,6 +23,7 @@ use super::client::{CallError, Client};
 use super::spool::Spool;
 use crate::api::Reason;
 use crate::run::protocol::SecretText;
+use crate::run::state::refused;
 use crate::{Error, Result};
 
 /// How long a read or a lock waits for the run API before the engine is told that there is none.
@@ -210,7 +211,7 @@ async fn forward_pending(shared: &Shared) -> std::result::Result<(), String> {
                 Err(error @ CallError::Unanswered(_)) => {
                     tracing::warn!(%error, "the run API is away; the states wait on disk")
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(refused(&state, &error.told(), &shared.spool.path(number))),
             }
         }
         shared.spool.acknowledge(number).map_err(|e| e.to_string())?;

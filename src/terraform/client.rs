@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use uuid::Uuid;
@@ -30,6 +30,20 @@ pub(super) enum CallError {
 }
 
 impl CallError {
+    /// The words of a refusal, without the form in which they came.
+    pub(super) fn told(&self) -> String {
+        #[derive(Deserialize)]
+        struct Told {
+            error: String,
+        }
+        match self {
+            Self::Refused { body, .. } => {
+                serde_json::from_str(body).map_or_else(|_| self.to_string(), |t: Told| t.error)
+            }
+            Self::Unanswered(why) => why.clone(),
+        }
+    }
+
     /// The status of a refusal.
     pub(super) fn status(&self) -> Option<StatusCode> {
         match self {

@@ -45,11 +45,20 @@ pub enum Holder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// States that the ledger may not have: the spooled ones first, then the engine's `errored.tfstate`.
-    pub states: Vec<Vec<u8>>,
+    pub states: Vec<LeftState>,
     /// Every resource event of the run, from the first.
     pub resources: Vec<ResourceEvent>,
     /// The whole log, redacted; empty where the run's secrets are not known.
     pub log: Vec<u8>,
+}
+
+/// A state that the ledger may not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftState {
+    /// Where it is kept.
+    pub path: PathBuf,
+    /// The state.
+    pub bytes: Vec<u8>,
 }
 
 impl Local {
@@ -187,17 +196,17 @@ impl Local {
     ///
     /// # Errors
     /// Where the folder cannot be read.
-    pub fn states_left(&self, run: Uuid) -> Result<Vec<Vec<u8>>> {
+    pub fn states_left(&self, run: Uuid) -> Result<Vec<LeftState>> {
         let layout = self.layout(run);
         let mut states = Vec::new();
         if layout.spool().exists() {
             let spool = Spool::open(layout.spool())?;
             for number in spool.pending()? {
-                states.push(spool.read(number)?);
+                states.push(LeftState { path: spool.path(number), bytes: spool.read(number)? });
             }
         }
         match fs::read(layout.errored_state()) {
-            Ok(state) => states.push(state),
+            Ok(bytes) => states.push(LeftState { path: layout.errored_state(), bytes }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::io("read errored.tfstate")(e)),
         }

@@ -119,7 +119,7 @@ async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<(
     let mut complete = true;
     if let Err(reason) = work.loopback.finish(until).await {
         complete = false;
-        result = work.failed(state_refused(reason));
+        result = work.failed(state_refused(work.spec.id, &reason));
     }
     log.finish().await;
     if result.phase == RunPhase::Interrupted {

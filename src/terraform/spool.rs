@@ -53,6 +53,11 @@ impl Spool {
         self.numbers("tfstate")?.last().map(|n| self.read(*n)).transpose()
     }
 
+    /// Where a state is kept.
+    pub(super) fn path(&self, number: u64) -> PathBuf {
+        self.file(number, "tfstate")
+    }
+
     /// A state's bytes.
     pub(super) fn read(&self, number: u64) -> Result<Vec<u8>> {
         let path = self.file(number, "tfstate");

@@ -47,7 +47,8 @@ impl Failure {
             Cause::Person => Self { phase: RunPhase::Cancelled, ..Self::new(Reason::Cancelled, words) },
             Cause::Signal => Self::new(otherwise, words),
             Cause::GivenUp => Self::new(Reason::Interrupted, words),
-            Cause::StateRefused => Self::new(Reason::StateRegressed, words),
+            // What it built may stand in that state alone.
+            Cause::StateRefused => Self { phase: RunPhase::Interrupted, ..Self::new(Reason::StateRegressed, words) },
         }
     }
 
@@ -177,7 +178,7 @@ mod tests {
             (S::Plan, H::Signal(9), asked, Some(C::Signal), P::Failed, R::PlanFailed),
             (S::Apply, H::Code(1), asked, Some(C::Signal), P::Failed, R::ApplyFailed),
             (S::Apply, H::Signal(9), asked, Some(C::Signal), P::Interrupted, R::Interrupted),
-            (S::Apply, H::Code(1), asked, Some(C::StateRefused), P::Failed, R::StateRegressed),
+            (S::Apply, H::Code(1), asked, Some(C::StateRefused), P::Interrupted, R::StateRegressed),
             (S::Apply, H::Code(1), Some(T::Late), None, P::Failed, R::Timeout),
             (S::Apply, H::Signal(9), Some(T::Late), None, P::Interrupted, R::Interrupted),
             (S::Plan, H::Signal(9), Some(T::Late), None, P::Failed, R::Timeout),

@@ -7,6 +7,7 @@ use futures::future::try_join_all;
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::backend::Loopback;
 use super::client::{CallError, Client};
@@ -21,6 +22,7 @@ use super::verdict::{self, Failure, Stop};
 use crate::Error;
 use crate::api::Reason;
 use crate::run::protocol::{Artifact, Limits, Progress, RunKind, RunPhase, RunResult, RunSpec};
+use crate::run::state::refusal;
 
 /// A message in a condition is no longer than this, bytes.
 const MESSAGE_LIMIT: usize = 2048;
@@ -296,7 +298,7 @@ fn variables_file(spec: &RunSpec) -> Done<zeroize::Zeroizing<String>> {
 }
 
 /// A failure that came after the work: the ledger would not take what the engine wrote.
-pub(super) fn state_refused(reason: String) -> Failure {
-    let message = format!("the ledger did not take the run's state: {reason}. The state is kept in the run's folder");
-    Failure::new(Reason::StateRegressed, message)
+pub(super) fn state_refused(run: Uuid, which: &str) -> Failure {
+    let message = refusal(run, which);
+    Failure { phase: RunPhase::Interrupted, ..Failure::new(Reason::StateRegressed, message) }
 }

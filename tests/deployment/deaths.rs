@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::controller::Controller;
 use crate::harness::{engine_of, wait_until};
-use crate::world::{PLENTY, World, condition, digest};
+use crate::world::{PLENTY, World, condition, digest, message};
 
 /// Two files in the world, and between them a provisioner that notes the apply and takes its time.
 pub(crate) fn module(world: &Path, pause: u32) -> Value {
@@ -99,6 +99,37 @@ async fn an_engine_that_dies_alone_leaves_what_a_run_that_died_leaves() {
             && condition(o, "Ready").is_some_and(|c| c.reason == "Interrupted")
     });
     world.command("web", "approve", &digest(&next.await)).await;
+    world.ready("web", "Applied").await;
+    whole(&world, files.path()).await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_the_ledger_refuses_is_kept_and_waits_for_a_person() {
+    let (mut world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 5), "approval": "Automatic"})).await;
+    runner(&world.controller, files.path()).await;
+    let cut = "UPDATE state_keys SET lock = NULL, lock_id = NULL, lock_run = NULL";
+    sqlx::query(cut).execute(&mut world.database.superuser().await).await.unwrap();
+    let waiting = world.ready("web", "StateRegressed").await;
+    let said = message(&waiting);
+    let kept = said.split("kept as ").nth(1).and_then(|rest| rest.split(". ").next()).unwrap().to_owned();
+    let serial = serde_json::from_slice::<Value>(&std::fs::read(&kept).unwrap()).unwrap()["serial"].clone();
+    assert!(said.contains(&format!("serial {serial} (")) && said.contains("landfall state list"), "{said}");
+    assert_eq!(
+        world.count("SELECT count(*) FROM v_resources WHERE standing = 'Leftover'").await,
+        3,
+        "all that it made"
+    );
+
+    let home = world.controller.stop().await;
+    world.controller = home.start().await;
+    let run = waiting.status.unwrap().last_run.unwrap().id;
+    world.command("web", "retry", &run).await;
+    let next = world.ready("web", "Interrupted").await;
+    assert!(Path::new(&kept).exists(), "neither a restart nor the next plan removes it");
+    assert_eq!(applies(files.path()).len(), 1);
+    world.command("web", "approve", &digest(&next)).await;
     world.ready("web", "Applied").await;
     whole(&world, files.path()).await;
     world.controller.stop().await;

@@ -34,7 +34,8 @@ async fn an_engine_whose_runner_is_killed_finishes_and_recovery_finds_its_state(
 
         let spec = world.api.look(apply, |run| run.spec.clone());
         let found = world.local.recover(apply, Some(&spec)).unwrap();
-        let last: serde_json::Value = serde_json::from_slice(found.states.last().expect("no errored.tfstate")).unwrap();
+        let last: serde_json::Value =
+            serde_json::from_slice(&found.states.last().expect("no errored.tfstate").bytes).unwrap();
         assert_eq!(last["lineage"], lineage);
         assert!(last["serial"].as_i64().unwrap() > serial);
         assert_eq!(last["resources"].as_array().unwrap().len(), 2);
@@ -61,7 +62,7 @@ async fn a_state_that_only_the_spool_has_is_recovered() {
     kill_process(Pid::from_raw(holder.pid).unwrap(), Signal::KILL).unwrap();
     world.gone(apply).await;
     let found = world.local.recover(apply, None).unwrap();
-    assert_eq!(found.states.first().unwrap(), &std::fs::read(spool).unwrap());
+    assert_eq!(found.states.first().unwrap().bytes, std::fs::read(spool).unwrap());
     assert!(world.api.ledger().states.is_empty());
 }
 
@@ -218,9 +219,14 @@ async fn a_state_that_the_ledger_refuses_stays_in_the_spool() {
     let apply = world.apply(world.planned(0).await, |_| ());
     world.api.ledger().refuse_states = true;
     let result = world.not_succeeded(apply).await;
-    assert_eq!(result.reason, Some(Reason::StateRegressed), "{result:?}");
+    assert_eq!((result.phase, result.reason), (RunPhase::Interrupted, Some(Reason::StateRegressed)), "{result:?}");
     let found = world.local.recover(apply, None).unwrap();
-    assert!(String::from_utf8_lossy(found.states.first().unwrap()).contains("terraform_data"));
+    let kept = found.states.first().unwrap();
+    assert!(String::from_utf8_lossy(&kept.bytes).contains("terraform_data"));
+    let message = result.message.unwrap();
+    for part in ["serial 1", "does not hold the lock", kept.path.to_str().unwrap(), &format!("retry: {apply}")] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
     assert!(world.api.ledger().lock.is_some(), "the lock stands until the state is settled");
 }
 

@@ -145,6 +145,10 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
     if let Some(why) = &seen.regressed {
         return Some(Standing::attention(Reason::StateRegressed, why));
     }
+    if let Some(run) = seen.history.state_refused(seen.asked_again()) {
+        let message = run.message.as_deref().unwrap_or("the ledger refused a state of the last apply");
+        return Some(Standing::attention(Reason::StateRegressed, message));
+    }
     if let Some(found) = &seen.found_state {
         return Some(Standing::attention(
             Reason::StateFound,

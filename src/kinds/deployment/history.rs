@@ -75,16 +75,20 @@ impl History {
         self.0.iter().any(|r| r.kind == RunKind::Apply)
     }
 
+    /// The newest apply, where it left a state that the ledger refused and nobody has said since how to go on. What it
+    /// built may stand in that state alone: only a person can tell what is right.
+    pub fn state_refused(&self, asked_again: Option<Timestamp>) -> Option<&Run> {
+        let newest = self.0.iter().find(|r| r.kind == RunKind::Apply)?;
+        let refused = newest.phase == RunPhase::Interrupted && newest.reason == Some(Reason::StateRegressed);
+        (refused && asked_again.is_none_or(|asked| asked <= newest.phase_at)).then_some(newest)
+    }
+
     /// Whether a run died in mid-apply, and since then no person let a plan pass and no plan found the world in order.
     pub fn needs_a_person(&self) -> bool {
         for run in &self.0 {
             let by_a_person = run.kind == RunKind::Apply && run.requested_by.1 == "user";
             match run.phase {
                 RunPhase::Interrupted if run.kind == RunKind::Apply => return true,
-                // What it built stands in a state that the ledger refused: only a person can tell what is right.
-                RunPhase::Failed if run.kind == RunKind::Apply && run.reason == Some(Reason::StateRegressed) => {
-                    return true;
-                }
                 RunPhase::Succeeded if by_a_person || finds_nothing(run) => return false,
                 RunPhase::Pending
                 | RunPhase::Claimed

@@ -8,6 +8,7 @@ use crate::kinds::Context;
 use crate::ledger::runs::{Refusal, Run};
 use crate::ledger::states::Recovery;
 use crate::run::protocol::{ResourceEvent, RunKind, RunSpec};
+use crate::run::state;
 use crate::terraform::executor::Holder;
 use crate::{Error, Result};
 
@@ -48,9 +49,9 @@ pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
     let Some(run) = cx.ledger.run(run).await?.filter(|run| !run.phase.is_final()) else { return Ok(false) };
     let found = cx.executor.recover(run.id, inputs(cx, &run).await?.as_ref())?;
     let mut refused = Vec::new();
-    for state in &found.states {
-        if let Recovery::Refused(why) = cx.ledger.recover_state(run.id, state).await? {
-            refused.push(why);
+    for left in &found.states {
+        if let Recovery::Refused(why) = cx.ledger.recover_state(run.id, &left.bytes).await? {
+            refused.push(state::refused(&left.bytes, &why, &left.path));
         }
     }
     resources(cx, &run, &found.resources).await?;
@@ -60,9 +61,11 @@ pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
             other => return Err(other),
         }
     }
-    cx.ledger.interrupt(run.id, json!({"refusedStates": &refused})).await?;
     if refused.is_empty() {
+        cx.ledger.interrupt(run.id, json!({})).await?;
         cx.executor.cleanup(run.id)?;
+    } else {
+        cx.ledger.interrupt_unsettled(run.id, state::refusal(run.id, &refused.join("; "))).await?;
     }
     Ok(true)
 }

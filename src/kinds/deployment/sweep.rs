@@ -84,7 +84,7 @@ async fn folder(cx: &Context, id: Uuid, told: &mut HashSet<Uuid>) -> Result<()> 
         Some(run) => {
             let mut known = true;
             for state in cx.executor.states_left(id)? {
-                known &= cx.ledger.has_state(&run, &state).await?;
+                known &= cx.ledger.has_state(&run, &state.bytes).await?;
             }
             if known {
                 return cx.executor.cleanup(id);

@@ -384,6 +384,25 @@ fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
 }
 
 #[test]
+fn after_a_refused_state_nothing_is_planned_until_someone_says_how_to_go_on() {
+    let first = plan(9);
+    let mut unsettled = apply_of(&first, RunPhase::Interrupted, 8);
+    (unsettled.reason, unsettled.message) = (Some(Reason::StateRegressed), Some("serial 3, kept as x".into()));
+    let mut seen = world(vec![unsettled, first]);
+    let Step::Rest(standing) = next(&object(), &seen) else { panic!() };
+    assert_eq!((standing.reason, standing.action_required), (Reason::StateRegressed, true));
+    assert!(standing.message.contains("kept as x"));
+    let mut changed = object();
+    changed.metadata.generation = Some(GENERATION + 1);
+    assert_eq!(reason(&next(&changed, &seen)), Reason::StateRegressed, "another spec does not settle it");
+    seen.state = state(2);
+    assert_eq!(reason(&next(&leaving(DeletionPolicy::Destroy), &seen)), Reason::StateRegressed);
+    assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::Release);
+    seen.taken = taken("retry", "x", ago(1));
+    assert!(plans(&next(&object(), &seen)));
+}
+
+#[test]
 fn after_an_interrupted_apply_even_automatic_waits_for_a_person() {
     let mut object = object();
     object.spec.approval = ApprovalMode::Automatic;

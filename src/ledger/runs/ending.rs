@@ -180,6 +180,16 @@ impl Writer {
         self.end(id, Ending::by(actor, RunPhase::Interrupted, Reason::Interrupted, details), |_| true).await
     }
 
+    /// The same for a run that left a state which the ledger does not take: `message` names it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn interrupt_unsettled(&self, id: Uuid, message: String) -> Result<bool> {
+        let actor = Actor::Controller(self.holder().to_owned());
+        let ending = Ending::by(actor, RunPhase::Interrupted, Reason::StateRegressed, json!({"stateRefused": true}));
+        self.end(id, Ending { message: Some(message), ..ending }, |_| true).await
+    }
+
     /// Ends a run that no runner would take. `false` when one has, or the run had ended already.
     ///
     /// # Errors
