@@ -34,19 +34,18 @@ pub(super) fn pack_files(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
     tar.into_inner().map_err(damaged)
 }
 
-/// Reads a tar that holds plain files only.
-pub(super) fn read_files(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
+/// The plain files at the top of a tar.
+pub(super) fn root_files(bytes: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for entry in Archive::new(bytes).entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
-        let name =
-            entry.path().map_err(damaged)?.to_str().map(str::to_owned).ok_or_else(|| damaged("a name is not UTF-8"))?;
-        if entry.header().entry_type() != EntryType::Regular || !is_inside(Path::new(&name)) {
-            return Err(damaged(format!("{name}: not a plain file inside the module")));
+        let path = entry.path().map_err(damaged)?.into_owned();
+        let plain = entry.header().entry_type() == EntryType::Regular && path.components().count() == 1;
+        if let (true, Some(name)) = (plain, path.to_str()) {
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).map_err(damaged)?;
+            files.insert(name.to_owned(), content);
         }
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(damaged)?;
-        files.insert(name, content);
     }
     Ok(files)
 }

@@ -6,7 +6,6 @@ use unicode_normalization::is_nfc;
 
 use super::{snapshot, syntax};
 use crate::api::Reason;
-use crate::run::digest::sha256_hex;
 use crate::{Error, Result};
 
 /// Our override file. Override files are merged in the order of their names, so it comes last.
@@ -60,20 +59,17 @@ impl Module {
         snapshot::pack_files(&self.files)
     }
 
-    /// Reads a tar of plain files.
+    /// What a module declares that was planned once, read from its snapshot. Its names were checked when it came; what
+    /// `init` has fetched since stands below `.terraform` and may have any.
     ///
     /// # Errors
-    /// [`Error::Integrity`] for anything else.
-    pub fn from_tar(bytes: &[u8]) -> Result<Self> {
-        Ok(Self { files: snapshot::read_files(bytes)? })
-    }
-
-    /// SHA-256 of the tar, hex.
-    ///
-    /// # Errors
-    /// As [`Self::to_tar`].
-    pub fn digest(&self) -> Result<String> {
-        Ok(sha256_hex(&self.to_tar()?))
+    /// [`Error::Integrity`] for a tar that does not open; `SourceInvalid`, naming the file.
+    pub fn stored(tar: &[u8]) -> Result<Declared> {
+        let mut declared = Declared::default();
+        for (name, bytes) in snapshot::root_files(tar)?.iter().filter(|(name, _)| is_configuration(name)) {
+            check_file(name, bytes, &mut declared)?;
+        }
+        Ok(declared)
     }
 }
 

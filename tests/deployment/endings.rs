@@ -53,6 +53,32 @@ async fn destroy_waits_for_an_approved_plan_and_leaves_the_record() {
     world.controller.stop().await;
 }
 
+/// With the module that it calls gone as well: the snapshot has both.
+#[tokio::test(flavor = "multi_thread")]
+async fn destroy_goes_on_with_the_stored_module_when_its_source_is_gone() {
+    let (world, called) = (World::new().await, tempfile::tempdir().unwrap());
+    std::fs::write(called.path().join("main.tf"), DATA).unwrap();
+    let packed = called.path().join("x.tar.gz");
+    let mut tar = std::process::Command::new("tar");
+    assert!(tar.arg("-C").arg(called.path()).arg("-czf").arg(&packed).arg("main.tf").status().unwrap().success());
+    let module = format!("module \"x\" {{ source = \"{}\" }}", packed.display());
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, "data": {"main.tf": module}});
+    world.put::<k8s_openapi::api::core::v1::ConfigMap>("web", map).await;
+    let spec =
+        json!({"source": {"configMapRef": {"name": "web"}}, "approval": "Automatic", "deletionPolicy": "Destroy"});
+    world.deployment("web", spec).await;
+    world.ready("web", "Applied").await;
+    assert_eq!(world.count("SELECT count(*) FROM v_resources WHERE address = 'module.x.terraform_data.a'").await, 1);
+    let maps = world.api::<k8s_openapi::api::core::v1::ConfigMap>();
+    maps.delete("web", &kube::api::DeleteParams::default()).await.unwrap();
+    std::fs::remove_dir_all(called.path()).unwrap();
+    world.delete("web").await;
+    world.gone("web").await;
+    assert_eq!(world.count("SELECT count(*) FROM resource_inventory WHERE gone_at IS NULL").await, 0);
+    world.controller.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_apply_ends_and_leaves_no_lock() {
     let world = World::new().await;

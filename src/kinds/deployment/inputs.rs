@@ -14,7 +14,7 @@ use crate::ledger::{ObjectKind, Subject};
 use crate::providers::{Provider, engine_environment};
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::Artifact;
-use crate::terraform::source::{Module, check_value, check_variables};
+use crate::terraform::source::{Declared, Module, check_value, check_variables};
 use crate::{Error, Result};
 
 /// What a run is made of. The values are secrets, all of them.
@@ -66,13 +66,11 @@ pub(super) async fn read(
 
 async fn gather(cx: &Context, object: &TerraformDeployment, last_applied: Option<&Run>) -> Result<Inputs> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    let module = module(cx, object, namespace, last_applied).await?;
-    let declared = module.check()?;
+    let (declared, snapshot) = module(cx, object, namespace, last_applied).await?;
     let (variables, sensitive) = variables(cx, object, namespace).await?;
     check_variables(&declared, variables.keys().map(String::as_str))?;
     let credential = credential(cx, object, namespace).await?;
     let engine = engine(cx, object)?;
-    let snapshot = module.to_tar()?;
     let plain: BTreeMap<_, _> =
         variables.iter().map(|(k, v)| (k.as_str(), (v.expose(), sensitive.contains(k)))).collect();
     let canonical = zeroize::Zeroizing::new(canonical(&plain)?);
@@ -91,22 +89,26 @@ fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>> {
     serde_json_canonicalizer::to_vec(value).map_err(|e| Error::Integrity(format!("canonical JSON: {e}")))
 }
 
-/// The module from the spec. A deployment that is being deleted goes on with what it applied last where the source is gone.
+/// The module from the spec: what it declares, and its tar. A deployment that is being deleted goes on with what it applied last where the source is gone.
 async fn module(
     cx: &Context,
     object: &TerraformDeployment,
     namespace: &str,
     last_applied: Option<&Run>,
-) -> Result<Module> {
+) -> Result<(Declared, Vec<u8>)> {
+    let given = |files: BTreeMap<String, Vec<u8>>| {
+        let module = Module { files };
+        Ok((module.check()?, module.to_tar()?))
+    };
     let source = &object.spec.source;
     if let Some(files) = &source.inline {
-        return Ok(Module { files: files.iter().map(|(k, v)| (k.clone(), v.clone().into_bytes())).collect() });
+        return given(files.iter().map(|(k, v)| (k.clone(), v.clone().into_bytes())).collect());
     }
     let Some(reference) = &source.config_map_ref else {
         return Err(Error::condition(Reason::SourceInvalid, "spec.source: set inline or configMapRef"));
     };
     if let Some(found) = access::config_map(&cx.client, namespace, &reference.name).await? {
-        return Ok(Module { files: found.data });
+        return given(found.data);
     }
     let stored = match last_applied.and_then(|r| r.plan) {
         Some(plan) if object.metadata.deletion_timestamp.is_some() => {
@@ -115,7 +117,7 @@ async fn module(
         _ => None,
     };
     match stored {
-        Some(tar) => Module::from_tar(&tar),
+        Some(tar) => Ok((Module::stored(&tar)?, tar.to_vec())),
         None => Err(Error::condition(
             Reason::SourceNotFound,
             format!(
