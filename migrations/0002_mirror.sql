@@ -53,11 +53,11 @@ CREATE TABLE mirror_watermarks (
     list_rv          numeric,
     listed_at        timestamptz,
     last_event_at    timestamptz,
-    last_bookmark_at timestamptz,
+    last_alive_at    timestamptz,
     epoch            bigint NOT NULL,
     PRIMARY KEY (cluster_id, kind, namespace)
 );
-COMMENT ON TABLE mirror_watermarks IS 'How far the mirror is: last complete list, last event, last sign of life of each watch. Namespace '''' is all of them.';
+COMMENT ON TABLE mirror_watermarks IS 'How far the mirror is: last complete list, last event, and when the watch was last known to stand, which is noted once a minute while nothing changes. Namespace '''' is all of them.';
 CALL share_table('mirror_watermarks');
 
 CREATE TABLE mirror_quarantine (
@@ -116,8 +116,8 @@ COMMENT ON TABLE provider_health IS 'What the last probe of each credential foun
 CALL secure_table('provider_health');
 
 CREATE VIEW mirror_freshness WITH (security_invoker = true) AS
-SELECT w.cluster_id, c.name AS cluster, w.kind, w.namespace, w.listed_at, w.last_event_at, w.last_bookmark_at,
-       now() - greatest(w.listed_at, w.last_event_at, w.last_bookmark_at) AS age,
+SELECT w.cluster_id, c.name AS cluster, w.kind, w.namespace, w.listed_at, w.last_event_at, w.last_alive_at,
+       now() - greatest(w.listed_at, w.last_event_at, w.last_alive_at) AS age,
        (SELECT count(*) FROM mirror_quarantine q
         WHERE q.cluster_id = w.cluster_id AND q.kind = w.kind AND q.resolved_at IS NULL) AS quarantined
 FROM mirror_watermarks w JOIN clusters c USING (cluster_id);

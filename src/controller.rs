@@ -105,7 +105,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     if !leadership.acquire(&shutdown).await {
         return Ok(());
     }
-    let (stop_holding, deposed) = (CancellationToken::new(), CancellationToken::new());
+    let deposed = CancellationToken::new();
     let ended = {
         let work = async {
             let writer = patiently("Postgres", &shutdown, || ledger.lead(cluster, &holder)).await?;
@@ -135,7 +135,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
         };
         tokio::select! {
             ended = work => ended,
-            lost = leadership.hold(&stop_holding) => lost,
+            lost = leadership.hold() => Err(lost),
             () = deposed.cancelled() => Err(Error::Deposed("the ledger follows another leader".into())),
         }
     };

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::api::EngineKind;
 use crate::{Error, Result};
 
+mod check;
+
 /// The whole file. Unknown fields are refused.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -68,7 +70,7 @@ pub struct ExecutorSettings {
     /// Working directories of runs.
     #[serde(default = "work_dir")]
     pub work_dir: PathBuf,
-    /// Runs at once; the others wait for a place.
+    /// Runs at once, 1 to 256; the others wait for a place.
     #[serde(default = "four")]
     pub max_runs: usize,
     /// How long an engine that is asked to stop in mid-apply may take before it is killed, seconds. Its providers finish
@@ -105,13 +107,13 @@ pub struct Ceilings {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// Reconciles at once for each kind.
+    /// Reconciles at once for each kind, 1 to 256.
     #[serde(default = "eight")]
     pub concurrency: u16,
-    /// The longest one reconcile may take, seconds.
+    /// The longest one reconcile may take, 5 to 3600 seconds.
     #[serde(default = "sixty")]
     pub reconcile_timeout_seconds: u64,
-    /// A leader that is silent for so long has lost the Lease.
+    /// A leader that is silent for so long, 3 to 3600 seconds, has lost the Lease.
     #[serde(default = "fifteen")]
     pub lease_seconds: u64,
 }
@@ -154,10 +156,13 @@ impl Installation {
     /// Reads and checks the file.
     ///
     /// # Errors
-    /// Names the file and the field.
+    /// Names the file, the field and what it permits.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(Error::io(format!("{}: name it with --config or LANDFALL_CONFIG", path.display())))?;
-        serde_yaml::from_str(&text).map_err(|e| Error::Integrity(format!("{}: {e}", path.display())))
+        let wrong = |what: String| Error::Integrity(format!("{}: {what}", path.display()));
+        let installation: Self = serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        check::check(&installation).map_err(wrong)?;
+        Ok(installation)
     }
 }

@@ -61,18 +61,10 @@ impl Gate {
         Ok(Self { expected })
     }
 
-    /// Whether every policy and binding is installed and unmodified.
-    ///
-    /// # Errors
-    /// The API server could not be asked: nothing is known, and no command may be taken.
-    pub async fn intact(&self, client: &kube::Client) -> Result<bool> {
-        Ok(self.flaw(client).await?.is_none())
-    }
-
     /// The first object that is not as it must be.
     ///
     /// # Errors
-    /// As [`Gate::intact`].
+    /// The API server could not be asked: nothing is known, and no command may be taken.
     pub async fn flaw(&self, client: &kube::Client) -> Result<Option<Flaw>> {
         for expected in &self.expected {
             let version = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", &expected.kind);

@@ -77,7 +77,7 @@ reasons! {
     ApplyFailed, Transient, "`apply` failed; the engine's first error is in the message.";
     DestroyFailed, Transient, "`destroy` failed; the engine's first error is in the message.";
     StateLocked, Transient, "Another holder has the state's lock.";
-    StateFound, Blocked, "A state exists under this name; adopt it with `spec.state.adopt`.";
+    StateFound, Blocked, "A state exists under this name, to be adopted with `spec.state.adopt`; or it stands under the organization that the namespace was of before.";
     StateRegressed, Blocked, "The database's state is older than what was acknowledged.";
     StalePlan, Transient, "The state moved after the plan; a new plan follows.";
     RetriesExhausted, Blocked, "No more automatic attempts; retry by annotation or change the spec.";

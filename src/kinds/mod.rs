@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{CloudCredential, TerraformDeployment};
 use crate::ledger::ObjectKind;
 use crate::providers::{Http, Probes};
-use crate::reconcile::{self, Follow, wake as sources};
+use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
 use credential::Credential;
@@ -101,11 +101,13 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         ],
     );
 
+    let mut aside = JoinSet::new();
+    let relabelled = vec![credentials.relabelled(&cx.waker), deployments.relabelled(&cx.waker)];
+    aside.spawn(namespaces::follow(cx.machinery.clone(), relabelled));
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown));
-    let mut sweeper = JoinSet::new();
-    sweeper.spawn(sweep(cx, deployments_ready));
+    aside.spawn(sweep(cx, deployments_ready));
     controllers.join_all().await;
 }
 

@@ -55,8 +55,11 @@ impl Ledger {
 
     /// For rows of several organizations.
     pub(super) async fn begin_for(&self, organizations: &[&str]) -> Result<Transaction> {
-        introduce(&mut *self.pool.acquire().await?, organizations).await?;
-        let inner = self.pool.begin().await?;
+        introduce(&mut *self.pool.acquire().await?, organizations, self.fence.as_deref()).await?;
+        let mut inner = self.pool.begin().await?;
+        if let Some(fence) = &self.fence {
+            fence.check(&mut inner).await?;
+        }
         Ok(Transaction { inner, events: Vec::new(), leader: None })
     }
 }
@@ -73,20 +76,25 @@ impl Writer {
     /// For rows of several organizations.
     pub(super) async fn begin_for(&self, organizations: &[&str]) -> Result<Transaction> {
         let mut transaction = Ledger::begin_for(self, organizations).await?;
-        self.fence.check(transaction.connection()).await?;
-        transaction.leader = Some(((*self.fence).clone(), self.holder().to_owned()));
+        let fence = Fence { cluster: self.cluster(), epoch: self.epoch() };
+        transaction.leader = Some((fence, self.holder().to_owned()));
         Ok(transaction)
     }
 }
 
-/// Makes organizations known. In a unit of work of its own it stays true whatever becomes of others.
-async fn introduce(connection: &mut PgConnection, organizations: &[&str]) -> Result<()> {
+/// Makes organizations known, unless the fence is a deposed leader's. In a unit of work of its own it stays true whatever
+/// becomes of others.
+async fn introduce(connection: &mut PgConnection, organizations: &[&str], fence: Option<&Fence>) -> Result<()> {
     sqlx::query(
-        "WITH known AS (INSERT INTO organizations (organization_id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING)
-         INSERT INTO audit_heads (organization_id, hash) SELECT unnest($1::text[]), $2 ON CONFLICT DO NOTHING",
+        "WITH leads AS (SELECT FROM clusters WHERE cluster_id = $3 AND writer_epoch = $4 FOR SHARE),
+              new AS (SELECT unnest($1::text[]) AS organization_id WHERE $3 IS NULL OR EXISTS (SELECT FROM leads)),
+              known AS (INSERT INTO organizations (organization_id) SELECT organization_id FROM new ON CONFLICT DO NOTHING)
+         INSERT INTO audit_heads (organization_id, hash) SELECT organization_id, $2 FROM new ON CONFLICT DO NOTHING",
     )
     .bind(organizations)
     .bind(GENESIS.as_slice())
+    .bind(fence.map(|fence| fence.cluster))
+    .bind(fence.map(|fence| fence.epoch))
     .execute(connection)
     .await?;
     Ok(())
@@ -151,7 +159,7 @@ async fn lock_heads(connection: &mut PgConnection, events: &[Event]) -> Result<B
     let names: Vec<&str> = names.into_iter().collect();
     let mut heads = select_heads(connection, &names).await?;
     if heads.len() < names.len() {
-        introduce(connection, &names).await?;
+        introduce(connection, &names, None).await?;
         heads = select_heads(connection, &names).await?;
     }
     Ok(heads.into_iter().map(|head| (head.organization_id.clone(), head)).collect())

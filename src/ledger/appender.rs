@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
 use super::activity::append_all;
-use super::{Event, Fence, Ledger, Writer};
+use super::{Event, Fence, Ledger};
 use crate::api::Reason;
 use crate::{Error, Result};
 
@@ -27,25 +27,12 @@ impl Ledger {
     /// Appends one event to its organization's chain; answers its number after the commit.
     ///
     /// # Errors
-    /// Postgres's; then it was not appended, except when the connection broke during the commit.
+    /// [`Error::Deposed`] in the hands of a leader that was followed by another; Postgres's. Then it was not appended, except when the connection broke during the commit.
     pub async fn record(&self, event: Event) -> Result<i64> {
-        self.enqueue(event, None).await
-    }
-
-    async fn enqueue(&self, event: Event, fence: Option<Arc<Fence>>) -> Result<i64> {
         let (reply, answer) = oneshot::channel();
+        let fence = self.fence.clone();
         self.appender.send(Entry { event, fence, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
-    }
-}
-
-impl Writer {
-    /// As [`Ledger::record`], refused after another leader was elected.
-    ///
-    /// # Errors
-    /// [`Error::Deposed`], or as there.
-    pub async fn record(&self, event: Event) -> Result<i64> {
-        self.enqueue(event, Some(Arc::clone(&self.fence))).await
     }
 }
 

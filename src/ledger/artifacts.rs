@@ -120,6 +120,7 @@ impl Ledger {
             return Ok(Ok(()));
         }
         let sealed = self.keys().seal(bytes, &log_place(run.subject.cluster, id, offset))?;
+        let mut tx = self.begin(&run.subject.organization).await?;
         sqlx::query(
             "INSERT INTO run_logs (run_id, log_offset, organization_id, size, key_id, sealed) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (run_id, log_offset) DO UPDATE SET size = excluded.size, key_id = excluded.key_id, sealed = excluded.sealed
@@ -131,8 +132,9 @@ impl Ledger {
         .bind(size(bytes))
         .bind(&sealed.key_id)
         .bind(sealed.to_bytes())
-        .execute(&self.pool)
+        .execute(tx.connection())
         .await?;
+        tx.commit().await?;
         Ok(Ok(()))
     }
 

@@ -225,17 +225,6 @@ struct OpenRow {
 }
 
 impl Ledger {
-    /// Puts an outcome on record, by any replica.
-    ///
-    /// # Errors
-    /// As [`Transaction::conclude`].
-    pub async fn conclude(&self, intent: IntentId, outcome: Outcome, details: Value, actor: Actor) -> Result<()> {
-        let mut transaction = self.begin(&self.organization_of(intent).await?).await?;
-        transaction.conclude(intent, outcome, details, actor).await?;
-        transaction.commit().await?;
-        Ok(())
-    }
-
     /// Intents of a cluster whose outcome is missing or unknown, oldest first.
     ///
     /// # Errors

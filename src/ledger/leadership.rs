@@ -43,11 +43,12 @@ impl Fence {
     }
 }
 
-/// The ledger in the hands of the leader: what changes the world's record goes through here.
+/// The ledger in the hands of the leader: what changes the world's record goes through here. All that it writes, it writes
+/// under its epoch, also what any replica may write.
 #[derive(Clone, Debug)]
 pub struct Writer {
     ledger: Ledger,
-    pub(super) fence: Arc<Fence>,
+    fence: Arc<Fence>,
     holder: Arc<str>,
 }
 
@@ -73,17 +74,6 @@ impl Writer {
     /// Who leads, as given to [`Ledger::lead`].
     pub fn holder(&self) -> &str {
         &self.holder
-    }
-
-    /// Whether this process still leads.
-    ///
-    /// # Errors
-    /// [`Error::Deposed`] when not.
-    pub async fn check(&self) -> Result<()> {
-        let mut transaction = self.ledger.pool.begin().await?;
-        self.fence.check(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(())
     }
 }
 
@@ -117,6 +107,8 @@ impl Ledger {
         let epoch = epoch.ok_or_else(|| {
             Error::Integrity(format!("cluster {cluster} is not in the ledger: register it before leading"))
         })?;
-        Ok(Writer { ledger: self.clone(), fence: Arc::new(Fence { cluster, epoch }), holder: holder.into() })
+        let fence = Arc::new(Fence { cluster, epoch });
+        let ledger = Self { fence: Some(fence.clone()), ..self.clone() };
+        Ok(Writer { ledger, fence, holder: holder.into() })
     }
 }

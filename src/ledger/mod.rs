@@ -1,8 +1,8 @@
 //! Postgres, and nothing but Postgres: intents, the activity chain, the mirror, sealed bytes.
 //!
 //! Two ways to write. [`Ledger::record`] hands one event to the batching appender and waits for its commit.
-//! [`Ledger::begin`] opens a unit of work: rows and the events that tell of them commit together. A [`Writer`] does the
-//! same under its epoch; after another leader was elected, it is refused.
+//! [`Ledger::begin`] opens a unit of work: rows and the events that tell of them commit together. In the hands of a [`Writer`]
+//! both are done under its epoch; after another leader was elected, they are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub struct Ledger {
     pool: PgPool,
     keys: Arc<Keyring>,
     appender: mpsc::Sender<appender::Entry>,
+    /// In the hands of a leader: under which epoch everything here is written.
+    fence: Option<Arc<Fence>>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -80,7 +82,7 @@ impl Ledger {
         let pool = pool(options, Some(AS_WRITER));
         let (appender, entries) = mpsc::channel(appender::QUEUE);
         tokio::spawn(appender::run(pool.clone(), entries));
-        Ok(Self { pool, keys: Arc::new(keys), appender })
+        Ok(Self { pool, keys: Arc::new(keys), appender, fence: None })
     }
 
     /// The keys that seal and digest.

@@ -18,12 +18,13 @@ use crate::run::protocol::{Limits, ProcessIdentity, RunKind, RunPhase};
 mod create;
 mod ending;
 mod finish;
+mod permit;
 mod progress;
 mod room;
 
 pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun};
-pub(super) use create::{is_current, is_newest};
 pub use finish::Finish;
+pub(super) use permit::{is_current, is_newest};
 pub use room::{Obstacle, Room};
 
 /// A run, as far as it may be shown: its inputs and files are sealed elsewhere.
@@ -241,19 +242,5 @@ impl Ledger {
         .fetch_all(&self.pool)
         .await?;
         rows.iter().map(Run::from_row).collect()
-    }
-
-    /// The newest apply or destroy of a deployment that succeeded.
-    ///
-    /// # Errors
-    /// Postgres's.
-    pub async fn latest_applied(&self, uid: Uuid) -> Result<Option<Run>> {
-        let row = sqlx::query(select_run!(
-            "WHERE deployment_uid = $1 AND kind = 'Apply' AND phase = 'Succeeded' ORDER BY created_at DESC, run_id DESC LIMIT 1"
-        ))
-        .bind(uid)
-        .fetch_optional(&self.pool)
-        .await?;
-        row.as_ref().map(Run::from_row).transpose()
     }
 }

@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Failures, rest};
 use super::mirror::{self, Pending};
+use super::namespaces::Relabelled;
 use super::patch::{self, Written};
-use super::wake::key_of;
+use super::wake::{Waker, key_of};
 use super::watch::{Change, View, events};
 use super::{Context, Kind, Next, Object, Report};
 use crate::api::Reason;
@@ -58,7 +59,9 @@ pub struct Follow<O: Object> {
 
 /// A kind that is watched and mirrored, until this is dropped.
 pub struct Followed<O: Object> {
+    kind: ObjectKind,
     store: Store<O>,
+    pending: Arc<Pending<O>>,
     woken: mpsc::UnboundedReceiver<O>,
     _tasks: JoinSet<()>,
 }
@@ -71,8 +74,22 @@ pub fn follow<O: Object>(cx: &Context, follow: Follow<O>) -> Followed<O> {
     let mut tasks = JoinSet::new();
     let mirror = (cx.clone(), follow.kind, store.clone(), pending.clone());
     tasks.spawn(async move { mirror::run(mirror.0, mirror.1, mirror.2, &mirror.3).await });
-    tasks.spawn(pump(cx.clone(), follow, pending, sender));
-    Followed { store, woken, _tasks: tasks }
+    let kind = follow.kind;
+    tasks.spawn(pump(cx.clone(), follow, pending.clone(), sender));
+    Followed { kind, store, pending, woken, _tasks: tasks }
+}
+
+impl<O: Object> Followed<O> {
+    /// What is to be done when a namespace goes to another organization: its rows go along, its objects look again.
+    pub fn relabelled(&self, waker: &Waker) -> Relabelled {
+        let (kind, store, pending, waker) = (self.kind, self.store.clone(), self.pending.clone(), waker.clone());
+        Box::new(move |namespace| {
+            pending.relabelled(namespace);
+            for object in store.state().iter().filter(|o| o.meta().namespace.as_deref() == Some(namespace)) {
+                waker.wake(kind, namespace, object.meta().name.as_deref().unwrap_or_default());
+            }
+        })
+    }
 }
 
 /// Reconciles one kind until `shutdown`; what is under way then is finished. No reconcile begins before all of
@@ -98,7 +115,7 @@ pub async fn run<K: Kind>(
         cx,
     });
     let config = Config::default().concurrency(driver.cx.installation.limits.concurrency);
-    let Followed { store, woken, _tasks } = followed;
+    let Followed { store, woken, _tasks, .. } = followed;
     Controller::for_stream(woken.map(Ok), store)
         .with_config(config)
         .reconcile_on(calls)
@@ -123,6 +140,7 @@ async fn pump<O: Object>(cx: Context, follow: Follow<O>, pending: Arc<Pending<O>
             Ok(event) => event,
             Err(error) => {
                 tracing::warn!(kind = kind.as_str(), %error, "the watch broke and is taken up again");
+                pending.broke();
                 continue;
             }
         };

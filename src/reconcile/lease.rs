@@ -54,24 +54,18 @@ impl Leadership {
         }
     }
 
-    /// Renews until `stop` (then `Ok`) or until the Lease is lost.
-    ///
-    /// # Errors
-    /// The Lease is another's, or could not be renewed in time.
-    pub async fn hold(&self, stop: &CancellationToken) -> Result<()> {
+    /// Renews until the Lease is another's or could not be renewed in time, and answers which.
+    pub async fn hold(&self) -> Error {
         let mut renewed = Instant::now();
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(self.duration / 5) => {}
-                () = stop.cancelled() => return Ok(()),
-            }
+            tokio::time::sleep(self.duration / 5).await;
             let patience = (self.duration * 2 / 3).saturating_sub(renewed.elapsed());
             let began = Instant::now();
             match tokio::time::timeout(patience, self.renew()).await {
                 Ok(Ok(true)) => renewed = began,
-                Ok(Ok(false)) => return Err(Error::Deposed("another replica holds the Lease".into())),
+                Ok(Ok(false)) => return Error::Deposed("another replica holds the Lease".into()),
                 Ok(Err(error)) => tracing::warn!(%error, "the Lease was not renewed; it is tried again"),
-                Err(_) => return Err(Error::Deposed("the Lease could not be renewed in time".into())),
+                Err(_) => return Error::Deposed("the Lease could not be renewed in time".into()),
             }
         }
     }

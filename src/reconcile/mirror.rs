@@ -1,9 +1,9 @@
 //! Postgres follows the watch. It never holds a reconcile up: changes are noted under their object's uid, the latest
 //! wins, and a task of its own writes them whenever Postgres is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::reflector::Store;
@@ -18,18 +18,44 @@ use crate::{Error, Result, access};
 
 /// More changes than this are not remembered one by one: all objects are listed instead.
 const LIMIT: usize = 10_000;
+/// How often it is noted that a watch stands while nothing changes.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+/// A watch that broke and did not break again for so long stands: taking it up again is tried more often than that.
+const CALM: Duration = Duration::from_secs(120);
 /// Rows of one write.
 const BATCH: usize = 200;
 
 /// What Postgres has not heard of yet.
 pub(super) struct Pending<K> {
     state: Mutex<State<K>>,
+    watch: Mutex<Watch>,
     news: Notify,
 }
 
 struct State<K> {
     changes: HashMap<String, Noted<K>>,
     relist: bool,
+    /// Namespaces that went to another organization.
+    relabelled: HashSet<String>,
+}
+
+/// What is known of the watch.
+#[derive(Default)]
+struct Watch {
+    listed: bool,
+    broken: Option<Instant>,
+}
+
+impl Watch {
+    fn stands(&self, now: Instant) -> bool {
+        self.listed && self.broken.is_none_or(|at| now.duration_since(at) >= CALM)
+    }
+}
+
+impl<K> Default for State<K> {
+    fn default() -> Self {
+        Self { changes: HashMap::new(), relist: false, relabelled: HashSet::new() }
+    }
 }
 
 enum Noted<K> {
@@ -39,7 +65,7 @@ enum Noted<K> {
 
 impl<K: Object> Pending<K> {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { changes: HashMap::new(), relist: false }), news: Notify::new() }
+        Self { state: Mutex::default(), watch: Mutex::default(), news: Notify::new() }
     }
 
     /// Notes one change; never waits.
@@ -49,6 +75,7 @@ impl<K: Object> Pending<K> {
             Change::Applied { object, .. } => (object, Noted::Present(object.clone())),
             Change::Deleted(object) => (object, Noted::Gone(now)),
             Change::Listed => {
+                self.watch.lock().unwrap_or_else(PoisonError::into_inner).listed = true;
                 state.relist = true;
                 drop(state);
                 return self.news.notify_one();
@@ -64,13 +91,27 @@ impl<K: Object> Pending<K> {
         self.news.notify_one();
     }
 
+    /// Notes that the watch broke.
+    pub(super) fn broke(&self) {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).broken = Some(Instant::now());
+    }
+
+    fn stands(&self) -> bool {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner).stands(Instant::now())
+    }
+
+    /// Notes that a namespace went to another organization.
+    pub(super) fn relabelled(&self, namespace: &str) {
+        self.lock().relabelled.insert(namespace.to_owned());
+        self.news.notify_one();
+    }
+
     fn len(&self) -> usize {
         self.lock().changes.len()
     }
 
-    fn take(&self) -> (Vec<(String, Noted<K>)>, bool) {
-        let mut state = self.lock();
-        (state.changes.drain().collect(), std::mem::take(&mut state.relist))
+    fn take(&self) -> State<K> {
+        std::mem::take(&mut *self.lock())
     }
 
     /// After a failure the list is the truth: what was lost on the way need not be known.
@@ -87,13 +128,18 @@ impl<K: Object> Pending<K> {
 pub(super) async fn run<K: Object>(cx: Context, kind: ObjectKind, store: Store<K>, pending: &Pending<K>) {
     let mut failures = 0u32;
     loop {
+        let mut quiet = false;
         if failures == 0 {
-            pending.news.notified().await;
+            quiet = tokio::time::timeout(SIGN_OF_LIFE, pending.news.notified()).await.is_err();
         } else {
             tokio::time::sleep(backoff::rest(failures.min(5), rand::random()).max(Duration::from_millis(200))).await;
         }
         cx.metrics.mirror_pending(kind.as_str(), pending.len());
-        match write(&cx, kind, &store, pending).await {
+        let written = match quiet {
+            true => alive(&cx, kind, pending).await,
+            false => write(&cx, kind, &store, pending).await,
+        };
+        match written {
             Ok(()) => failures = 0,
             Err(Error::Deposed(why)) => {
                 tracing::error!(%why, "the mirror may no longer be written");
@@ -110,7 +156,8 @@ pub(super) async fn run<K: Object>(cx: Context, kind: ObjectKind, store: Store<K
 }
 
 async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pending: &Pending<K>) -> Result<()> {
-    let (changes, relist) = pending.take();
+    let State { changes, relist, relabelled } = pending.take();
+    let changes: Vec<_> = changes.into_iter().collect();
     let mut organizations = Organizations::default();
     if relist {
         // A list buries what it lacks, but only the event knows when that went.
@@ -126,14 +173,34 @@ async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pend
     for batch in rows.chunks(BATCH) {
         quarantined(kind, &cx.ledger.mirror_apply(kind, batch).await?);
     }
-    gone(cx, kind, &changes).await
+    gone(cx, kind, &changes).await?;
+    // A list, above, reads the labels itself.
+    for namespace in relabelled {
+        let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
+        cx.ledger.mirror_relabel(kind, &namespace, &organization).await?;
+    }
+    Ok(())
+}
+
+/// Notes that the watch stands, unless it broke a moment ago.
+async fn alive<K: Object>(cx: &Context, kind: ObjectKind, pending: &Pending<K>) -> Result<()> {
+    if pending.stands() {
+        for scope in scopes(cx) {
+            cx.ledger.mirror_alive(kind, scope).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What is listed by itself: each watched namespace, or all at once.
+fn scopes(cx: &Context) -> Vec<Option<&str>> {
+    let watched = &cx.installation.watch_namespaces;
+    if watched.is_empty() { vec![None] } else { watched.iter().map(|ns| Some(ns.as_str())).collect() }
 }
 
 /// The store is the truth of the namespaces that are watched, and of no other.
 async fn list<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, seen: &mut Organizations) -> Result<()> {
-    let watched = &cx.installation.watch_namespaces;
-    let scopes = if watched.is_empty() { vec![None] } else { watched.iter().map(|ns| Some(ns.as_str())).collect() };
-    for scope in scopes {
+    for scope in scopes(cx) {
         let mut rows = Vec::new();
         for object in store.state() {
             if scope.is_none_or(|ns| object.meta().namespace.as_deref() == Some(ns)) {
@@ -242,6 +309,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_watch_stands_once_it_has_listed_and_has_not_broken_for_a_while() {
+        let now = Instant::now();
+        let mut watch = Watch::default();
+        assert!(!watch.stands(now), "it has not listed");
+        watch.listed = true;
+        assert!(watch.stands(now));
+        watch.broken = Some(now);
+        assert!(!watch.stands(now + CALM / 2), "whether it was taken up again is not known");
+        assert!(watch.stands(now + CALM));
+    }
 
     #[test]
     fn the_mirror_gets_names_and_digests_and_no_values() {

@@ -9,6 +9,7 @@ pub mod finalizer;
 mod kind;
 mod lease;
 pub mod mirror;
+pub mod namespaces;
 pub mod patch;
 pub mod wake;
 pub mod watch;

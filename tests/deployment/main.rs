@@ -18,5 +18,6 @@ mod endings;
 mod examples;
 mod inputs;
 mod orphans;
+mod relabel;
 mod seen;
 mod story;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use landfall::Error;
+use landfall::api::Organization;
 use landfall::ledger::{Actor, Event, HistoryFilter, NewIntent, Outcome, audit};
 use serde_json::json;
 
@@ -160,7 +161,6 @@ async fn a_deposed_leader_writes_nothing() {
     let old = world.writer().await;
     let new = world.writer().await;
     assert_eq!(new.epoch(), old.epoch() + 1);
-    assert!(matches!(old.check().await, Err(Error::Deposed(_))));
     assert!(matches!(old.begin(&subject.organization).await.err(), Some(Error::Deposed(_))));
     assert!(matches!(old.record(event(&subject, 1)).await, Err(Error::Deposed(_))));
     let intent = NewIntent {
@@ -176,6 +176,13 @@ async fn a_deposed_leader_writes_nothing() {
     assert!(matches!(old.conclude(intent, Outcome::Done, json!({})).await, Err(Error::Deposed(_))));
     new.conclude(intent, Outcome::Done, json!({})).await.unwrap();
     assert_eq!(new.record(event(&subject, 2)).await.unwrap(), 4);
+    assert!(old.begin(&Organization("unheard-of".into())).await.is_err());
+    let known: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM organizations WHERE organization_id = 'unheard-of')")
+            .fetch_one(world.ledger.pool())
+            .await
+            .unwrap();
+    assert!(!known, "not even an organization");
 }
 
 #[tokio::test]
@@ -226,8 +233,7 @@ async fn an_intents_outcome_is_final_but_unknown_can_be_settled() {
     writer.conclude(intent, Outcome::Unknown, json!({})).await.unwrap();
     writer.conclude(intent, Outcome::Unknown, json!({})).await.unwrap();
     assert!(writer.open_intents(world.cluster).await.unwrap()[0].unknown);
-    // By any replica, which is told by the runner.
-    world.ledger.conclude(intent, Outcome::Done, json!({}), Actor::Runner(uuid::Uuid::now_v7())).await.unwrap();
+    writer.conclude(intent, Outcome::Done, json!({})).await.unwrap();
     assert!(writer.open_intents(world.cluster).await.unwrap().is_empty());
     let error = writer.conclude(intent, Outcome::Failed, json!({})).await.unwrap_err();
     assert!(error.to_string().contains("ended as Done"), "{error}");

@@ -179,8 +179,8 @@ async fn a_relabelled_namespace_takes_its_live_rows_along() {
     let web = named(&world, "web");
     writer.mirror_apply(KIND, &[row(&web, "1", 1, json!({}))]).await.unwrap();
     let new = Organization("newcorp".into());
-    assert_eq!(writer.mirror_relabel("shop", &new).await.unwrap(), 1);
-    assert_eq!(writer.mirror_relabel("shop", &new).await.unwrap(), 0);
+    assert_eq!(writer.mirror_relabel(KIND, "shop", &new).await.unwrap(), 1);
+    assert_eq!(writer.mirror_relabel(KIND, "shop", &new).await.unwrap(), 0);
     let of = |organization: &str| HistoryFilter { organization: Some(organization.into()), ..HistoryFilter::default() };
     assert_eq!(world.ledger.history(&of("acme")).await.unwrap().len(), 2, "created and left");
     assert_eq!(world.ledger.history(&of("newcorp")).await.unwrap().len(), 1, "joined");
@@ -190,7 +190,7 @@ async fn a_relabelled_namespace_takes_its_live_rows_along() {
 async fn freshness_is_data() {
     let (world, writer) = world().await;
     writer.mirror_relist(KIND, None, &[], Some("12")).await.unwrap();
-    writer.mirror_bookmark(KIND, None).await.unwrap();
+    writer.mirror_alive(KIND, None).await.unwrap();
     let fresh: (String, bool, i64) =
         sqlx::query_as("SELECT kind, age < interval '10 seconds', quarantined FROM mirror_freshness")
             .fetch_one(world.ledger.pool())

@@ -86,7 +86,10 @@ pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> S
     }
     let verdict = verdict(&object.spec, seen, seen.attempt.as_ref(), now);
     match &seen.facts {
-        Facts::Known(fact) if verdict.settled && is_news(fact.as_deref(), &verdict, digest_of(&seen.proof)) => {
+        Facts::Known(fact)
+            if verdict.settled
+                && (moved(fact.as_deref(), seen) || is_news(fact.as_deref(), &verdict, digest_of(&seen.proof))) =>
+        {
             Step::Record(verdict)
         }
         _ => Step::Rest { until: due },
@@ -200,6 +203,11 @@ fn of_identity(spec: &CloudCredentialSpec, identity: Identity) -> Verdict {
         _ => plain(Truth::True, Reason::Valid, "the provider accepted the credential".into()),
     };
     Verdict { identity: Some(identity), ..verdict }
+}
+
+/// Whether the namespace went to another organization since.
+fn moved(fact: Option<&CredentialFact>, seen: &Seen) -> bool {
+    fact.is_some_and(|fact| fact.subject.organization != seen.subject.organization)
 }
 
 /// Whether the ledger should hear of it: something else is known, or an hour has passed.

@@ -17,7 +17,7 @@ use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
 use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Room};
 use crate::ledger::states::{StateClaim, state_key};
-use crate::ledger::{Actor, Event};
+use crate::ledger::{Actor, Event, Subject};
 use crate::reconcile::{commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
 use crate::terraform::token;
@@ -263,7 +263,9 @@ async fn give_up(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
 }
 
 async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {
-    outputs::publish(cx, object, &seen.values).await?;
+    if !outputs::publish(cx, object, &seen.values).await? {
+        return Ok(Outcome::Rested);
+    }
     let names: Vec<_> = seen.values.keys().collect();
     let secret = object.spec.outputs.as_ref().map(|o| o.secret_name.clone());
     cx.ledger
@@ -279,6 +281,10 @@ async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) ->
 
 async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {
     cx.ledger.release_state(&seen.subject, &state_key(&seen.subject)).await?;
+    if let Some(other) = &seen.elsewhere {
+        let there = Subject { organization: other.clone(), ..seen.subject.clone() };
+        cx.ledger.release_state(&there, &state_key(&there)).await?;
+    }
     cx.ledger.put_references(&seen.subject, &[]).await?;
     cx.ledger
         .record(Event {

@@ -9,8 +9,9 @@ use super::history::{Current, Progress};
 use super::observe::{Liveness, Observed, Ownership};
 use super::overdue::{self, Overdue};
 use super::standing::Standing;
-use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, FINALIZER, Reason, TerraformDeployment};
+use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
+use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
 use crate::run::protocol::RunPhase;
 
@@ -82,7 +83,7 @@ pub enum Step {
 /// Decides the next step.
 pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
     let deleting = object.metadata.deletion_timestamp.is_some();
-    if !object.metadata.finalizers.iter().flatten().any(|f| f == FINALIZER) {
+    if !finalizer::is_set(object) {
         return if deleting { Step::Rest(Standing::gone(object.spec.deletion_policy)) } else { Step::Guard };
     }
     match (&seen.command, &seen.gate) {
@@ -105,6 +106,10 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
 fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
     let unclaimed = now.duration_since(run.created_at) > CLAIM_LIFE;
     match (run.phase, seen.liveness) {
+        // It was committed for the organization that the namespace was of then.
+        (RunPhase::Pending, Liveness::Absent) if run.subject.organization != seen.subject.organization => {
+            Step::Recover(run.id)
+        }
         (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
@@ -126,7 +131,9 @@ fn ending(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step
     };
     match object.spec.deletion_policy {
         DeletionPolicy::Retain => Step::Release,
-        DeletionPolicy::Destroy if nothing_left && seen.regressed.is_none() => Step::Release,
+        DeletionPolicy::Destroy if nothing_left && seen.regressed.is_none() && seen.elsewhere.is_none() => {
+            Step::Release
+        }
         DeletionPolicy::Destroy => match hindrance(object, seen) {
             Some(standing) => Step::Rest(standing),
             None => towards(Change::Destroy, object, seen, now),
@@ -141,6 +148,9 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
     }
     if let Some(count) = seen.organizations {
         return Some(Standing::organizations(count));
+    }
+    if let Some(other) = &seen.elsewhere {
+        return Some(Standing::elsewhere(other));
     }
     if let Some(why) = &seen.regressed {
         return Some(Standing::attention(Reason::StateRegressed, why));

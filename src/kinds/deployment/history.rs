@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::decide::PLAN_LIFE;
-use crate::api::{Change, Reason};
+use crate::api::{Change, Organization, Reason};
 use crate::ledger::runs::Run;
 use crate::run::protocol::{RunKind, RunPhase};
 
@@ -55,6 +55,12 @@ pub enum Progress<'a> {
 }
 
 impl History {
+    /// What counts while the namespace is of this organization: its own runs, and whatever is still under way.
+    pub fn within(organization: &Organization, runs: Vec<Run>) -> Self {
+        let counts = |run: &Run| !run.phase.is_final() || run.subject.organization == *organization;
+        Self(runs.into_iter().filter(counts).collect())
+    }
+
     /// The run under way.
     pub fn active(&self) -> Option<&Run> {
         self.0.iter().find(|r| !r.phase.is_final())

@@ -11,7 +11,7 @@ use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
 use super::recovery::liveness;
-use crate::api::{ApprovalMode, Reason, TerraformDeployment};
+use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
 use crate::ledger::runs::Run;
@@ -47,6 +47,8 @@ pub struct Observed {
     pub state: Option<StateHead>,
     /// A state that a former object left under this name.
     pub found_state: Option<FoundState>,
+    /// Another organization, under which the object's state stands: the namespace was of it before.
+    pub elsewhere: Option<Organization>,
     /// The database's state is older than what was acknowledged.
     pub regressed: Option<String>,
     /// The executor may not run this: deployments of so many organizations.
@@ -124,7 +126,7 @@ impl Observed {
 /// What may pass by itself: API server, ledger.
 pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> Result<Observed> {
     let subject = subject(cx, object).await?;
-    let history = History(cx.ledger.runs_of(subject.uid, RUNS).await?);
+    let history = History::within(&subject.organization, cx.ledger.runs_of(subject.uid, RUNS).await?);
     let command = Command::read(object.metadata.annotations.as_ref());
     let guarded = command.is_some() || object.spec.approval == ApprovalMode::Automatic;
     let gate = match guarded {
@@ -156,6 +158,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         slot_free: cx.ledger.active_runs(cx.cluster).await?.len() < cx.installation.executor.max_runs,
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
+        elsewhere: cx.ledger.state_elsewhere(&subject).await?,
         regressed: regressed(object, state.as_ref()),
         organizations: organizations(cx).await?,
         approval,

@@ -73,12 +73,13 @@ pub(super) async fn ownership(cx: &Context, object: &TerraformDeployment, output
     Ok(if fresh { Ownership::Fresh } else { Ownership::Stale })
 }
 
-/// Writes the Secret in one request: made anew, or replaced under the resourceVersion that was seen to be ours.
+/// Writes the Secret in one request: made anew, or replaced under the resourceVersion that was seen to be ours. `false` where
+/// nothing was written.
 ///
 /// # Errors
 /// The API server's; a conflict where somebody else was there first.
-pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs: &Outputs) -> Result<()> {
-    let Some(wanted) = &object.spec.outputs else { return Ok(()) };
+pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs: &Outputs) -> Result<bool> {
+    let Some(wanted) = &object.spec.outputs else { return Ok(false) };
     let data = data(object, outputs);
     let mut secret = Secret {
         metadata: ObjectMeta {
@@ -102,9 +103,9 @@ pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs:
             api.replace(&wanted.secret_name, &params, &secret).await?
         }
         // The next look finds it foreign and says so.
-        Some(_) => return Ok(()),
+        Some(_) => return Ok(false),
     };
-    Ok(())
+    Ok(true)
 }
 
 fn secrets(cx: &Context, object: &TerraformDeployment) -> Api<Secret> {

@@ -100,6 +100,10 @@ fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentSt
     let told = |word: &str| word != REFUSED || seen.refused_approval().is_some();
     let taken = seen.taken.iter().filter(|t| told(&t.command));
     status.last_handled = taken.map(|t| (t.command.clone(), t.value.clone())).collect();
+    if seen.elsewhere.is_some() {
+        // The rest stays as it was under the other organization.
+        return status;
+    }
     let plan = seen.history.newest_plan(super::wanted_change(object));
     status.plan = plan.and_then(plan_status);
     status.last_run = seen.history.0.first().map(run_status);
@@ -112,14 +116,13 @@ fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentSt
             resources: s.resources,
         });
     }
-    if let (Some(approval), Some(plan)) = (&seen.approval, plan) {
-        status.approval = Some(ApprovalStatus {
-            digest: plan.digest.clone().unwrap_or_default(),
-            by: approval.by.clone(),
-            at: format!("{:.0}", approval.at),
-            run_id: approval.consumed_by.map(|run| run.to_string()),
-        });
-    }
+    // One of an older plan says nothing of this one.
+    status.approval = seen.approval.as_ref().zip(plan).map(|(approval, plan)| ApprovalStatus {
+        digest: plan.digest.clone().unwrap_or_default(),
+        by: approval.by.clone(),
+        at: format!("{:.0}", approval.at),
+        run_id: approval.consumed_by.map(|run| run.to_string()),
+    });
     if seen.history.active().is_none() {
         status.outputs = outputs::for_status(&seen.values);
     }

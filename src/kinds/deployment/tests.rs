@@ -164,6 +164,7 @@ fn world(runs: Vec<Run>) -> Observed {
         state: None,
         found_state: None,
         regressed: None,
+        elsewhere: None,
         organizations: None,
         approval: None,
         taken: Vec::new(),
@@ -553,6 +554,42 @@ fn a_refused_approval_is_told_until_another_one_is_taken() {
     assert_eq!(handled(refused.clone()), json!({"approveRefused": "sha256:old"}));
     let both = [refused, taken("approve", "sha256:new", ago(1))].concat();
     assert_eq!(handled(both), json!({"approve": "sha256:new"}));
+}
+
+#[test]
+fn a_state_under_another_organization_stops_everything_but_letting_go() {
+    let mut seen = world(vec![plan(1)]);
+    (seen.elsewhere, seen.approval) = (Some(Organization("former".into())), approved());
+    seen.regressed = Some("there is no state here".into());
+    let step = next(&object(), &seen);
+    assert_eq!(reason(&step), Reason::StateFound);
+    assert!(matches!(&step, Step::Rest(s) if s.message.contains("organization former") && s.message.contains("label")));
+    assert_eq!(reason(&next(&leaving(DeletionPolicy::Destroy), &seen)), Reason::StateFound);
+    assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::Release);
+
+    let mut pending = run(RunKind::Apply, RunPhase::Pending, 1);
+    pending.subject.organization = Organization("former".into());
+    let id = pending.id;
+    assert_eq!(next(&object(), &world(vec![pending.clone()])), Step::Recover(id), "it is not begun any more");
+    let ended = run(RunKind::Plan, RunPhase::Succeeded, 2);
+    let here = History::within(&Organization("other".into()), vec![pending, ended]);
+    assert_eq!(here.0.iter().map(|r| r.id).collect::<Vec<_>>(), [id], "what is over counts where it was made");
+}
+
+#[test]
+fn an_approval_is_shown_with_its_own_plan_alone() {
+    let mut object = object();
+    let old = json!({"digest": format!("sha256:{:064x}", 7), "by": "alice", "at": "2026-11-20T11:00:00Z"});
+    object.status = Some(serde_json::from_value(json!({"approval": old})).unwrap());
+    let mut seen = world(vec![plan(1)]);
+    let shown = |seen: &Observed| {
+        let step = next(&object, seen);
+        let report = super::report::report(&object, seen, &step, Ok(&super::act::Outcome::Rested), now());
+        report.status.unwrap()["approval"]["digest"].clone()
+    };
+    assert!(shown(&seen).is_null());
+    seen.approval = approved();
+    assert_eq!(shown(&seen), json!(seen.history.0[0].digest));
 }
 
 #[test]

@@ -115,38 +115,38 @@ impl Writer {
         Ok(found)
     }
 
-    /// A sign of life of the watch while nothing changes.
+    /// The watch stands, and nothing has changed.
     ///
     /// # Errors
     /// As [`Self::mirror_apply`].
-    pub async fn mirror_bookmark(&self, kind: ObjectKind, namespace: Option<&str>) -> Result<()> {
+    pub async fn mirror_alive(&self, kind: ObjectKind, namespace: Option<&str>) -> Result<()> {
         let mut transaction = self.begin_for(&[]).await?;
-        self.mark(&mut transaction, kind, namespace, Mark::Bookmark).await?;
+        self.mark(&mut transaction, kind, namespace, Mark::Alive).await?;
         transaction.commit().await?;
         Ok(())
     }
 
-    /// A namespace went to another organization: its live rows go with it, history stays where it was.
+    /// A namespace went to another organization: its live rows of this kind go with it, history stays where it was.
     ///
     /// # Errors
     /// As [`Self::mirror_apply`].
-    pub async fn mirror_relabel(&self, namespace: &str, organization: &Organization) -> Result<usize> {
+    pub async fn mirror_relabel(
+        &self,
+        kind: ObjectKind,
+        namespace: &str,
+        organization: &Organization,
+    ) -> Result<usize> {
         let mut transaction = self.begin(organization).await?;
-        let mut count = 0;
-        for kind in [ObjectKind::CloudCredential, ObjectKind::TerraformDeployment] {
-            let moved: Vec<Buried> = sqlx::query_as(tables::of(kind)?.relabel)
-                .bind(self.cluster())
-                .bind(namespace)
-                .bind(organization.as_str())
-                .fetch_all(transaction.connection())
-                .await?;
-            count += moved.len();
-            for row in moved {
-                let left = self.subject(kind, row);
-                let joined = Subject { organization: organization.clone(), ..left.clone() };
-                transaction.append(unsigned(left, "object.left", json!({})));
-                transaction.append(unsigned(joined, "object.joined", json!({})));
-            }
+        let moved: Vec<Buried> = sqlx::query_as(tables::of(kind)?.relabel)
+            .bind(self.cluster())
+            .bind(namespace)
+            .bind(organization.as_str())
+            .fetch_all(transaction.connection())
+            .await?;
+        let count = moved.len();
+        for row in moved {
+            let left = self.subject(kind, row);
+            tell_move(&mut transaction, left, organization);
         }
         transaction.commit().await?;
         Ok(count)
@@ -274,15 +274,15 @@ impl Writer {
     ) -> Result<()> {
         let (list, list_rv) = match mark {
             Mark::List(list_rv) => (true, list_rv.and_then(|rv| row::resource_version(rv).ok())),
-            Mark::Event | Mark::Bookmark => (false, None),
+            Mark::Event | Mark::Alive => (false, None),
         };
         let done = sqlx::query(
-            "INSERT INTO mirror_watermarks AS w (cluster_id, kind, namespace, epoch, list_rv, listed_at, last_event_at, last_bookmark_at)
+            "INSERT INTO mirror_watermarks AS w (cluster_id, kind, namespace, epoch, list_rv, listed_at, last_event_at, last_alive_at)
              VALUES ($1, $2, $3, $4, $5::numeric, CASE WHEN $6 THEN now() END, CASE WHEN $7 THEN now() END, CASE WHEN $8 THEN now() END)
              ON CONFLICT (cluster_id, kind, namespace) DO UPDATE SET epoch = excluded.epoch,
                 list_rv = coalesce(excluded.list_rv, w.list_rv), listed_at = coalesce(excluded.listed_at, w.listed_at),
                 last_event_at = coalesce(excluded.last_event_at, w.last_event_at),
-                last_bookmark_at = coalesce(excluded.last_bookmark_at, w.last_bookmark_at)",
+                last_alive_at = coalesce(excluded.last_alive_at, w.last_alive_at)",
         )
         .bind(self.cluster())
         .bind(kind.as_str())
@@ -291,7 +291,7 @@ impl Writer {
         .bind(list_rv)
         .bind(list)
         .bind(matches!(mark, Mark::Event))
-        .bind(matches!(mark, Mark::Bookmark))
+        .bind(matches!(mark, Mark::Alive))
         .execute(transaction.connection())
         .await?;
         super::touched(done.rows_affected(), 1, "mirror_watermarks")
@@ -302,7 +302,7 @@ impl Writer {
 enum Mark<'a> {
     List(Option<&'a str>),
     Event,
-    Bookmark,
+    Alive,
 }
 
 impl Ledger {
@@ -350,8 +350,7 @@ fn tell(transaction: &mut Transaction, row: &MirrorRow, columns: &Columns, known
     };
     if known.organization_id != columns.organization_id {
         let left = Subject { organization: Organization(known.organization_id.clone()), ..subject.clone() };
-        transaction.append(unsigned(left, "object.left", json!({})));
-        transaction.append(unsigned(subject.clone(), "object.joined", json!({})));
+        tell_move(transaction, left, &subject.organization);
     }
     if known.gone {
         transaction.append(unsigned(subject.clone(), "object.returned", json!({"generation": row.generation})));
@@ -364,6 +363,14 @@ fn tell(transaction: &mut Transaction, row: &MirrorRow, columns: &Columns, known
         let details = json!({"generation": row.generation, "fields": fields});
         transaction.append(Event { subject, actor, action: "spec.changed", details });
     }
+}
+
+/// In the chains of both, each with the other's name.
+fn tell_move(transaction: &mut Transaction, left: Subject, organization: &Organization) {
+    let joined = Subject { organization: organization.clone(), ..left.clone() };
+    let (from, to) = (left.organization.clone(), organization.clone());
+    transaction.append(unsigned(left, "object.left", json!({"to": to})));
+    transaction.append(unsigned(joined, "object.joined", json!({"from": from})));
 }
 
 fn unsigned(subject: Subject, action: &'static str, details: Value) -> Event {

@@ -27,7 +27,8 @@ pub enum Obstacle {
     StateElsewhere(Organization),
 }
 
-/// The obstacle, if there is one. What is found holds until the unit of work ends.
+/// The obstacle, if there is one; the new run's row is there already, and goes with the unit of work. What is found holds until
+/// that ends. Asked last, so that others wait shortly.
 pub(super) async fn obstacle(tx: &mut Transaction, subject: &Subject, room: Room) -> Result<Option<Obstacle>> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('landfall.runs/' || $1::text, 0))")
         .bind(subject.cluster)
@@ -51,15 +52,15 @@ pub(super) async fn obstacle(tx: &mut Transaction, subject: &Subject, room: Room
     if room.one_organization && organizations > 1 {
         return Ok(Some(Obstacle::Organizations(organizations)));
     }
-    let full = usize::try_from(runs).unwrap_or(usize::MAX) >= room.runs;
+    let full = usize::try_from(runs).unwrap_or(usize::MAX) > room.runs;
     Ok(full.then_some(Obstacle::NoPlace))
 }
 
-/// The other organization under which this very object holds a state with something in it.
+/// The other organization under which this very object holds a state.
 async fn elsewhere(executor: impl sqlx::PgExecutor<'_>, subject: &Subject) -> Result<Option<Organization>> {
     let found: Option<String> = sqlx::query_scalar(
         "SELECT k.organization_id FROM state_keys k JOIN terraform_states s USING (organization_id, state_key, lineage, serial)
-         WHERE k.cluster_id = $1 AND k.holder_uid = $2 AND k.organization_id <> $3 AND s.resources > 0
+         WHERE k.cluster_id = $1 AND k.holder_uid = $2 AND k.organization_id <> $3
          ORDER BY s.written_at DESC LIMIT 1",
     )
     .bind(subject.cluster)

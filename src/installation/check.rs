@@ -1,0 +1,141 @@
+//! Whether the values of `landfall.yaml` make sense: one sentence with the field and what it permits.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use url::Url;
+
+use super::Installation;
+
+/// The first thing that is wrong.
+pub(super) fn check(of: &Installation) -> Result<(), String> {
+    namespace("namespace", &of.namespace)?;
+    let mut named = HashSet::new();
+    for (at, name) in of.watch_namespaces.iter().enumerate() {
+        let field = format!("watchNamespaces[{at}]");
+        namespace(&field, name)?;
+        if !named.insert(name) {
+            return Err(format!("{field}: {name:?} is named twice; remove one"));
+        }
+    }
+    for (at, text) in of.allowed_endpoints.iter().enumerate() {
+        endpoint(&format!("allowedEndpoints[{at}]"), text)?;
+    }
+    if !of.encryption.keys.contains_key(&of.encryption.current) {
+        let known: Vec<_> = of.encryption.keys.keys().collect();
+        return Err(format!(
+            "encryption.current: no key {:?} in encryption.keys; name one of {known:?}",
+            of.encryption.current
+        ));
+    }
+    range("executor.maxRuns", of.executor.max_runs, 1..=256)?;
+    range("executor.stopGraceSeconds", of.executor.stop_grace_seconds, 1..=86_400)?;
+    range("limits.concurrency", of.limits.concurrency, 1..=256)?;
+    range("limits.reconcileTimeoutSeconds", of.limits.reconcile_timeout_seconds, 5..=3600)?;
+    range("limits.leaseSeconds", of.limits.lease_seconds, 3..=3600)?;
+    of.ceilings.max_destroy.as_ref().map_or(Ok(()), max_destroy)
+}
+
+fn range<T: PartialOrd + Display>(field: &str, value: T, permitted: RangeInclusive<T>) -> Result<(), String> {
+    if permitted.contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{field}: {value} is not from {} to {}", permitted.start(), permitted.end()))
+}
+
+fn namespace(field: &str, name: &str) -> Result<(), String> {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let ends = !name.starts_with('-') && !name.ends_with('-');
+    if (1..=63).contains(&name.len()) && name.bytes().all(inside) && ends {
+        return Ok(());
+    }
+    Err(format!("{field}: {name:?} is no name of a namespace: 1 to 63 of a-z, 0-9 and -, with no - at either end"))
+}
+
+fn endpoint(field: &str, text: &str) -> Result<(), String> {
+    let fits = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("{field}: {text:?} is not http or https with a host, as http://10.0.0.1:8081"))
+    }
+}
+
+fn max_destroy(limit: &IntOrString) -> Result<(), String> {
+    let (fits, shown) = match limit {
+        IntOrString::Int(count) => (*count >= 0, count.to_string()),
+        IntOrString::String(text) => {
+            let percent = text.strip_suffix('%').and_then(|number| number.parse::<u32>().ok());
+            (percent.is_some_and(|percent| percent <= 100), format!("{text:?}"))
+        }
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("ceilings.maxDestroy: {shown} is neither a count from 0 on nor \"0%\" to \"100%\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(pointer: &str, value: &Value) -> Installation {
+        let mut whole = json!({
+            "namespace": "landfall-system", "watchNamespaces": ["a", "b"], "allowedEndpoints": ["http://10.0.0.1:8081"],
+            "encryption": {"current": "k", "keys": {"k": "/k"}}, "executor": {"maxRuns": 4, "stopGraceSeconds": 300},
+            "limits": {"concurrency": 8, "reconcileTimeoutSeconds": 60, "leaseSeconds": 15}, "ceilings": {"maxDestroy": 0},
+        });
+        *whole.pointer_mut(pointer).unwrap() = value.clone();
+        serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_is_named_with_what_is_permitted() {
+        let long = "a".repeat(64);
+        for (pointer, value, field, permitted) in [
+            ("/namespace", json!(""), "namespace", "1 to 63"),
+            ("/namespace", json!("Landfall"), "namespace", "a-z"),
+            ("/namespace", json!(long), "namespace", "1 to 63"),
+            ("/watchNamespaces/1", json!("-b"), "watchNamespaces[1]", "either end"),
+            ("/watchNamespaces/1", json!("a"), "watchNamespaces[1]", "twice"),
+            ("/allowedEndpoints/0", json!("10.0.0.1:8081"), "allowedEndpoints[0]", "http or https"),
+            ("/allowedEndpoints/0", json!("ftp://a"), "allowedEndpoints[0]", "http or https"),
+            ("/encryption/current", json!("old"), "encryption.current", "[\"k\"]"),
+            ("/executor/maxRuns", json!(0), "executor.maxRuns", "1 to 256"),
+            ("/executor/maxRuns", json!(257), "executor.maxRuns", "1 to 256"),
+            ("/executor/stopGraceSeconds", json!(0), "executor.stopGraceSeconds", "1 to 86400"),
+            ("/limits/concurrency", json!(0), "limits.concurrency", "1 to 256"),
+            ("/limits/reconcileTimeoutSeconds", json!(0), "limits.reconcileTimeoutSeconds", "5 to 3600"),
+            ("/limits/leaseSeconds", json!(0), "limits.leaseSeconds", "3 to 3600"),
+            ("/limits/leaseSeconds", json!(u64::MAX), "limits.leaseSeconds", "3 to 3600"),
+            ("/ceilings/maxDestroy", json!(-1), "ceilings.maxDestroy", "from 0 on"),
+            ("/ceilings/maxDestroy", json!("101%"), "ceilings.maxDestroy", "100%"),
+            ("/ceilings/maxDestroy", json!("many"), "ceilings.maxDestroy", "100%"),
+        ] {
+            let said = check(&of(pointer, &value)).unwrap_err();
+            assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{pointer} {value}: {said}");
+        }
+        for (pointer, value) in [("/executor/maxRuns", json!(256)), ("/ceilings/maxDestroy", json!("100%"))] {
+            assert_eq!(check(&of(pointer, &value)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_error_names_the_file_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("landfall.yaml");
+        let text = "encryption: {current: k, keys: {k: /k}}\nlimits: {concurrency: 0}\n";
+        std::fs::write(&file, text).unwrap();
+        let said = Installation::load(&file).unwrap_err().to_string();
+        assert_eq!(said, format!("{}: limits.concurrency: 0 is not from 1 to 256", file.display()));
+        std::fs::write(&file, text.replace("concurrency", "concurency")).unwrap();
+        let said = Installation::load(&file).unwrap_err().to_string();
+        assert!(said.contains("landfall.yaml") && said.contains("concurency"), "{said}");
+    }
+}
