@@ -17,6 +17,10 @@
 //! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api; docs/architecture.md has
 //! them room by room, and a test holds the rooms to it.
 
+// Tests in here share the generator of objects with those outside.
+#[cfg(test)]
+extern crate self as landfall;
+
 pub mod access;
 pub mod api;
 pub mod cli;

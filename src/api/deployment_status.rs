@@ -27,7 +27,7 @@ pub struct TerraformDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunStatus>,
     /// Outputs that are not sensitive, 16 KiB at most.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::free::readable")]
     #[schemars(schema_with = "super::deployment::free_json")]
     pub outputs: BTreeMap<String, serde_json::Value>,
     /// The newest acknowledged state.

@@ -2,6 +2,9 @@
 
 pub mod credential;
 pub mod deployment;
+#[cfg(test)]
+#[path = "../../tests/harness/objects.rs"]
+mod objects;
 mod wake;
 
 use std::ops::Deref;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -39,11 +39,30 @@ pub struct Instance {
 /// An output's value.
 #[derive(Clone, PartialEq, Deserialize)]
 pub struct Output {
-    /// Any JSON.
+    /// Any JSON; where it is nested deeper than [`DEEPEST`], its text.
+    #[serde(deserialize_with = "value_or_text")]
     pub value: Value,
     /// Not to be shown.
     #[serde(default)]
     pub sensitive: bool,
+}
+
+/// Parsers stop at 128 levels, and a value is read again inside of an object's status.
+const DEEPEST: usize = 64;
+
+fn value_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Value, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    let read = serde_json::from_str(raw.get()).ok().filter(|value| is_flat(value, DEEPEST));
+    Ok(read.unwrap_or_else(|| Value::String(raw.get().to_owned())))
+}
+
+/// Whether the value has at most so many levels.
+fn is_flat(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_flat(item, levels - 1)),
+        Value::Object(fields) => levels > 0 && fields.values().all(|field| is_flat(field, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
 }
 
 impl std::fmt::Debug for Output {

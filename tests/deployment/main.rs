@@ -21,3 +21,4 @@ mod orphans;
 mod relabel;
 mod seen;
 mod story;
+mod strange;

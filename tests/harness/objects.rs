@@ -1,4 +1,5 @@
 //! Objects made from the schemas by a seed: mostly of the right form, with odd values strewn in.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::sync::LazyLock;
 
@@ -13,7 +14,8 @@ impl Dice {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +28,7 @@ impl Dice {
         usize::try_from(self.next() % bound as u64).unwrap()
     }
 
-    fn chance(&mut self, percent: usize) -> bool {
+    pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
@@ -44,7 +46,7 @@ pub fn any(kind: &str, name: &str, dice: &mut Dice) -> Value {
     let definition = all.iter().find(|d| d["spec"]["names"]["kind"] == kind).expect("a kind of ours");
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let spec = value(&schema["properties"]["spec"], dice);
-    super::object(kind, name, spec)
+    json!({"apiVersion": "landfall.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
 }
 
 fn value(schema: &Value, dice: &mut Dice) -> Value {
@@ -103,7 +105,8 @@ fn string(pattern: &str, dice: &mut Dice) -> Value {
 /// JSON of any form, now and then deep.
 fn free(dice: &mut Dice, depth: usize) -> Value {
     if depth == 0 && dice.chance(5) {
-        return (0..60).fold(json!(1), |inner, n| if n % 2 == 0 { json!([inner]) } else { json!({"k": inner}) });
+        return (0..*dice.pick(&[60, 110]))
+            .fold(json!(1), |inner, n| if n % 2 == 0 { json!([inner]) } else { json!({"k": inner}) });
     }
     match dice.below(if depth < 4 { 8 } else { 6 }) {
         0 => Value::Null,

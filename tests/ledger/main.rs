@@ -3,6 +3,8 @@
 
 #[path = "../harness/database.rs"]
 mod database;
+#[path = "../harness/objects.rs"]
+mod objects;
 
 mod audit;
 mod catalogue;
@@ -15,5 +17,6 @@ mod runs;
 mod schema;
 mod sealed;
 mod states;
+mod strange;
 mod tenancy;
 mod world;

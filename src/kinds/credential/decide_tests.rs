@@ -9,6 +9,9 @@ use crate::api::Organization;
 use crate::ledger::{ObjectKind, Subject};
 use crate::providers::{Denial, Doubt};
 
+#[path = "strange_tests.rs"]
+mod strange;
+
 const NOW: i64 = 100_000;
 
 fn at(second: i64) -> Timestamp {

@@ -133,7 +133,16 @@ type Variables = (BTreeMap<String, SecretText>, BTreeSet<String>);
 async fn variables(cx: &Context, object: &TerraformDeployment, namespace: &str) -> Result<Variables> {
     let mut values = BTreeMap::new();
     let mut sensitive = BTreeSet::new();
-    for (name, value) in &object.spec.variables {
+    if let Some(name) = object.spec.variables.too_deep.first() {
+        return Err(Error::condition(
+            Reason::SourceInvalid,
+            format!(
+                "spec.variables.{name}: the value is nested deeper than 128 levels; flatten it, or hand it over as text \
+                 and let the module decode it"
+            ),
+        ));
+    }
+    for (name, value) in &object.spec.variables.values {
         let text = value.to_string();
         if !strings_are_nfc(value) {
             return Err(Error::condition(

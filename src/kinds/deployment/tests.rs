@@ -26,6 +26,8 @@ use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
 use crate::run::protocol::{Limits, RunKind, RunPhase};
 
+mod strange;
+
 const GENERATION: i64 = 3;
 const LIMITS: Limits = Limits { init: 300, plan: 600, apply: 3600, grace: 300 };
 
