@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
@@ -41,7 +43,7 @@ pub(crate) async fn runner(controller: &Controller, world: &Path) -> Pid {
     Pid::from_raw(i32::try_from(holder["pid"].as_i64().unwrap()).unwrap()).unwrap()
 }
 
-pub(crate) async fn whole(world: &World, files: &Path) {
+pub(crate) async fn whole<C>(world: &World<C>, files: &Path) {
     assert!(applies(files).values().all(|count| *count == 1), "a plan was applied twice: {:?}", applies(files));
     for file in ["first", "last"] {
         assert!(files.join(file).exists(), "{file} is in the spec and not in the world");
@@ -166,4 +168,25 @@ async fn a_run_goes_on_without_its_controller_and_the_next_one_finds_it() {
     assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE phase = 'Interrupted'").await, 0);
     whole(&world, files.path()).await;
     world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_told_to_end_does_so_within_seconds_and_its_run_is_found_again() {
+    let (world, files) = (World::spawned(|_| {}).await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 20), "approval": "Automatic"})).await;
+    wait_until(PLENTY, "the apply in the world", async || !applies(files.path()).is_empty()).await;
+    let World { namespace, client, database, controller } = world;
+    let began = std::time::Instant::now();
+    let (status, home) = controller.terminate().await;
+    assert!(status.success() && began.elapsed().as_secs() < 15, "{status} after {:?}", began.elapsed());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &home.namespace);
+    let lease = leases.get("landfall-controller").await.unwrap().spec.unwrap();
+    assert_eq!(lease.holder_identity, None, "the Lease is free at once");
+    assert!(!files.path().join("last").exists(), "the run is still under way");
+    let world = World { namespace, client, database, controller: home.spawn().await };
+    world.ready("web", "Applied").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE phase = 'Interrupted'").await, 0);
+    whole(&world, files.path()).await;
+    let (status, _) = world.controller.terminate().await;
+    assert!(status.success(), "{status}");
 }
