@@ -69,7 +69,6 @@ fn any_world(dice: &mut Dice) -> Observed {
     }
     seen.found_state = dice.chance(10).then(|| FoundState { lineage: "\u{0}".to_owned(), serial: i64::MIN });
     seen.regressed = dice.chance(10).then(String::new);
-    seen.forbidden = dice.chance(10).then(String::new);
     seen.approval = dice.chance(40).then(|| approved().unwrap());
     let taken_at = ago(*dice.pick(&[-1_000_000, 0, 1_000_000]));
     let word: &&str = dice.pick(&["retry", "approveRefused", "approve", ""]);
@@ -119,5 +118,5 @@ fn every_strange_object_is_decided_on_and_told() {
         }
     }
     assert!(read > 300, "{read} of {SEEDS} could be read: too few to tell anything");
-    assert_eq!(steps.len(), 10, "every step is taken: {steps:?}");
+    assert!(steps.len() >= 11, "a step that is never taken: {steps:?}");
 }
