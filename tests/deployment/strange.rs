@@ -70,7 +70,7 @@ async fn strange_objects_are_read_and_mirrored_and_an_ordinary_one_after_them_at
     let world = World::new().await;
     let mut taken = Vec::new();
     for kind in ["CloudCredential", "TerraformDeployment"] {
-        println!("{kind}: seeds 0 to {}", COUNT - 1);
+        eprintln!("{kind}: seeds 0 to {}", COUNT - 1);
         let offered = futures::stream::iter(0..COUNT).map(|seed| {
             let object = suspended(any(kind, &format!("strange-{seed}"), &mut Dice::new(seed)));
             offer(&world, kind, object)
