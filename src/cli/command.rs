@@ -1,16 +1,23 @@
 //! `landfall approve`, `cancel`, `retry`: commands as annotations, in the caller's own name.
 
+use std::time::Duration;
+
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
 use super::target::{Target, kubeconfig};
-use crate::api::{PlanStatus, Reason, TerraformDeployment, annotation};
+use crate::api::{ApprovalStatus, PlanStatus, Reason, TerraformDeployment, annotation};
+use crate::reconcile::patch::is_conflict;
 use crate::{Error, Result};
 
 /// Field manager of what people command.
 const MANAGER: &str = "landfall-cli";
+/// The controller writes status whenever it likes: so often a command is sent again.
+const CONFLICTS: u32 = 5;
+/// Before the first time; each further one takes so much longer.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// `landfall approve`.
 #[derive(Debug, clap::Args)]
@@ -37,24 +44,53 @@ pub(super) struct OnRun {
 /// # Errors
 /// No plan waits, another one than `--digest` is current, or admission refuses.
 pub(super) async fn approve(arguments: &Approve) -> Result<String> {
-    let world = World::of(&arguments.target).await?;
-    let plan = waiting(&world.object)?;
+    let mut world = World::of(&arguments.target).await?;
+    let plan = waiting(&world.object)?.clone();
     if let Some(read) = arguments.digest.as_deref().filter(|d| *d != plan.digest) {
-        return Err(Error::condition(
-            Reason::ApprovalStale,
-            format!("--digest {read}: the current plan is {}; read it with `landfall plan`", plan.digest),
-        ));
+        return Err(stale(&format!("--digest {read}"), &plan.digest));
     }
-    let by = world.command(annotation::APPROVE, &plan.digest).await?;
-    let s = plan.summary;
-    Ok(if arguments.target.json {
-        format!("{}\n", json!({"approved": plan.digest, "by": by, "run": plan.run_id, "summary": s}))
-    } else {
-        format!(
-            "{by} approved {} ({} to add, {} to change, {} to destroy, {} to replace)\n",
-            plan.digest, s.add, s.change, s.destroy, s.replace
-        )
+    let same = |object: &TerraformDeployment| match waiting(object)? {
+        now if now.digest == plan.digest => Ok(approval_of(object, &plan.digest).is_none()),
+        now => Err(stale(&format!("the plan {} that was read first", plan.digest), &now.digest)),
+    };
+    let by = world.command(annotation::APPROVE, &plan.digest, same).await?;
+    let json = arguments.target.json;
+    Ok(match (by, approval_of(&world.object, &plan.digest)) {
+        (None, Some(before)) => already(before, json),
+        (by, _) => approved(&by.unwrap_or_default(), &plan, json),
     })
+}
+
+fn stale(read: &str, current: &str) -> Error {
+    Error::condition(
+        Reason::ApprovalStale,
+        format!("{read}: the current plan is {current}; read it with `landfall plan`"),
+    )
+}
+
+fn approval_of<'a>(object: &'a TerraformDeployment, digest: &str) -> Option<&'a ApprovalStatus> {
+    object.status.as_ref()?.approval.as_ref().filter(|approval| approval.digest == digest)
+}
+
+fn approved(by: &str, plan: &PlanStatus, json: bool) -> String {
+    let (digest, s) = (&plan.digest, plan.summary);
+    if json {
+        return format!("{}\n", json!({"approved": digest, "by": by, "run": plan.run_id, "summary": s}));
+    }
+    let (add, change, destroy, replace) = (s.add, s.change, s.destroy, s.replace);
+    format!("{by} approved {digest} ({add} to add, {change} to change, {destroy} to destroy, {replace} to replace)\n")
+}
+
+/// That somebody approved it before is no failure: it is what was asked for.
+fn already(before: &ApprovalStatus, json: bool) -> String {
+    let ApprovalStatus { digest, by, at, run_id } = before;
+    if json {
+        return format!("{}\n", json!({"approved": digest, "by": by, "already": true, "at": at, "appliedBy": run_id}));
+    }
+    match run_id {
+        Some(run) => format!("{digest} was already applied by run {run}; {by} approved it at {at}\n"),
+        None => format!("{digest} was already approved by {by} at {at}\n"),
+    }
 }
 
 fn waiting(object: &TerraformDeployment) -> Result<&PlanStatus> {
@@ -85,12 +121,12 @@ pub(super) async fn retry(arguments: &OnRun) -> Result<String> {
 }
 
 async fn on_run(arguments: &OnRun, annotation: &'static str, verb: &str) -> Result<String> {
-    let world = World::of(&arguments.target).await?;
+    let mut world = World::of(&arguments.target).await?;
     let newest = world.object.status.as_ref().and_then(|s| s.last_run.as_ref()).map(|r| r.id.clone());
     let Some(run) = arguments.run.clone().or(newest) else {
         return Err(Error::condition(Reason::Progressing, format!("tfd/{} has no run yet", world.object.name_any())));
     };
-    let by = world.command(annotation, &run).await?;
+    let by = world.command(annotation, &run, |_| Ok(true)).await?.unwrap_or_default();
     Ok(if arguments.target.json {
         format!("{}\n", json!({"command": annotation, "run": run, "by": by}))
     } else {
@@ -114,18 +150,40 @@ impl World {
         Ok(Self { client, api, object })
     }
 
-    /// Sets the annotation in the caller's name, as admission demands, and says that name.
-    async fn command(&self, annotation: &str, value: &str) -> Result<String> {
-        let who = Api::<SelfSubjectReview>::all(self.client.clone())
-            .create(&PostParams::default(), &SelfSubjectReview::default())
-            .await?;
-        let user = who.status.and_then(|s| s.user_info).and_then(|u| u.username).unwrap_or_default();
-        let body = json!({"metadata": {
-            "resourceVersion": self.object.resource_version(),
-            "annotations": {annotation: value, annotation::COMMAND_BY: user},
-        }});
-        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        self.api.patch(&self.object.name_any(), &params, &Patch::Merge(&body)).await?;
-        Ok(user)
+    /// Sets the annotation in the caller's name, as admission demands, and says that name; `None` where `wanted` says that
+    /// there is no need. Where somebody else wrote the object meanwhile, it is read and asked again.
+    async fn command(
+        &mut self,
+        annotation: &str,
+        value: &str,
+        wanted: impl Fn(&TerraformDeployment) -> Result<bool>,
+    ) -> Result<Option<String>> {
+        let user = self.caller().await?;
+        let name = self.object.name_any();
+        for attempt in 0..=CONFLICTS {
+            if !wanted(&self.object)? {
+                return Ok(None);
+            }
+            let body = json!({"metadata": {
+                "resourceVersion": self.object.resource_version(),
+                "annotations": {annotation: value, annotation::COMMAND_BY: user},
+            }});
+            let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+            match self.api.patch(&name, &params, &Patch::Merge(&body)).await {
+                Err(error) if is_conflict(&error) && attempt < CONFLICTS => {
+                    tokio::time::sleep(PAUSE * (attempt + 1)).await
+                }
+                done => return Ok(done.map(|_| Some(user))?),
+            }
+            self.object = self.api.get(&name).await?;
+        }
+        Ok(None)
+    }
+
+    /// The name by which the API server knows the caller.
+    async fn caller(&self) -> Result<String> {
+        let reviews = Api::<SelfSubjectReview>::all(self.client.clone());
+        let who = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
+        Ok(who.status.and_then(|s| s.user_info).and_then(|u| u.username).unwrap_or_default())
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Runs {
     #[command(flatten)]
     target: Target,
     /// At most so many.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
 }
 

@@ -1,6 +1,7 @@
 //! The reading commands, against a ledger that the API has filled.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod commands;
 #[path = "../harness/database.rs"]
 mod database;
 mod documents;
