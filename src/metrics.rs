@@ -58,6 +58,7 @@ pub struct Metrics {
     probes: Family<ProbeLabels, Counter>,
     mirror_pending: Family<KindLabel, Gauge>,
     leading: Gauge,
+    anchors_lost: Gauge,
 }
 
 impl Default for Metrics {
@@ -71,6 +72,7 @@ impl Default for Metrics {
             probes: Family::default(),
             mirror_pending: Family::default(),
             leading: Gauge::default(),
+            anchors_lost: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("reconciles", "Reconciles by how they ended", metrics.reconciles.clone());
@@ -82,6 +84,11 @@ impl Default for Metrics {
             "mirror_pending",
             "Objects that Postgres has not heard of yet",
             metrics.mirror_pending.clone(),
+        );
+        registry.register(
+            "anchors_lost",
+            "Anchored events that the activity log does not hold any more",
+            metrics.anchors_lost.clone(),
         );
         registry.register("leading", "1 while this replica leads", metrics.leading.clone());
         metrics
@@ -129,6 +136,11 @@ impl Metrics {
     /// How many objects wait for the mirror.
     pub fn mirror_pending(&self, kind: &'static str, objects: usize) {
         self.mirror_pending.get_or_create(&KindLabel { kind }).set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    /// How many anchored events the log does not hold.
+    pub fn anchors_lost(&self, events: usize) {
+        self.anchors_lost.set(i64::try_from(events).unwrap_or(i64::MAX));
     }
 
     /// Whether this replica leads.

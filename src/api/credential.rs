@@ -1,11 +1,13 @@
 //! `CloudCredential`: one way into a provider, proved by the provider.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{HTTP_URL, REGION, TEXT, at_least_a_second, rule, rule_at};
-use super::{AllowedNamespaces, Condition, DurationText, LocalReference};
+use super::{AllowedNamespaces, Condition, DurationText, LastHandled, LocalReference};
 
 /// Credentials for one provider account, probed regularly.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -158,6 +160,9 @@ pub struct CloudCredentialStatus {
     /// Live objects that refer to this credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_by: Option<i64>,
+    /// What was taken of each command annotation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_handled: LastHandled,
     /// `Valid`, `Ready`, `InUse`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "super::common::conditions")]

@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::Api;
+
 use super::reading::{json, pool};
+use super::target::kubeconfig;
 use crate::api::Organization;
 use crate::api::Reason;
 use crate::ledger::audit::{Anchor, ChainReport, anchors, verify};
+use crate::reconcile::anchors as kept;
 use crate::{Error, Result};
 
 /// `landfall audit`.
@@ -30,6 +35,16 @@ pub(super) struct Verify {
     /// Heads that were kept outside of Postgres: a JSON array of organization, seq and hash.
     #[arg(long)]
     anchors: Option<PathBuf>,
+    /// The same from the ConfigMap in which the controller keeps them, in Landfall's own namespace.
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "landfall-system",
+        conflicts_with = "anchors"
+    )]
+    anchors_from_cluster: Option<String>,
     /// JSON for scripts.
     #[arg(long)]
     json: bool,
@@ -42,11 +57,15 @@ pub(super) struct Verify {
 pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
     let arguments = match command {
         Audit::Verify(arguments) => arguments,
-        Audit::Anchors => return Ok((json(&anchors(&pool()?).await?)?, Ok(()))),
+        Audit::Anchors => return Ok((json(&anchors(&pool().await?).await?)?, Ok(()))),
     };
-    let kept = arguments.anchors.as_ref().map(read).transpose()?.unwrap_or_default();
+    let kept = match (&arguments.anchors, &arguments.anchors_from_cluster) {
+        (Some(path), _) => read(path)?,
+        (None, Some(namespace)) => from_cluster(namespace).await?,
+        (None, None) => Vec::new(),
+    };
     let organization = arguments.organization.clone().map(Organization);
-    let reports = verify(&pool()?, organization.as_ref(), &kept).await?;
+    let reports = verify(&pool().await?, organization.as_ref(), &kept).await?;
     let text = if arguments.json { json(&reports)? } else { reports.iter().map(line).collect() };
     let damaged = reports.iter().filter(|report| report.damage.is_some()).count();
     let verdict = if reports.is_empty() {
@@ -67,6 +86,22 @@ pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
 fn read(path: &PathBuf) -> Result<Vec<Anchor>> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path.display().to_string()))?;
     serde_json::from_str(&text).map_err(|e| Error::Integrity(format!("--anchors {}: {e}", path.display())))
+}
+
+async fn from_cluster(namespace: &str) -> Result<Vec<Anchor>> {
+    let client = kube::Client::try_from(kubeconfig().await?)?;
+    let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
+    match maps.get_opt(kept::CONFIG_MAP).await? {
+        Some(map) => kept::read(&map),
+        None => Err(Error::condition(
+            Reason::IntegrityViolation,
+            format!(
+                "--anchors-from-cluster: there is no ConfigMap {namespace}/{}; the controller writes it within minutes, and \
+                 whoever deleted it may have had a reason",
+                kept::CONFIG_MAP
+            ),
+        )),
+    }
 }
 
 fn line(report: &ChainReport) -> String {

@@ -24,7 +24,7 @@ pub(super) struct History {
     #[arg(long)]
     since: Option<Since>,
     /// At most so many, the newest.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     /// JSON for scripts.
     #[arg(long)]
@@ -78,7 +78,7 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
     let (kind, name) = arguments.object.clone().map(|ObjectName(kind, name)| (kind, name)).unzip();
     let since = arguments.since.as_ref().map(|since| since.0);
     let filter = HistoryFilter { kind, name, namespace, since, limit: arguments.limit, ..HistoryFilter::default() };
-    let rows = select(&pool()?, &filter).await?;
+    let rows = select(&pool().await?, &filter).await?;
     if arguments.json {
         return json(&rows);
     }

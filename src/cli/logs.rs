@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::reading::{Keys, choose, json as document, runs_of};
+use super::reading::{Keys, json as document, runs_of};
 use super::target::Target;
 use crate::{Error, Result};
 
@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn logs(arguments: &Logs) -> Result<String> {
     let ledger = arguments.keys.ledger().await?;
     let run =
-        choose(runs_of(ledger.pool(), &arguments.target, 1000).await?, arguments.run.as_deref(), |_| true, "run")?;
+        runs_of(ledger.pool(), &arguments.target, 1000).await?.choose(arguments.run.as_deref(), |_| true, "run")?;
     if arguments.target.json {
         let log = ledger.log(run.id).await?;
         return document(&json!({"run": run.id, "phase": run.phase, "log": String::from_utf8_lossy(&log)}));

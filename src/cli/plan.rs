@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::reading::{Keys, choose, json, runs_of};
+use super::reading::{Keys, json, runs_of};
 use super::runs::{Shown, counts, kind};
 use super::table::{instant, table};
 use super::target::Target;
@@ -54,7 +54,7 @@ pub(super) async fn plan(arguments: &Plan) -> Result<String> {
     let ledger = arguments.keys.ledger().await?;
     let runs = runs_of(ledger.pool(), &arguments.target, 1000).await?;
     let ready = |run: &crate::ledger::Run| run.kind == RunKind::Plan && run.phase == RunPhase::Succeeded;
-    let run = choose(runs, arguments.run.as_deref(), ready, "plan")?;
+    let run = runs.choose(arguments.run.as_deref(), ready, "plan")?;
     let Some(bytes) = ledger.artifact(run.id, Artifact::PlanJson).await? else {
         let text = format!("run {} made no plan; see `landfall logs --run {}`", run.id, run.id);
         return Err(Error::condition(Reason::PlanFailed, text));

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::api::ObjectMeta;
 
+use crate::reconcile::anchors;
+
 /// One row: a group, resources of it, verbs on them.
 struct Rule(&'static str, &'static [&'static str], &'static [&'static str]);
 
@@ -13,6 +15,8 @@ struct Role {
     name: &'static str,
     aggregate: Option<&'static str>,
     rules: &'static [Rule],
+    /// More rules, each on the objects of one name.
+    named: &'static [(&'static str, Rule)],
 }
 
 const LANDFALL: &str = crate::api::GROUP;
@@ -49,13 +53,16 @@ const ROLES: &[Role] = &[
                 &["get"],
             ),
         ],
+        // The heads of the chains.
+        named: &[(anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"]))],
     },
-    Role { name: "landfall-viewer", aggregate: Some("view"), rules: &[Rule(LANDFALL, KINDS, READ)] },
+    Role { name: "landfall-viewer", aggregate: Some("view"), rules: &[Rule(LANDFALL, KINDS, READ)], named: &[] },
     // Deployments, without the gate: approval, bypass and the use of credentials are granted on their own.
     Role {
         name: "landfall-editor",
         aggregate: Some("edit"),
         rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, &["terraformdeployments"], CHANGE)],
+        named: &[],
     },
     // Commands are annotations, so that whoever gives them may patch.
     Role {
@@ -65,21 +72,25 @@ const ROLES: &[Role] = &[
             Rule(LANDFALL, KINDS, READ),
             Rule(LANDFALL, &["terraformdeployments"], &["patch", "approve", "operate"]),
         ],
+        named: &[],
     },
     Role {
         name: "landfall-operator",
         aggregate: None,
         rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, KINDS, &["patch", "operate"])],
+        named: &[],
     },
     Role {
         name: "landfall-bypass",
         aggregate: None,
         rules: &[Rule(LANDFALL, &["terraformdeployments"], &["bypass-approval"])],
+        named: &[],
     },
     Role {
         name: "landfall-credential-user",
         aggregate: None,
         rules: &[Rule(LANDFALL, &["cloudcredentials"], &["get", "list", "watch", "use"])],
+        named: &[],
     },
     Role {
         name: "landfall-credential-admin",
@@ -89,6 +100,7 @@ const ROLES: &[Role] = &[
             Rule(LANDFALL, &["cloudcredentials"], CHANGE),
             Rule(LANDFALL, &["cloudcredentials"], &["use", "operate"]),
         ],
+        named: &[],
     },
     // Moves namespaces between organizations; `organizations` exist only as names.
     Role {
@@ -98,6 +110,7 @@ const ROLES: &[Role] = &[
             Rule(LANDFALL, &["organizations"], &["assign"]),
             Rule("", &["namespaces"], &["get", "list", "watch", "patch"]),
         ],
+        named: &[],
     },
 ];
 
@@ -113,9 +126,13 @@ fn cluster_role(role: &Role) -> ClusterRole {
     }
     ClusterRole {
         metadata: ObjectMeta { name: Some(role.name.to_owned()), labels: Some(labels), ..ObjectMeta::default() },
-        rules: Some(role.rules.iter().map(policy_rule).collect()),
+        rules: Some(role.named.iter().map(named_rule).chain(role.rules.iter().map(policy_rule)).collect()),
         ..ClusterRole::default()
     }
+}
+
+fn named_rule((name, rule): &(&str, Rule)) -> PolicyRule {
+    PolicyRule { resource_names: Some(vec![(*name).to_owned()]), ..policy_rule(rule) }
 }
 
 fn policy_rule(Rule(group, resources, verbs): &Rule) -> PolicyRule {

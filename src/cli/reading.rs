@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use super::target::Target;
 use crate::api::Reason;
 use crate::installation::Installation;
-use crate::ledger::{Keyring, Ledger, Run, reader, runs};
+use crate::ledger::{Keyring, Ledger, Run, deployment_standing, reader, runs};
 use crate::{Error, Result};
 
 /// Where the keys are that open logs and plans.
@@ -37,8 +37,8 @@ fn url() -> Result<String> {
 }
 
 /// The ledger as the URL's own role sees it.
-pub(super) fn pool() -> Result<PgPool> {
-    reader(&url()?)
+pub(super) async fn pool() -> Result<PgPool> {
+    reader(&url()?).await
 }
 
 /// `--namespace`, else the kubeconfig's, else `default`.
@@ -49,31 +49,51 @@ pub(super) async fn namespace(given: Option<&String>) -> String {
     }
 }
 
-/// Runs of the deployment of that name, newest first; those of former objects of the same name among them.
-pub(super) async fn runs_of(pool: &PgPool, target: &Target, limit: i64) -> Result<Vec<Run>> {
-    let namespace = namespace(target.namespace.as_ref()).await;
-    let found = runs::named(pool, &namespace, &target.object.0, limit).await?;
-    if found.is_empty() {
-        let name = &target.object.0;
-        let text = format!("no run of tfd/{name} in namespace {namespace} is on record; name another one with -n");
-        return Err(Error::condition(Reason::Progressing, text));
-    }
-    Ok(found)
+/// The runs of a deployment, as people name it.
+pub(super) struct Found {
+    /// Newest first; those of former objects of the same name among them.
+    pub(super) runs: Vec<Run>,
+    /// Where the object stands, as far as it is known.
+    standing: String,
 }
 
-/// The run that was named, or the newest one that `fits`.
-pub(super) fn choose(runs: Vec<Run>, named: Option<&str>, fits: impl Fn(&Run) -> bool, what: &str) -> Result<Run> {
-    let found = match named {
-        Some(id) => runs.into_iter().find(|run| run.id.to_string() == id),
-        None => runs.into_iter().find(|run| fits(run)),
+/// Runs of the deployment of that name.
+///
+/// # Errors
+/// There are none: then it says what the deployment waits for. The ledger's.
+pub(super) async fn runs_of(pool: &PgPool, target: &Target, limit: i64) -> Result<Found> {
+    let namespace = namespace(target.namespace.as_ref()).await;
+    let name = &target.object.0;
+    let runs = runs::named(pool, &namespace, name, limit).await?;
+    let standing = deployment_standing(pool, &namespace, name).await?;
+    let text = match (runs.is_empty(), &standing) {
+        (false, _) => {
+            let standing = standing.map(|standing| format!("; {standing}")).unwrap_or_default();
+            return Ok(Found { runs, standing });
+        }
+        (true, Some(standing)) => format!("tfd/{name} in namespace {namespace} has no run yet; {standing}"),
+        (true, None) => {
+            format!("nothing is on record of tfd/{name} in namespace {namespace}; name another namespace with -n")
+        }
     };
-    found.ok_or_else(|| {
-        let text = match named {
-            Some(id) => format!("--run {id}: no such run of this deployment; see `landfall runs`"),
-            None => format!("there is no {what} yet; see `landfall runs`"),
+    Err(Error::condition(Reason::Progressing, text))
+}
+
+impl Found {
+    /// The run that was named, or the newest one that `fits`.
+    pub(super) fn choose(self, named: Option<&str>, fits: impl Fn(&Run) -> bool, what: &str) -> Result<Run> {
+        let found = match named {
+            Some(id) => self.runs.into_iter().find(|run| run.id.to_string() == id),
+            None => self.runs.into_iter().find(|run| fits(run)),
         };
-        Error::condition(Reason::Progressing, text)
-    })
+        found.ok_or_else(|| {
+            let text = match named {
+                Some(id) => format!("--run {id}: no such run of this deployment; see `landfall runs`"),
+                None => format!("there is no {what} yet{}; see `landfall runs`", self.standing),
+            };
+            Error::condition(Reason::Progressing, text)
+        })
+    }
 }
 
 /// One JSON document and a newline.

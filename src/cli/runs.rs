@@ -97,7 +97,7 @@ pub(super) fn counts(summary: &PlanSummary) -> String {
 /// # Errors
 /// No run is on record, or the ledger is away.
 pub(super) async fn runs(arguments: &Runs) -> Result<String> {
-    let found = runs_of(&pool()?, &arguments.target, i64::from(arguments.limit)).await?;
+    let found = runs_of(&pool().await?, &arguments.target, i64::from(arguments.limit)).await?.runs;
     if arguments.target.json {
         return json(&found.iter().map(Shown::from).collect::<Vec<_>>());
     }

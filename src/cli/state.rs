@@ -23,8 +23,8 @@ pub(super) enum State {
 /// No state is on record, or the ledger is away.
 pub(super) async fn state(command: &State) -> Result<String> {
     let State::List(target) = command;
-    let pool = pool()?;
-    let runs = runs_of(&pool, target, 1).await?;
+    let pool = pool().await?;
+    let runs = runs_of(&pool, target, 1).await?.runs;
     let mut versions = Vec::new();
     if let Some(run) = runs.first() {
         versions = states::versions(&pool, &run.subject.organization, &state_key(&run.subject)).await?;

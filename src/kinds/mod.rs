@@ -110,6 +110,7 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown));
+    aside.spawn(reconcile::anchors::run(cx.machinery.clone()));
     aside.spawn(sweep(cx, deployments_ready));
     controllers.join_all().await;
 }

@@ -41,13 +41,14 @@ pub use history::{ActivityRow, HistoryFilter, history};
 pub use intents::{IntentId, NewIntent, OpenIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
-pub use mirror::{MirrorRow, Mirrored};
+pub use mirror::{MirrorRow, Mirrored, deployment_standing};
 pub use runs::{Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal, Room, Run};
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
 pub use states::{LockInfo, Recovery, StateClaim, StateHead, StateVersion, state_key};
 pub use subject::{Actor, Event, ObjectKind, Subject};
 
+use crate::api::Reason;
 use crate::{Error, Result};
 
 /// The ledger in the hands of any replica.
@@ -73,8 +74,7 @@ impl Ledger {
     /// Postgres is away, the role may not write, or the schema is older than this program.
     pub async fn connect(url: &str, keys: Keyring) -> Result<Self> {
         let options = options(url)?;
-        // A pool keeps trying until its patience ends: what is wrong with the URL is said by one connection.
-        let mut connection = PgConnection::connect_with(&options).await?;
+        let mut connection = connect(&options).await?;
         connection.execute(AS_WRITER).await.map_err(not_a_writer)?;
         schema::check(&mut connection).await?;
         let keys = sealing::digest_key::load(&mut connection, keys).await?;
@@ -108,15 +108,37 @@ impl Ledger {
 /// A pool for people's questions: the URL's own role, which row security then confines.
 ///
 /// # Errors
-/// The URL is no Postgres URL.
-pub fn reader(url: &str) -> Result<PgPool> {
-    Ok(pool(options(url)?, None))
+/// The URL is no Postgres URL, or leads to nobody who answers.
+pub async fn reader(url: &str) -> Result<PgPool> {
+    let options = options(url)?;
+    connect(&options).await?.close().await?;
+    Ok(pool(options, None))
+}
+
+/// How long a server may take to let somebody in.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One connection: a pool would keep trying until its patience ends, and could not say what is wrong with the URL.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
+    let cause = match tokio::time::timeout(PATIENCE, PgConnection::connect_with(options)).await {
+        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Err(sqlx::Error::Database(refusal))) => refusal.to_string(),
+        Ok(Err(sqlx::Error::Io(error))) => error.to_string(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
+    };
+    let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
+    let database = options.get_database().unwrap_or(user);
+    Err(Error::condition(
+        Reason::LedgerUnavailable,
+        format!("DATABASE_URL: no connection to database {database:?} at {host}:{port} as {user:?}: {cause}"),
+    ))
 }
 
 const AS_WRITER: &str = "SET ROLE landfall_writer";
 
 fn options(url: &str) -> Result<PgConnectOptions> {
-    let options: PgConnectOptions = url.parse()?;
+    let options = parse(url)?;
     Ok(options.application_name("landfall").options([
         ("search_path", "landfall,pg_temp"),
         ("timezone", "UTC"),
@@ -124,6 +146,19 @@ fn options(url: &str) -> Result<PgConnectOptions> {
         ("lock_timeout", "10s"),
         ("idle_in_transaction_session_timeout", "30s"),
     ]))
+}
+
+/// The URL is never quoted: it holds a password.
+fn parse(url: &str) -> Result<PgConnectOptions> {
+    url.parse().map_err(|error: sqlx::Error| {
+        let cause = error.to_string();
+        let cause = cause.strip_prefix("error with configuration: ").unwrap_or(&cause);
+        let form = "postgres://USER:PASSWORD@HOST:PORT/DATABASE";
+        Error::condition(
+            Reason::LedgerUnavailable,
+            format!("DATABASE_URL is no URL of Postgres: {cause}; write {form}"),
+        )
+    })
 }
 
 fn pool(options: PgConnectOptions, role: Option<&'static str>) -> PgPool {

@@ -13,7 +13,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// # Errors
 /// The role may not do this, or a migration failed; it is rolled back then.
 pub async fn migrate(url: &str) -> Result<()> {
-    let mut connection = PgConnection::connect(url).await?;
+    let mut connection = super::connect(&super::parse(url)?).await?;
     // Held by the session until it closes.
     connection.execute("SELECT pg_advisory_lock(hashtext('landfall migrate'))").await?;
     bootstrap(&mut connection).await.map_err(not_permitted)?;

@@ -42,6 +42,8 @@ pub struct Attempt {
     pub doubts: u32,
     /// When this Secret was last proved, by this process.
     pub succeeded_at: Option<Timestamp>,
+    /// The person's wish that it answered: when that was taken. By another clock than `at`, so it is compared with itself.
+    pub asked: Option<Timestamp>,
 }
 
 impl Attempt {
@@ -67,6 +69,7 @@ impl Attempt {
             doubts: count(doubted, false, before.map(|b| b.doubts)),
             succeeded_at: if proved { Some(at) } else { before.and_then(|b| b.succeeded_at) },
             finding,
+            asked: None,
         }
     }
 

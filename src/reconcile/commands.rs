@@ -1,22 +1,94 @@
-//! Command annotations, taken away once they were handled.
+//! Command annotations: read, and taken away once they were handled.
+
+use std::collections::BTreeMap;
 
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{Context, Object};
 use crate::Result;
-use crate::api::FIELD_MANAGER;
+use crate::api::{FIELD_MANAGER, annotation};
 
-/// Removes these annotations, under the resourceVersion that was seen: one that was set anew meanwhile stays.
+/// A command, with the user who gave it as admission proved it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// What.
+    pub verb: Verb,
+    /// The annotation's value as it stands.
+    pub value: String,
+    /// Who.
+    pub by: String,
+}
+
+/// What is commanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Apply the plan with this digest.
+    Approve,
+    /// Stop this run.
+    Cancel,
+    /// Start over.
+    Retry,
+    /// Reconcile now.
+    Reconcile,
+}
+
+impl Verb {
+    const ALL: [Self; 4] = [Self::Approve, Self::Cancel, Self::Retry, Self::Reconcile];
+
+    /// The annotation.
+    pub const fn annotation(self) -> &'static str {
+        match self {
+            Self::Approve => annotation::APPROVE,
+            Self::Cancel => annotation::CANCEL,
+            Self::Retry => annotation::RETRY,
+            Self::Reconcile => annotation::RECONCILE,
+        }
+    }
+
+    /// The word in status and ledger.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+            Self::Reconcile => "reconcile",
+        }
+    }
+}
+
+impl Command {
+    /// The first command among an object's annotations. Without `command-by` there is none: admission always asks for it.
+    pub fn read(annotations: Option<&BTreeMap<String, String>>) -> Option<Self> {
+        let annotations = annotations?;
+        let by = annotations.get(annotation::COMMAND_BY).filter(|by| !by.is_empty())?.clone();
+        let found = |verb: &Verb| annotations.get(verb.annotation()).map(|value| (*verb, value.clone()));
+        let (verb, value) = Verb::ALL.iter().find_map(found)?;
+        Some(Self { verb, value, by })
+    }
+
+    /// How many commands wait.
+    fn count(annotations: Option<&BTreeMap<String, String>>) -> usize {
+        annotations.map_or(0, |a| Verb::ALL.iter().filter(|verb| a.contains_key(verb.annotation())).count())
+    }
+
+    /// The run that the command names.
+    pub fn run(&self) -> Option<Uuid> {
+        Uuid::try_parse(&self.value).ok()
+    }
+}
+
+/// Takes a command away, and the caller's name with the last of them, under the resourceVersion that was seen: one that was
+/// set anew meanwhile stays.
 ///
 /// # Errors
 /// The API server's, a conflict where the object has moved on.
-pub async fn clear<K: Object>(cx: &Context, object: &K, annotations: &[&str]) -> Result<()> {
+pub async fn clear<K: Object>(cx: &Context, object: &K, command: &Command) -> Result<()> {
     let meta = object.meta();
-    let present = |a: &&&str| meta.annotations.as_ref().is_some_and(|map| map.contains_key(**a));
-    let gone: Map<String, Value> = annotations.iter().filter(present).map(|a| ((*a).to_owned(), Value::Null)).collect();
-    if gone.is_empty() {
-        return Ok(());
+    let mut gone = Map::from_iter([(command.verb.annotation().to_owned(), Value::Null)]);
+    if Command::count(meta.annotations.as_ref()) <= 1 {
+        gone.insert(annotation::COMMAND_BY.to_owned(), Value::Null);
     }
     let body = json!({"metadata": {"resourceVersion": meta.resource_version, "uid": meta.uid, "annotations": gone}});
     let api: Api<K> = Api::namespaced(cx.client.clone(), meta.namespace.as_deref().unwrap_or_default());

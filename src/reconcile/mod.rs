@@ -1,5 +1,6 @@
 //! The generic machinery under every kind: observe, decide, act, report.
 
+pub mod anchors;
 mod backoff;
 pub mod commands;
 pub mod conditions;

@@ -140,3 +140,59 @@ async fn a_reader_of_another_organization_sees_nothing_and_an_absent_database_is
     assert_eq!(code, 3);
     assert!(err.contains("set DATABASE_URL"), "{err}");
 }
+
+#[tokio::test]
+async fn a_deployment_without_a_run_says_what_it_waits_for() {
+    let world = World::filled().await;
+    let mut admin = world.database.superuser().await;
+    admin
+        .execute(
+            "INSERT INTO terraform_deployments (cluster_id, uid, organization_id, namespace, name, generation, resource_version,
+                                                spec, labels, escaped, phase, reason, message)
+             SELECT cluster_id, gen_random_uuid(), 'acme', 'shop', 'waits', 1, 1, '{}', '{}', false, 'Pending', 'SourceNotFound',
+                    'there is no ConfigMap \"module\"' FROM clusters",
+        )
+        .await
+        .unwrap();
+    for command in [&["runs"][..], &["logs"], &["plan"], &["state", "list"]] {
+        let (code, _, err) = world.landfall(&[command, &["tfd/waits", "-n", "shop"]].concat());
+        assert_eq!(code, 1, "{command:?} {err}");
+        let said = "tfd/waits in namespace shop has no run yet; it is Pending, SourceNotFound: there is no ConfigMap \"module\"";
+        assert!(err.contains(said), "{err}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_is_within_its_range() {
+    let world = World::filled().await;
+    for (command, range) in [(&["history"][..], "1..=10000"), (&["runs", "tfd/web"], "1..=1000")] {
+        for limit in ["0", "10001", "-1", "x"] {
+            let (code, _, err) = world.landfall(&[command, &["--limit", limit]].concat());
+            assert_eq!(code, 2, "{command:?} {limit}");
+            assert!(limit == "x" || limit == "-1" || err.contains(range), "{err}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_database_url_is_said_without_its_password() {
+    let world = World::filled().await;
+    let (role, good) = world.database.login("landfall_reader").await;
+    let cases = [
+        (
+            "postgres://u:canary@127.0.0.1:1/none".to_owned(),
+            "database \"none\" at 127.0.0.1:1 as \"u\": Connection refused",
+        ),
+        (good.replace(":test@", ":canary@"), "password authentication failed"),
+        (good.replace(&world.database.name, "nowhere"), "\"nowhere\""),
+        ("postgres://u:canary@host:x/none".to_owned(), "write postgres://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("canary".to_owned(), "write postgres://"),
+        (format!("{good}?sslmode=canary-mode"), "DATABASE_URL is no URL of Postgres"),
+    ];
+    for (url, says) in cases {
+        let (code, _, err) = world.landfall_as(&url, &["history"]);
+        assert_eq!(code, 3, "{err}");
+        assert!(err.contains("DATABASE_URL") && err.contains(says), "{role}: {says}: {err}");
+        assert!(!err.contains("canary@") && !err.contains(":canary") && err.lines().count() == 1, "{err}");
+    }
+}

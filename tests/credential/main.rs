@@ -11,6 +11,7 @@ mod harness;
 #[path = "../harness/wire.rs"]
 mod wire;
 
+mod anchors;
 mod answers;
 mod deletion;
 mod leadership;

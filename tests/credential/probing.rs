@@ -1,8 +1,11 @@
 use std::time::Duration;
 
+use kube::api::{Api, Patch, PatchParams};
+use landfall::api::CloudCredential;
 use serde_json::json;
+use sqlx::Connection;
 
-use crate::harness::{env, wait_until};
+use crate::harness::{User, env, grant, wait_until};
 use crate::world::{FIVE, Fake, PLENTY, World, aws_spec, condition, message, powerdns_spec};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,4 +155,43 @@ async fn a_changed_endpoint_is_probed_at_once() {
     world.patch("pdns", json!({"spec": {"powerdns": {"endpoint": two.url()}}})).await;
     wait_until(Duration::from_secs(5), "a probe of the new endpoint", async || two.calls() == 1).await;
     assert_eq!(one.calls(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_with_the_verb_operate_asks_for_a_probe_and_gets_one() {
+    let fake = Fake::start().await;
+    let world = World::with(|v| v["allowedEndpoints"] = json!([fake.url()])).await;
+    grant(&world.namespace, User::Alice, &["landfall-operator"]).await;
+    grant(&world.namespace, User::Bob, &["landfall-credential-admin"]).await;
+    grant(&world.namespace, User::Carol, &["landfall-credential-user"]).await;
+    world.powerdns("pdns", "key", &fake.url(), json!({})).await;
+    world.valid("pdns", PLENTY, "True", "Valid").await;
+    let ask = async |user: User, value: &str| {
+        let api: Api<CloudCredential> = Api::namespaced(user.client().await, &world.namespace);
+        let annotations = json!({"landfall.dev/reconcile": value, "landfall.dev/command-by": user.name()});
+        let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
+        api.patch("pdns", &PatchParams::default(), &patch).await
+    };
+    assert!(ask(User::Carol, "mine").await.is_err(), "use is not operate");
+    for (user, value, calls) in [(User::Alice, "first", 2), (User::Bob, "second", 3)] {
+        ask(user, value).await.unwrap();
+        wait_until(PLENTY, "a probe", async || fake.calls() == calls).await;
+        wait_until(PLENTY, "what was taken", async || {
+            let object = world.get("pdns").await;
+            let left = object.metadata.annotations.unwrap_or_default();
+            let handled = json!(object.status.unwrap().last_handled);
+            !left.keys().any(|key| key.starts_with("landfall.dev/")) && handled == json!({"reconcile": value})
+        })
+        .await;
+    }
+    let mut sql = sqlx::PgConnection::connect(&world.database.url).await.unwrap();
+    let told: Option<String> = sqlx::query_scalar(
+        "SELECT string_agg(actor || ' ' || actor_kind || ' ' || (details->>'value'), ',' ORDER BY seq)
+         FROM activity_log WHERE action = 'command.taken' AND object_kind = 'CloudCredential'",
+    )
+    .fetch_one(&mut sql)
+    .await
+    .unwrap();
+    assert_eq!(told.as_deref(), Some("alice user first,bob user second"));
+    assert_eq!(fake.calls(), 3, "one probe for each");
 }

@@ -6,6 +6,8 @@ say() { printf '%s\n' "$*"; }
 # measured.
 environment_up() {
     local dir=$1 built
+    # What is written here holds passwords and keys.
+    umask 077
     mkdir -p "$dir"
     [ ! -e "$dir/env" ] || { say "up already: $dir/env"; return 0; }
     "$testbed" deps
@@ -54,7 +56,7 @@ start_controller() {
     local dir=$1 port
     export LANDFALL_CONFIG=$dir/landfall.yaml
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    (umask 077 && openssl rand -base64 32 >"$dir/kek")
+    openssl rand -base64 32 >"$dir/kek"
     {
         echo 'namespace: landfall-system'
         echo "listen: 127.0.0.1:$port"

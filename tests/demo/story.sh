@@ -23,6 +23,8 @@ ready() { field "$1" '{.status.conditions[?(@.type=="Ready")].reason}'; }
 stands() { [ "$(ready "$1")" = "$2" ]; }
 refused() { ! "$@" >/dev/null 2>"$dir/refused"; }
 
+[ "$(stat -c %a "$dir/env")" = 600 ] || failed "$dir/env, which holds passwords, can be read by others"
+
 say '== 1. Credentials, proved by their provider'
 admin create secret generic pdns --from-literal=api_key="$PDNS_API_KEY" >/dev/null
 admin create secret generic wrong --from-literal=api_key=not-the-key >/dev/null

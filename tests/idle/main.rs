@@ -54,6 +54,11 @@ async fn two_hundred_settled_objects_are_looked_after_for_a_minute_and_nothing_i
     tokio::time::sleep(Duration::from_secs(60)).await;
     let after = writes(&world).await;
     let differ: Vec<_> = after.iter().filter(|(what, count)| before.get(*what) != Some(count)).collect();
+    // What happened before the minute may be anchored in it, once.
+    let anchor = |what: &str| what.ends_with(" configmaps/");
+    let anchored: u64 = differ.iter().filter(|(w, _)| anchor(w)).map(|(w, n)| **n - before.get(*w).unwrap_or(&0)).sum();
+    assert!(anchored <= 1, "{differ:#?}");
+    let differ: Vec<_> = differ.into_iter().filter(|(what, _)| !anchor(what)).collect();
     assert!(differ.is_empty(), "written for objects that are idle: {differ:#?}");
     let probes = self::probes(&world) - probes;
     assert!(probes > CREDENTIALS as u64, "they were looked after: {probes} probes");

@@ -6,7 +6,7 @@ use crate::api::{CloudCredential, Reason};
 use crate::kinds::{Context, wake};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
-use crate::reconcile::finalizer;
+use crate::reconcile::{commands, finalizer};
 use crate::{Error, Result, access};
 
 /// What came of a step.
@@ -16,6 +16,10 @@ pub enum Done {
     Probed(Attempt),
     /// The ledger knows.
     Recorded,
+    /// A command was taken, and what it asks for.
+    Taken(String),
+    /// A command was taken away and not obeyed, and why.
+    Refused(String),
     /// The finalizer is on or off.
     Finalizer,
     /// There was nothing to do.
@@ -37,6 +41,16 @@ pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, ste
                 wake::credential_changed(&cx.stores, &cx.waker, object);
             }
             Ok(Done::Recorded)
+        }
+        Step::Take(command) => {
+            cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
+            commands::clear(cx, object, command).await?;
+            Ok(Done::Taken(format!("{} asks for a probe", command.by)))
+        }
+        Step::Discard { command, why } => {
+            commands::clear(cx, object, command).await?;
+            let annotation = command.verb.annotation();
+            Ok(Done::Refused(format!("{annotation} by {:?} was not obeyed: {why}", command.by)))
         }
         Step::Hold | Step::Rest { .. } => Ok(Done::Nothing),
     }
@@ -65,7 +79,9 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
         Err(Error::Condition { reason, message }) => Finding::NotAsked { reason, message },
         Err(error) => return Err(error),
     };
-    let attempt = Attempt::after(seen.attempt.as_ref(), digest, finding, cx.clock.now());
+    let before = seen.attempt.as_ref();
+    let asked = seen.asked().or(before.and_then(|before| before.asked));
+    let attempt = Attempt { asked, ..Attempt::after(before, digest, finding, cx.clock.now()) };
     cx.probes.keep(seen.subject.uid, attempt.clone());
     Ok(Done::Probed(attempt))
 }

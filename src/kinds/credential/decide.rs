@@ -9,6 +9,7 @@ use super::observe::{Facts, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Finding, ProbeResult, Provider};
+use crate::reconcile::commands::{Command, Verb};
 use crate::reconcile::conditions::Truth;
 use crate::reconcile::finalizer;
 
@@ -24,6 +25,15 @@ pub enum Step {
     Hold,
     /// It is being deleted, and nobody does.
     LetGo,
+    /// Move a command from its annotations to the ledger.
+    Take(Command),
+    /// Take a command away that is not to be obeyed.
+    Discard {
+        /// The command.
+        command: Command,
+        /// Why not.
+        why: String,
+    },
     /// Ask the provider.
     Probe,
     /// Put what is known into the ledger.
@@ -80,6 +90,9 @@ pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> S
     if !held {
         return Step::AddFinalizer;
     }
+    if let (Some(command), Facts::Known(_)) = (&seen.command, &seen.facts) {
+        return commanded(command, seen);
+    }
     let due = due(object, seen);
     if due.is_some_and(|due| due <= now) {
         return Step::Probe;
@@ -96,12 +109,24 @@ pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> S
     }
 }
 
+fn commanded(command: &Command, seen: &Seen) -> Step {
+    let discard = |why: String| Step::Discard { command: command.clone(), why };
+    match (&seen.gate, command.verb) {
+        (Some(why), _) => discard(why.clone()),
+        (None, Verb::Reconcile) => Step::Take(command.clone()),
+        (None, Verb::Approve | Verb::Cancel | Verb::Retry) => discard("it is no command of a CloudCredential".into()),
+    }
+}
+
 /// When to ask the provider; `None` where there is nothing to ask with.
 fn due(object: &CloudCredential, seen: &Seen) -> Option<Timestamp> {
     let (Proof::Present { digest, .. }, false) = (&seen.proof, object.spec.suspend) else { return None };
     let provider = Provider::of(&object.spec)?;
     let interval = jittered(interval(&object.spec), object.metadata.uid.as_deref().unwrap_or_default());
+    let asked = seen.asked();
     let due = match (matching(seen.attempt.as_ref(), digest), known(&seen.facts, digest)) {
+        (Some(attempt), _) if asked.is_some() && attempt.asked != asked => Timestamp::MIN,
+        (None, Some(fact)) if asked.is_some_and(|asked| asked > fact.checked_at) => Timestamp::MIN,
         (Some(attempt), _) => attempt.due(interval, provider.patience()),
         (None, Some(fact)) if fact.state != "Unknown" => later(fact.checked_at, interval),
         (None, _) => Timestamp::MIN,

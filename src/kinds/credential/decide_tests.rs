@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::super::observe::InUse;
 use super::*;
 use crate::api::Organization;
-use crate::ledger::{ObjectKind, Subject};
+use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::providers::{Denial, Doubt};
 
 #[path = "strange_tests.rs"]
@@ -54,6 +54,9 @@ fn seen() -> Seen {
         attempt: None,
         facts: Facts::Known(None),
         in_use: InUse::default(),
+        command: None,
+        gate: None,
+        taken: Vec::new(),
     }
 }
 
@@ -251,4 +254,41 @@ fn the_interval_is_stretched_by_a_twentieth_at_most() {
         let stretched = jittered(Duration::from_secs(600), uid);
         assert!((600.0..=630.0).contains(&stretched.as_secs_f64()), "{uid}: {stretched:?}");
     }
+}
+
+fn asked(second: i64) -> Vec<Taken> {
+    vec![Taken { command: "reconcile".into(), value: "now".into(), at: at(second) }]
+}
+
+#[test]
+fn a_person_who_asks_gets_one_probe_whatever_the_clocks_say() {
+    let facts = fact("Valid", Reason::Valid, NOW - 5, Some(NOW - 5));
+    let attempt = attempts(&[account("1")]);
+    let quiet = Seen { attempt: attempt.clone(), facts: facts.clone(), ..seen() };
+    assert!(step(&plain_object(), &quiet).starts_with("Rest"));
+    for second in [NOW - 50, NOW, NOW + 50] {
+        let wish = Seen { attempt: attempt.clone(), facts: facts.clone(), taken: asked(second), ..seen() };
+        assert_eq!(step(&plain_object(), &wish), "Probe", "asked at {second}");
+        let done = attempt.clone().map(|a| Attempt { asked: Some(at(second)), ..a });
+        let after = Seen { attempt: done, ..wish };
+        assert!(step(&plain_object(), &after).starts_with("Rest"), "asked at {second}");
+    }
+    // A process that has not probed yet goes by the ledger.
+    let recalled = |second| Seen { facts: facts.clone(), taken: asked(second), ..seen() };
+    assert_eq!(step(&plain_object(), &recalled(NOW - 1)), "Probe");
+    assert!(step(&plain_object(), &recalled(NOW - 9)).starts_with("Rest"), "that was answered");
+    let suspended = object(json!({}), json!({"suspend": true}));
+    assert!(step(&suspended, &recalled(NOW - 1)).starts_with("Rest"), "suspended is suspended");
+}
+
+#[test]
+fn a_command_is_taken_while_the_gate_stands_and_never_holds_up_a_probe() {
+    let command = |verb| Command { verb, value: "now".into(), by: "alice".into() };
+    let given = |verb| Seen { command: Some(command(verb)), ..seen() };
+    assert_eq!(decide(&plain_object(), &given(Verb::Reconcile), at(NOW)), Step::Take(command(Verb::Reconcile)));
+    assert!(matches!(decide(&plain_object(), &given(Verb::Approve), at(NOW)), Step::Discard { .. }));
+    let open = Seen { gate: Some("a policy is missing".into()), ..given(Verb::Reconcile) };
+    assert!(matches!(decide(&plain_object(), &open, at(NOW)), Step::Discard { .. }));
+    let away = Seen { facts: Facts::Away, ..given(Verb::Reconcile) };
+    assert_eq!(step(&plain_object(), &away), "Probe");
 }

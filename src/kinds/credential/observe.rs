@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
 use crate::kinds::Context;
 use crate::kinds::wake::credential_of;
-use crate::ledger::{CredentialFact, ObjectKind, Subject};
+use crate::ledger::{CredentialFact, ObjectKind, Subject, Taken};
 use crate::providers::{Attempt, Provider};
+use crate::reconcile::commands::{Command, Verb};
 use crate::reconcile::wake::key_of;
 use crate::reconcile::{finalizer, mirror};
 use crate::{Error, Result};
@@ -28,6 +30,19 @@ pub struct Seen {
     pub facts: Facts,
     /// Who refers to it.
     pub in_use: InUse,
+    /// A command that waits to be taken.
+    pub command: Option<Command>,
+    /// Why commands are not taken, if they are not.
+    pub gate: Option<String>,
+    /// The commands that were taken, the newest of each.
+    pub taken: Vec<Taken>,
+}
+
+impl Seen {
+    /// When a person last asked for a probe.
+    pub fn asked(&self) -> Option<Timestamp> {
+        self.taken.iter().find(|t| t.command == Verb::Reconcile.word()).map(|t| t.at)
+    }
 }
 
 /// The Secret, as far as a decision needs it.
@@ -82,14 +97,23 @@ pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Se
     let deleted = object.metadata.deletion_timestamp.is_some();
     let (proof, bytes) =
         if deleted { (missing(Reason::NotProbed, "it is being deleted"), None) } else { read(cx, object).await? };
-    let facts = match cx.ledger.credential_fact(cx.cluster, subject.uid).await {
-        Ok(fact) => Facts::Known(fact.map(Box::new)),
+    let (facts, taken) = match known(cx, &subject).await {
+        Ok((fact, taken)) => (Facts::Known(fact.map(Box::new)), taken),
         // A deletion needs the ledger; a probe does not.
-        Err(Error::Ledger(_)) if !deleted => Facts::Away,
+        Err(Error::Ledger(_)) if !deleted => (Facts::Away, Vec::new()),
         Err(error) => return Err(error),
     };
     let in_use = in_use(cx, object, subject.uid, deleted).await?;
-    Ok(Seen { proof, bytes, attempt: cx.probes.last(subject.uid), facts, in_use, subject })
+    let command = Command::read(object.metadata.annotations.as_ref());
+    let gate = match &command {
+        Some(_) => cx.gate.flaw(&cx.client).await?.map(|flaw| flaw.to_string()),
+        None => None,
+    };
+    Ok(Seen { proof, bytes, attempt: cx.probes.last(subject.uid), facts, in_use, command, gate, taken, subject })
+}
+
+async fn known(cx: &Context, subject: &Subject) -> Result<(Option<CredentialFact>, Vec<Taken>)> {
+    tokio::try_join!(cx.ledger.credential_fact(cx.cluster, subject.uid), cx.ledger.commands(subject))
 }
 
 async fn read(cx: &Context, object: &CloudCredential) -> Result<(Proof, Option<SecretBytes>)> {

@@ -31,8 +31,24 @@ pub(super) fn report(
     if matches!((step, outcome), (Step::LetGo | Step::AddFinalizer, Ok(_))) {
         return Report::silent(if *step == Step::LetGo { Next::AwaitChange } else { Next::After(SOON) });
     }
+    match outcome {
+        Ok(Done::Taken(message)) => {
+            let taken =
+                Announcement { warning: false, reason: "CommandTaken", message: message.clone(), action: "Probe" };
+            return Report::silent(Next::Now).announce(taken);
+        }
+        Ok(Done::Refused(message)) => {
+            let refused = Announcement::warning(Reason::GateNotInstalled, "Probe", message.clone());
+            return Report::silent(Next::Now).announce(refused);
+        }
+        _ => {}
+    }
     let mut status = object.status.clone().unwrap_or_default();
+    if seen.facts != Facts::Away {
+        status.last_handled = seen.taken.iter().map(|t| (t.command.clone(), t.value.clone())).collect();
+    }
     let before = conditions::get(&status.conditions, "Valid").cloned();
+    let held_before = conditions::get(&status.conditions, "Ready").is_some_and(|c| c.reason == Reason::InUse.as_str());
     let generation = object.metadata.generation;
     let held = *step == Step::Hold;
     if object.metadata.deletion_timestamp.is_none() {
@@ -45,7 +61,13 @@ pub(super) fn report(
     }
     status.observed_generation = generation;
     let report = Report::new(&status, next(seen, step, outcome, now));
-    announce(report, before.as_ref(), &status)
+    let report = announce(report, before.as_ref(), &status);
+    match conditions::get(&status.conditions, "Ready") {
+        Some(ready) if held && !held_before => {
+            report.announce(Announcement::warning(Reason::InUse, "Delete", &*ready.message))
+        }
+        _ => report,
+    }
 }
 
 pub(super) fn unobserved(object: &CloudCredential, error: &Error, now: Timestamp) -> Report {
@@ -60,7 +82,7 @@ fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, now: Timestamp
     match (step, outcome) {
         (_, Err(error)) if error.class() == Class::Terminal => Next::AwaitChange,
         (_, Err(_)) => Next::Backoff,
-        (Step::Probe | Step::Record(_), Ok(_)) => Next::Now,
+        (Step::Probe | Step::Record(_) | Step::Take(_) | Step::Discard { .. }, Ok(_)) => Next::Now,
         (Step::Rest { .. }, Ok(_)) if seen.facts == Facts::Away => Next::Backoff,
         (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
         (Step::Hold | Step::LetGo | Step::AddFinalizer | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,

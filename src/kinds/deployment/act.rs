@@ -5,19 +5,19 @@ use std::sync::Arc;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::commands::{Command, Verb};
 use super::decide::Step;
 use super::inputs::Inputs;
 use super::observe::{Observed, REFUSED};
 use super::standing::Standing;
 use super::{outputs, recovery};
-use crate::api::{Change, DurationText, Reason, TerraformDeployment, annotation};
+use crate::api::{Change, DurationText, Reason, TerraformDeployment};
 use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
 use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Room};
 use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event, Subject};
+use crate::reconcile::commands::{Command, Verb};
 use crate::reconcile::{commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
 use crate::terraform::token;
@@ -77,25 +77,15 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
             told(format!("{} by {}", command.verb.word(), command.by))
         }
     };
-    clear(cx, object, command).await?;
+    commands::clear(cx, object, command).await?;
     Ok(outcome)
 }
 
 /// A command that was given while the gate was open to anyone is forged for all we know: it is taken away.
 async fn discard(cx: &Context, object: &TerraformDeployment, command: &Command, why: &str) -> Result<Outcome> {
-    clear(cx, object, command).await?;
+    commands::clear(cx, object, command).await?;
     let message = format!("{} by {:?} was not obeyed: {why}", command.verb.annotation(), command.by);
     Ok(Outcome::Refused(Reason::GateNotInstalled, message))
-}
-
-/// Takes the annotation away, and the caller's name with the last of them.
-async fn clear(cx: &Context, object: &TerraformDeployment, command: &Command) -> Result<()> {
-    let annotation = command.verb.annotation();
-    if Command::count(object.metadata.annotations.as_ref()) > 1 {
-        commands::clear(cx, object, &[annotation]).await
-    } else {
-        commands::clear(cx, object, &[annotation, annotation::COMMAND_BY]).await
-    }
 }
 
 async fn record(cx: &Context, seen: &Observed, command: &Command, word: &'static str) -> Result<()> {

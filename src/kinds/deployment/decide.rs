@@ -4,13 +4,13 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::commands::Command;
 use super::history::{Current, Progress};
 use super::observe::{Liveness, Observed, Ownership};
 use super::overdue::{self, Overdue};
 use super::standing::Standing;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
+use crate::reconcile::commands::Command;
 use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
 use crate::run::protocol::RunPhase;

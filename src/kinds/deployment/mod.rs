@@ -2,7 +2,6 @@
 
 mod act;
 mod announce;
-mod commands;
 mod decide;
 mod history;
 mod inputs;

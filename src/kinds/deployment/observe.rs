@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use uuid::Uuid;
 
-use super::commands::Command;
 use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
@@ -17,6 +16,7 @@ use crate::ledger::ApprovalRow;
 use crate::ledger::runs::Run;
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
+use crate::reconcile::commands::Command;
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::state::state_outputs;
 use crate::{Error, Result, access};

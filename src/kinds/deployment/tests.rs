@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::commands::{Command, Verb};
 use super::decide::{Step, decide, pause};
 use super::history::History;
 use super::inputs::Inputs;
@@ -24,6 +23,7 @@ use crate::ledger::runs::Run;
 use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
+use crate::reconcile::commands::{Command, Verb};
 use crate::run::protocol::{Limits, RunKind, RunPhase};
 
 mod strange;

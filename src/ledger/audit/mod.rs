@@ -127,6 +127,27 @@ pub async fn anchors(pool: &PgPool) -> Result<Vec<Anchor>> {
         .collect())
 }
 
+/// Those of the anchors whose event the log does not hold as they name it.
+///
+/// # Errors
+/// Postgres's.
+pub async fn lost(pool: &PgPool, anchors: &[Anchor]) -> Result<Vec<Anchor>> {
+    let organizations: Vec<_> = anchors.iter().map(|anchor| anchor.organization.as_str()).collect();
+    let seqs: Vec<_> = anchors.iter().map(|anchor| anchor.seq).collect();
+    let hashes: Vec<_> = anchors.iter().map(|anchor| anchor.hash.as_str()).collect();
+    let rows: Vec<(String, i64, String)> = sqlx::query_as(
+        "SELECT k.organization, k.seq, k.hash FROM unnest($1::text[], $2::bigint[], $3::text[]) AS k(organization, seq, hash)
+         WHERE k.seq > 0 AND NOT EXISTS (SELECT FROM activity_log a WHERE a.organization_id = k.organization
+                                         AND a.seq = k.seq AND encode(a.hash, 'hex') = k.hash)",
+    )
+    .bind(&organizations)
+    .bind(&seqs)
+    .bind(&hashes)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(organization, seq, hash)| Anchor { organization, seq, hash }).collect())
+}
+
 type Heads = BTreeMap<String, Option<(i64, Vec<u8>)>>;
 
 /// Chains by their head, and those that have lost it.

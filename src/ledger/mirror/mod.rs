@@ -12,12 +12,14 @@ use uuid::Uuid;
 
 use self::row::Columns;
 pub use self::row::MirrorRow;
+pub use self::standing::deployment_standing;
 use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
 use crate::Result;
 use crate::api::Organization;
 
 mod quarantine;
 mod row;
+mod standing;
 mod tables;
 
 /// Rows of one statement.
