@@ -11,8 +11,9 @@ use futures::future::join_all;
 
 use crate::account::{balance, drive};
 use crate::database::Database;
-use crate::ground::Ground;
+use crate::ground::{Ground, PLENTY};
 use crate::harness::objects::Dice;
+use crate::harness::wait_until;
 use crate::moments::{Kill, Moment};
 
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
@@ -101,6 +102,11 @@ async fn at_the_end(ground: Ground) {
         assert_eq!(ground.count(query).await, 0, "{what} at the end");
     }
     assert_eq!(ground.runners(), Vec::<i32>::new(), "no runner lives");
+    // Whoever leads next sweeps out what runs of its predecessors left.
+    ground.process.hand().await.kill().await;
+    let work = ground.process.home.installation.executor.work_dir.clone();
+    let swept = async || std::fs::read_dir(&work).unwrap().next().is_none();
+    wait_until(PLENTY, "no run to have left a folder", swept).await;
     let mut verify = Command::new(env!("CARGO_BIN_EXE_landfall"));
     let output = verify.args(["audit", "verify"]).env("DATABASE_URL", &ground.database.url).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

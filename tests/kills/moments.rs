@@ -125,23 +125,23 @@ impl Kill {
                     self.aftermath(ground, &name, hit.hand, gate).await;
                     return (hit.run, approved, turn);
                 }
-                None => {
-                    assert_eq!(self.moment, Moment::InitOrPlan, "{name}: no other moment passes by itself");
+                // The other moments last until somebody is hit.
+                None if self.moment == Moment::InitOrPlan => {
                     turn += 1;
                     ground.put(&name, turn).await;
                 }
+                None => {}
             }
         }
     }
 
     async fn attempt(&self, ground: &Ground, name: &str) -> Option<Hit> {
-        let applies_only = self.moment != Moment::InitOrPlan;
         let end = Instant::now() + PLENTY;
         while self.seen(ground, name).await.is_none() {
             assert!(Instant::now() < end, "{name}: waited for {:?}: {:?}", self.moment, ground.newest(name).await);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        if !applies_only {
+        if self.moment == Moment::InitOrPlan {
             tokio::time::sleep(self.delay).await;
         }
         let mut hand = if self.hits(C) { Some(ground.process.hand().await) } else { None };
@@ -150,8 +150,8 @@ impl Kill {
         targets.iter().for_each(|pid| session::signal(*pid, Signal::STOP));
         let ready = async || targets.iter().all(|pid| session::is_stopped(*pid) || !session::is_alive(*pid));
         wait_until(PLENTY, "the victims to stand still", ready).await;
-        let stopped = targets.iter().all(|pid| session::is_stopped(*pid));
-        let Some(run) = self.seen(ground, name).await.filter(|_| stopped) else {
+        let run = self.seen(ground, name).await.filter(|_| self.has_all(&targets, leader));
+        let Some(run) = run else {
             targets.iter().for_each(|pid| session::signal(*pid, Signal::CONT));
             return None;
         };
@@ -180,6 +180,15 @@ impl Kill {
             }
         }
         targets
+    }
+
+    /// Whether those who are to die stand still: runner and engine. What they started comes and goes.
+    fn has_all(&self, targets: &[i32], leader: Option<i32>) -> bool {
+        let stands = |pid: &i32| targets.contains(pid) && session::is_stopped(*pid);
+        let runner = leader.is_some_and(|leader| stands(&leader));
+        let engine = leader.is_some_and(|leader| session::engine(leader).iter().any(stands));
+        let later = self.moment == Moment::ControllerDown;
+        (!self.hits(R) || runner || later) && (!self.hits(E) || engine)
     }
 
     /// What the killed leave behind goes on, and the controller comes back.
