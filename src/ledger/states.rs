@@ -3,6 +3,8 @@
 //! The fence of a write is the lock of the run that writes. Within a lineage serials only grow; the same serial with the
 //! same bytes is accepted again, since a runner that got no answer asks again.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -131,6 +133,12 @@ fn place(cluster: Uuid, organization: &Organization, key: &str, lineage: &str, s
     Aad { cluster, table: "terraform_states", row, column: "sealed", serial }
 }
 
+/// A state that never reached its backend has no lineage: it becomes the first of its run's own, by the same name
+/// whenever it comes, since whoever took it in may have died before the run was given up.
+fn named<'a>(run: &Run, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    first_of(bytes, run.id).ok().flatten().map_or(Cow::Borrowed(bytes), Cow::Owned)
+}
+
 /// Where a new version stands to the newest one.
 enum Fit {
     Next,
@@ -257,7 +265,7 @@ impl Ledger {
         )
         .bind(run.subject.organization.as_str())
         .bind(state_key(&run.subject))
-        .bind(sha256(bytes))
+        .bind(sha256(&named(run, bytes)))
         .fetch_one(&self.pool)
         .await?)
     }
@@ -339,9 +347,8 @@ impl Writer {
             return Ok(Recovery::Refused("there is no such run".into()));
         };
         let head = KeyRow::locked(&mut tx, &run.subject.organization, &state_key(&run.subject)).await?;
-        let first = head.as_ref().is_some_and(|head| head.lineage.is_none());
-        let named = if first { first_of(bytes, Uuid::new_v4()).unwrap_or(None) } else { None };
-        let bytes = named.as_deref().unwrap_or(bytes);
+        let named = named(&run, bytes);
+        let bytes = named.as_ref();
         let state = match StateFile::parse(bytes) {
             Ok(state) => state,
             Err(error) => return Ok(Recovery::Refused(error.to_string())),

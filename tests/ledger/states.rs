@@ -115,6 +115,21 @@ async fn what_a_dead_run_left_is_the_next_version_if_it_fits() {
     assert_eq!(recovered, [false, true]);
 }
 
+/// The leader that took it in may have died before it gave the run up; the next one comes with the same file.
+#[tokio::test]
+async fn a_first_state_without_lineage_is_taken_in_once_however_often_it_comes() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let run = applying(&writer, &subject).await;
+    writer.lock(run, &json!({"ID": "l"})).await.unwrap().unwrap();
+    let nameless = state(1, "", 1);
+    let recover = async || writer.recover_state(run, nameless.as_bytes()).await.unwrap();
+    assert_eq!(recover().await, Recovery::Accepted);
+    assert_eq!(recover().await, Recovery::Same);
+    let row = writer.run(run).await.unwrap().unwrap();
+    assert!(writer.has_state(&row, nameless.as_bytes()).await.unwrap(), "its folder need not stay");
+}
+
 #[tokio::test]
 async fn a_new_object_of_an_old_name_takes_nothing_over_unasked() {
     let world = World::new().await;
