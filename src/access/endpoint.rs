@@ -1,7 +1,8 @@
 //! Which addresses Landfall itself may call: public ones, and those that the installation names.
 //!
-//! Without this, who may edit a `CloudCredential` could send the token to himself, or the controller to a metadata
-//! service.
+//! Without this, who may edit a `CloudCredential` could send the controller into its own network, or to a metadata service.
+//! It keeps no token from him: a public address may be his own, so that admission lets only those edit a credential who
+//! can read its Secret.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

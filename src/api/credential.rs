@@ -83,7 +83,7 @@ pub struct AwsCredential {
     /// Region for the probe and for the engine's `AWS_REGION`.
     #[schemars(length(max = 64), regex(pattern = REGION))]
     pub region: String,
-    /// Another STS endpoint; only what the installation allows.
+    /// Another STS endpoint, public or one that the installation allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
     pub endpoint: Option<String>,
@@ -95,7 +95,7 @@ pub struct AwsCredential {
 pub struct PowerDnsCredential {
     /// Secret of this namespace.
     pub secret_ref: LocalReference,
-    /// Base URL of the API; only what the installation allows.
+    /// Base URL of the API, public or one that the installation allows.
     #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
     pub endpoint: String,
     /// Server id in the API.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{User, deployment, grant, namespace};
+use crate::harness::{User, deployment, grant, grant_secrets, namespace};
 use crate::world::{World, refused, source};
 
 const BYPASS: &str = "\"bob\" lacks the verb bypass-approval";
@@ -135,6 +135,7 @@ async fn names_of_variables_are_identifiers() {
 #[tokio::test]
 async fn a_variable_gets_one_value() {
     let world = World::new().await;
+    grant_secrets(&world.namespace, User::Bob, &["s"]).await;
     let from = json!([{"secretKeyRef": {"name": "s", "key": "k"}, "as": "token"}]);
     let answer = world.patch(User::Bob, json!({"spec": {"variables": {"token": 1}, "variablesFrom": from}})).await;
     refused(answer, &["landfall-variables", "spec.variablesFrom", "also in spec.variables: token"]);

@@ -14,6 +14,7 @@ mod loosening;
 mod mutants;
 mod refusals;
 mod roles;
+mod secrets;
 mod strange;
 mod table;
 mod world;

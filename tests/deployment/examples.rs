@@ -6,7 +6,7 @@ use std::process::Stdio;
 use k8s_openapi::api::core::v1::Secret;
 use landfall::api::CloudCredential;
 
-use crate::harness::{User, env, grant, kubectl, top, wait_until};
+use crate::harness::{User, env, grant, grant_secrets, kubectl, top, wait_until};
 use crate::world::{PLENTY, World, condition, message};
 
 /// A file, who applies it, the roles for that, and the last of them, without which it is refused in these words.
@@ -123,6 +123,8 @@ async fn keeps_its_promise(world: &World, file: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_comes_to_what_its_comment_promises() {
     let world = World::new().await;
+    // Bob reads Secrets by his role `edit`, carol those of her credentials.
+    grant_secrets(&world.namespace, User::Carol, &["aws", "pdns"]).await;
     for Row(file, user, roles, last) in ROWS {
         grant(&world.namespace, *user, roles).await;
         if let Some((role, words)) = last {

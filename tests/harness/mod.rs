@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use kube::api::{Api, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -163,18 +163,45 @@ pub async fn grant(namespace: &str, user: User, roles: &[&str]) {
     }
 }
 
+/// Lets `user` read these Secrets of `namespace`, or all of them where none is named; waits until it is so.
+pub async fn grant_secrets(namespace: &str, user: User, names: &[&str]) {
+    let admin = User::Admin.client().await;
+    let name = format!("{}-secrets-{}", user.name().replace(':', "-"), uuid::Uuid::new_v4().simple());
+    let mut rule = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    if !names.is_empty() {
+        rule["resourceNames"] = json!(names);
+    }
+    let role = json!({"metadata": {"name": name}, "rules": [rule]});
+    let binding = json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user.name()}],
+    });
+    let roles: Api<Role> = Api::namespaced(admin.clone(), namespace);
+    roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.expect("a role");
+    let bindings: Api<RoleBinding> = Api::namespaced(admin, namespace);
+    bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.expect("a binding");
+    let attributes = json!({"namespace": namespace, "resource": "secrets", "verb": "get", "name": names.first()});
+    wait_for_answer(user, attributes).await;
+}
+
 /// The last verb of a role is the one that no other role of the installation has along with it.
 async fn wait_for_right(namespace: &str, user: User, role: &ClusterRole) {
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client().await);
     let rule = role.rules.iter().flatten().next_back().expect("a rule");
-    let review = json!({"spec": {"resourceAttributes": {
+    let attributes = json!({
         "namespace": namespace,
         "group": rule.api_groups.iter().flatten().next(),
         "resource": rule.resources.iter().flatten().next(),
         "verb": rule.verbs.last(),
-    }}});
-    let review: SelfSubjectAccessReview = serde_json::from_value(review).unwrap();
-    wait_until(Duration::from_secs(10), "a grant to be in force", async || {
+    });
+    wait_for_answer(user, attributes).await;
+}
+
+async fn wait_for_answer(user: User, attributes: Value) {
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(user.client().await);
+    let review: SelfSubjectAccessReview =
+        serde_json::from_value(json!({"spec": {"resourceAttributes": attributes}})).unwrap();
+    wait_until(Duration::from_secs(60), "a grant to be in force", async || {
         let answer = reviews.create(&PostParams::default(), &review).await.expect("a review");
         answer.status.is_some_and(|status| status.allowed)
     })
