@@ -48,7 +48,7 @@ async fn the_same_bytes_again_are_no_news_and_others_are_within_five_seconds() {
     world.deployment("web", spec(json!({}))).await;
     let first = digest(&world.ready("web", "ApprovalRequired").await);
     remove_secret(&world, "web").await;
-    world.ready("web", "SecretKeyMissing").await;
+    world.ready("web", "SecretNotFound").await;
     world.secret("web", json!({"token": "first-secret", "other": "key"})).await;
     assert_eq!(digest(&world.ready("web", "ApprovalRequired").await), first);
     assert_eq!(world.count(RUNS).await, 1, "the same bytes make no other plan");
@@ -95,7 +95,7 @@ async fn a_destroy_waits_for_the_secret_that_it_needs() {
     world.ready("web", "Applied").await;
     remove_secret(&world, "web").await;
     world.delete("web").await;
-    let said = message(&world.ready("web", "SecretKeyMissing").await);
+    let said = message(&world.ready("web", "SecretNotFound").await);
     assert!(said.contains("variablesFrom[0]") && said.contains("\"web\""), "{said}");
     assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE change = 'Destroy'").await, 0);
     world.secret("web", json!({"token": "first-secret"})).await;
