@@ -7,8 +7,10 @@
 --        CALL secure_table('its_name', reader => false);                    -- not for readers (sealed bytes)
 --    which enables and FORCEs row security, adds a policy for each role and grants what the policies serve. Nobody is
 --    granted DELETE or TRUNCATE; what is gone is marked, not removed.
---  * A table without tenants ends with `CALL share_table('its_name')`: the writer writes, readers and auditors read.
---  * Every table has a COMMENT. Every view is WITH (security_invoker = true) and ends with `CALL share_view('its_name')`.
+--  * A table without tenants ends with `CALL share_table('its_name')`: the writer writes, auditors read. A reader, who is of
+--    one tenant, would learn from it of all the others.
+--  * Every table has a COMMENT. Every view is WITH (security_invoker = true) and ends with `CALL share_view('its_name')`, or
+--    with `reader => false` where it stands on a table without tenants.
 --  * timestamptz, jsonb, bytea; no floats.
 
 ALTER DEFAULT PRIVILEGES IN SCHEMA landfall REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
@@ -54,15 +56,18 @@ CREATE PROCEDURE share_table(tbl regclass)
 LANGUAGE plpgsql SET search_path = landfall, pg_temp AS $$
 BEGIN
     EXECUTE format('GRANT SELECT, INSERT, UPDATE ON %s TO landfall_writer', tbl);
-    EXECUTE format('GRANT SELECT ON %s TO landfall_reader, landfall_auditor', tbl);
+    EXECUTE format('GRANT SELECT ON %s TO landfall_auditor', tbl);
 END
 $$;
 COMMENT ON PROCEDURE share_table IS 'Grants of a table that belongs to no tenant.';
 
-CREATE PROCEDURE share_view(view regclass)
+CREATE PROCEDURE share_view(view regclass, reader boolean DEFAULT true)
 LANGUAGE plpgsql SET search_path = landfall, pg_temp AS $$
 BEGIN
-    EXECUTE format('GRANT SELECT ON %s TO landfall_writer, landfall_reader, landfall_auditor', view);
+    EXECUTE format('GRANT SELECT ON %s TO landfall_writer, landfall_auditor', view);
+    IF reader THEN
+        EXECUTE format('GRANT SELECT ON %s TO landfall_reader', view);
+    END IF;
 END
 $$;
 COMMENT ON PROCEDURE share_view IS 'Grants of a view; its own rows are guarded by the policies of the tables below it.';
@@ -98,14 +103,15 @@ CREATE TABLE intents (
     details         jsonb NOT NULL,
     epoch           bigint NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    outcome         text CHECK (outcome IN ('Done', 'Failed', 'Unknown')),
+    outcome         text CHECK (outcome IN ('Done', 'Failed', 'Unknown', 'Settled')),
     outcome_details jsonb,
     concluded_at    timestamptz,
     CHECK ((outcome IS NULL) = (concluded_at IS NULL)),
     UNIQUE (organization_id, intent_id)
 );
-CREATE INDEX intents_open ON intents (cluster_id, created_at) WHERE outcome IS NULL;
+CREATE INDEX intents_unknown ON intents (cluster_id, created_at) WHERE outcome IS NULL OR outcome = 'Unknown';
 COMMENT ON TABLE intents IS 'What Landfall was about to do, committed before it did it, and how it went. One row for each call to a provider or engine.';
+COMMENT ON COLUMN intents.outcome IS 'Unknown: a crash came between effect and outcome. Settled: it did, and a later run found the world as it should be; outcome_details name that run.';
 CALL secure_table('intents');
 
 CREATE TABLE intent_objects (
@@ -142,6 +148,9 @@ CREATE TABLE activity_log (
 );
 CREATE INDEX activity_log_object ON activity_log (organization_id, object_uid, seq);
 CREATE INDEX activity_log_at ON activity_log (organization_id, at);
+-- Questions of whoever sees every organization.
+CREATE INDEX activity_log_recent ON activity_log (at);
+CREATE INDEX activity_log_name ON activity_log (object_namespace, object_name, at);
 COMMENT ON TABLE activity_log IS 'All that happened, one hash chain for each organization: hash = SHA-256(''landfall-activity-v1'' || 0x00 || prev_hash || JCS(event)). INSERT only.';
 CALL secure_table('activity_log', writer => 'SELECT, INSERT');
 
@@ -153,3 +162,14 @@ CREATE TABLE audit_heads (
 );
 COMMENT ON TABLE audit_heads IS 'The newest link of each chain; its row lock is what puts appenders in order.';
 CALL secure_table('audit_heads');
+
+-- By the insertion of the organization and by nothing else: a head that is missing was removed.
+CREATE FUNCTION begin_chain() RETURNS trigger
+LANGUAGE plpgsql SET search_path = landfall, pg_temp AS $$
+BEGIN
+    INSERT INTO audit_heads (organization_id, hash) VALUES (new.organization_id, decode(repeat('00', 32), 'hex'));
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION begin_chain IS 'Gives a new organization the head of its chain.';
+CREATE TRIGGER begin_chain AFTER INSERT ON organizations FOR EACH ROW EXECUTE FUNCTION begin_chain();

@@ -122,7 +122,7 @@ SELECT w.cluster_id, c.name AS cluster, w.kind, w.namespace, w.listed_at, w.last
         WHERE q.cluster_id = w.cluster_id AND q.kind = w.kind AND q.resolved_at IS NULL) AS quarantined
 FROM mirror_watermarks w JOIN clusters c USING (cluster_id);
 COMMENT ON VIEW mirror_freshness IS 'How old the mirror''s last sign of life is, and how many objects it could not take.';
-CALL share_view('mirror_freshness');
+CALL share_view('mirror_freshness', reader => false);
 
 CREATE VIEW v_recent_activity WITH (security_invoker = true) AS
 SELECT organization_id, seq, at, actor, actor_kind, action, object_kind, object_namespace, object_name, details, object_uid, cluster_id

@@ -61,7 +61,7 @@ COMMENT ON COLUMN terraform_runs.limits IS 'How long init, plan, apply and the s
 COMMENT ON COLUMN terraform_runs.terminated_at IS 'When the controller told the runner to stop, because the run should have ended.';
 COMMENT ON COLUMN terraform_runs.facts IS 'What the plan digest binds and no other column tells: keyed digests and identities, no values.';
 COMMENT ON COLUMN terraform_runs.handed_over IS 'How often the run was given to a runner before one claimed it.';
-COMMENT ON COLUMN terraform_runs.late_result IS 'What a runner reported after its run had been given up as Interrupted; recorded, never applied.';
+COMMENT ON COLUMN terraform_runs.late_result IS 'What a runner reported after its run had been given up as Interrupted; it may settle the intent, and changes nothing else.';
 CALL secure_table('terraform_runs');
 
 CREATE TABLE run_secrets (

@@ -8,7 +8,7 @@ CREATE TABLE commands (
     value           text NOT NULL,
     given_by        text NOT NULL CHECK (given_by <> ''),
     taken_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (organization_id, object_uid, command, value)
+    PRIMARY KEY (organization_id, object_uid, command)
 );
-COMMENT ON TABLE commands IS 'Commands given by annotation (approve, cancel, retry, reconcile), each value once with the time it was last taken.';
+COMMENT ON TABLE commands IS 'The last command of each word (approve, cancel, retry, reconcile) that an object was given by annotation; activity_log has them all.';
 CALL secure_table('commands');

@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres};
 use uuid::Uuid;
 
-use super::chain::{GENESIS, Link, instant};
+use super::chain::{Link, instant};
 use super::json::{jcs_safe, storable_text};
 use super::{Event, Fence, Ledger, Writer};
 use crate::api::Organization;
@@ -82,17 +82,15 @@ impl Writer {
     }
 }
 
-/// Makes organizations known, unless the fence is a deposed leader's. In a unit of work of its own it stays true whatever
-/// becomes of others.
+/// Makes organizations known, and with each its chain, unless the fence is a deposed leader's. In a unit of work of its own
+/// it stays true whatever becomes of others.
 async fn introduce(connection: &mut PgConnection, organizations: &[&str], fence: Option<&Fence>) -> Result<()> {
     sqlx::query(
-        "WITH leads AS (SELECT FROM clusters WHERE cluster_id = $3 AND writer_epoch = $4 FOR SHARE),
-              new AS (SELECT unnest($1::text[]) AS organization_id WHERE $3 IS NULL OR EXISTS (SELECT FROM leads)),
-              known AS (INSERT INTO organizations (organization_id) SELECT organization_id FROM new ON CONFLICT DO NOTHING)
-         INSERT INTO audit_heads (organization_id, hash) SELECT organization_id, $2 FROM new ON CONFLICT DO NOTHING",
+        "WITH leads AS (SELECT FROM clusters WHERE cluster_id = $2 AND writer_epoch = $3 FOR SHARE)
+         INSERT INTO organizations (organization_id)
+         SELECT unnest($1::text[]) WHERE $2 IS NULL OR EXISTS (SELECT FROM leads) ON CONFLICT DO NOTHING",
     )
     .bind(organizations)
-    .bind(GENESIS.as_slice())
     .bind(fence.map(|fence| fence.cluster))
     .bind(fence.map(|fence| fence.epoch))
     .execute(connection)
@@ -125,7 +123,10 @@ pub(super) async fn append_all(connection: &mut PgConnection, events: Vec<Event>
 }
 
 fn no_head(organization: &Organization) -> Error {
-    Error::Integrity(format!("organization {organization} has no head in audit_heads; run `landfall audit verify`"))
+    Error::Integrity(format!(
+        "organization {organization} has no head in audit_heads: somebody removed it; put the row back from a backup or from \
+         the newest anchor"
+    ))
 }
 
 fn link(event: Event, seq: i64, at: Timestamp) -> Link {

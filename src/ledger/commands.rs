@@ -19,17 +19,20 @@ pub struct Taken {
 }
 
 impl Writer {
-    /// Takes a command. The same value a second time is the same command, given later.
+    /// Takes a command. The same one a second time, with no other in between, is one whose annotation has not gone yet.
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
     pub async fn record_command(&self, subject: &Subject, command: &'static str, value: &str, by: &str) -> Result<()> {
         let mut tx = self.begin(&subject.organization).await?;
-        sqlx::query(
-            "INSERT INTO commands (organization_id, cluster_id, object_uid, command, value, given_by)
+        let taken = sqlx::query(
+            "INSERT INTO commands AS c (organization_id, cluster_id, object_uid, command, value, given_by)
              VALUES ($1, $2, $3, $4, $5, $6)
-             ON CONFLICT (organization_id, object_uid, command, value)
-             DO UPDATE SET given_by = excluded.given_by, taken_at = clock_timestamp()",
+             ON CONFLICT (organization_id, object_uid, command)
+             DO UPDATE SET value = excluded.value, given_by = excluded.given_by, taken_at = clock_timestamp()
+             WHERE (c.value, c.given_by) <> (excluded.value, excluded.given_by)
+                OR EXISTS (SELECT FROM commands n WHERE n.organization_id = c.organization_id AND n.object_uid = c.object_uid
+                             AND n.taken_at > c.taken_at)",
         )
         .bind(subject.organization.as_str())
         .bind(subject.cluster)
@@ -39,6 +42,9 @@ impl Writer {
         .bind(by)
         .execute(tx.connection())
         .await?;
+        if taken.rows_affected() == 0 {
+            return Ok(());
+        }
         tx.append(Event {
             subject: subject.clone(),
             actor: Actor::User(by.to_owned()),
@@ -57,8 +63,7 @@ impl Ledger {
     /// Postgres's.
     pub async fn commands(&self, subject: &Subject) -> Result<Vec<Taken>> {
         let rows = sqlx::query(
-            "SELECT DISTINCT ON (command) command, value, taken_at FROM commands
-             WHERE organization_id = $1 AND object_uid = $2 ORDER BY command, taken_at DESC",
+            "SELECT command, value, taken_at FROM commands WHERE organization_id = $1 AND object_uid = $2 ORDER BY command",
         )
         .bind(subject.organization.as_str())
         .bind(subject.uid)

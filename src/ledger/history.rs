@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Ledger, ObjectKind};
+use super::ObjectKind;
 use crate::Result;
 
 /// Which events; what is left out does not narrow.
@@ -86,14 +86,4 @@ pub async fn history(pool: &PgPool, filter: &HistoryFilter) -> Result<Vec<Activi
     .await?;
     rows.reverse();
     Ok(rows)
-}
-
-impl Ledger {
-    /// As [`history`], of every organization.
-    ///
-    /// # Errors
-    /// Postgres's.
-    pub async fn history(&self, filter: &HistoryFilter) -> Result<Vec<ActivityRow>> {
-        history(&self.pool, filter).await
-    }
 }

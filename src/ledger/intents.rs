@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::json::jcs_safe;
-use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
+use super::{Actor, Event, ObjectKind, Subject, Transaction, Writer};
 use crate::api::Organization;
 use crate::{Error, Result};
 
@@ -43,6 +43,8 @@ pub enum Outcome {
     Failed,
     /// Not known; to be settled by observing, never by repeating.
     Unknown,
+    /// What it did was never told; a later run found the world as it should be.
+    Settled,
 }
 
 impl Outcome {
@@ -52,23 +54,9 @@ impl Outcome {
             Self::Done => "Done",
             Self::Failed => "Failed",
             Self::Unknown => "Unknown",
+            Self::Settled => "Settled",
         }
     }
-}
-
-/// An intent without a settled outcome.
-#[derive(Clone, Debug)]
-pub struct OpenIntent {
-    /// Its id.
-    pub id: IntentId,
-    /// What was to be called.
-    pub call: String,
-    /// What was kept for settling it.
-    pub details: Value,
-    /// Under which epoch it was made.
-    pub epoch: i64,
-    /// `Unknown` was recorded already.
-    pub unknown: bool,
 }
 
 impl Transaction {
@@ -215,47 +203,6 @@ impl ObjectRow {
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct OpenRow {
-    intent_id: Uuid,
-    call: String,
-    details: Json<Value>,
-    epoch: i64,
-    unknown: bool,
-}
-
-impl Ledger {
-    /// Intents of a cluster whose outcome is missing or unknown, oldest first.
-    ///
-    /// # Errors
-    /// Postgres's.
-    pub async fn open_intents(&self, cluster: Uuid) -> Result<Vec<OpenIntent>> {
-        let rows: Vec<OpenRow> = sqlx::query_as(
-            "SELECT intent_id, call, details, epoch, outcome IS NOT NULL AS unknown FROM intents
-             WHERE cluster_id = $1 AND (outcome IS NULL OR outcome = 'Unknown') ORDER BY created_at, intent_id",
-        )
-        .bind(cluster)
-        .fetch_all(&self.pool)
-        .await?;
-        let open = |row: OpenRow| OpenIntent {
-            id: IntentId(row.intent_id),
-            call: row.call,
-            details: row.details.0,
-            epoch: row.epoch,
-            unknown: row.unknown,
-        };
-        Ok(rows.into_iter().map(open).collect())
-    }
-
-    async fn organization_of(&self, intent: IntentId) -> Result<Organization> {
-        let found: Option<String> = sqlx::query_scalar("SELECT organization_id FROM intents WHERE intent_id = $1")
-            .bind(intent.0)
-            .fetch_optional(&self.pool)
-            .await?;
-        found.map(Organization).ok_or_else(|| Error::Integrity(format!("intent {intent} is not in the ledger")))
-    }
-}
-
 impl Writer {
     /// Puts an intent on record; the effect may follow when this has returned.
     ///
@@ -278,5 +225,13 @@ impl Writer {
         transaction.conclude(intent, outcome, details, Actor::Controller(self.holder().to_owned())).await?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    async fn organization_of(&self, intent: IntentId) -> Result<Organization> {
+        let found: Option<String> = sqlx::query_scalar("SELECT organization_id FROM intents WHERE intent_id = $1")
+            .bind(intent.0)
+            .fetch_optional(&self.pool)
+            .await?;
+        found.map(Organization).ok_or_else(|| Error::Integrity(format!("intent {intent} is not in the ledger")))
     }
 }

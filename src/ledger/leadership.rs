@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Ledger;
+use super::{Ledger, sealing};
 use crate::{Error, Result};
 
 /// Under which leadership a transaction writes.
@@ -91,24 +91,28 @@ impl Ledger {
         Ok(())
     }
 
-    /// Mints the next epoch: from here on, writers of earlier ones are refused.
+    /// Mints the next epoch: from here on, writers of earlier ones are refused. The first leader of an installation also makes
+    /// its key of digests.
     ///
     /// # Errors
     /// The cluster is not registered, or Postgres's.
     pub async fn lead(&self, cluster: Uuid, holder: &str) -> Result<Writer> {
+        let mut transaction = self.pool.begin().await?;
         let epoch: Option<i64> = sqlx::query_scalar(
             "UPDATE clusters SET writer_epoch = writer_epoch + 1, writer_holder = $2, writer_since = clock_timestamp()
              WHERE cluster_id = $1 RETURNING writer_epoch",
         )
         .bind(cluster)
         .bind(holder)
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *transaction)
         .await?;
         let epoch = epoch.ok_or_else(|| {
             Error::Integrity(format!("cluster {cluster} is not in the ledger: register it before leading"))
         })?;
+        let keys = Arc::new(sealing::digest_key::take(&mut transaction, &self.keys).await?);
+        transaction.commit().await?;
         let fence = Arc::new(Fence { cluster, epoch });
-        let ledger = Self { fence: Some(fence.clone()), ..self.clone() };
+        let ledger = Self { keys, fence: Some(fence.clone()), ..self.clone() };
         Ok(Writer { ledger, fence, holder: holder.into() })
     }
 }

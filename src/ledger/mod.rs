@@ -38,7 +38,7 @@ pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use commands::Taken;
 pub use health::CredentialFact;
 pub use history::{ActivityRow, HistoryFilter, history};
-pub use intents::{IntentId, NewIntent, OpenIntent, Outcome};
+pub use intents::{IntentId, NewIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored, deployment_standing};
@@ -68,7 +68,8 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Connects as `landfall_writer`, of which the URL's role must be a member.
+    /// Connects as `landfall_writer`, of which the URL's role must be a member. Nothing is written; keyed digests are those of
+    /// the installation only in the hands of a [`Writer`].
     ///
     /// # Errors
     /// Postgres is away, the role may not write, or the schema is older than this program.
@@ -77,7 +78,6 @@ impl Ledger {
         let mut connection = connect(&options).await?;
         connection.execute(AS_WRITER).await.map_err(not_a_writer)?;
         schema::check(&mut connection).await?;
-        let keys = sealing::digest_key::load(&mut connection, keys).await?;
         connection.close().await?;
         let pool = pool(options, Some(AS_WRITER));
         let (appender, entries) = mpsc::channel(appender::QUEUE);

@@ -21,6 +21,7 @@ mod finish;
 mod permit;
 mod progress;
 mod room;
+mod settle;
 
 pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun};
 pub use finish::Finish;
@@ -101,6 +102,8 @@ pub enum Refusal {
     NotFound,
     /// The run has ended; the runner should, too.
     Ended,
+    /// A person asked the run to stop before it changed anything.
+    Cancelled,
     /// It contradicts what is recorded.
     Conflict(String),
     /// Somebody else has the lock: its JSON.

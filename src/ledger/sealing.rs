@@ -171,6 +171,11 @@ impl Keyring {
         Ok(Self { current, keys, digest })
     }
 
+    /// The same keys, with the installation's key of digests.
+    fn with_digest(&self, digest: Key) -> Self {
+        Self { current: self.current.clone(), keys: self.keys.clone(), digest }
+    }
+
     /// Id of the key that seals.
     pub fn current(&self) -> &str {
         &self.current

@@ -162,7 +162,7 @@ async fn watch_control(client: Client, stopper: watch::Sender<Option<Stop>>) {
     loop {
         tick.tick().await;
         let stop = match client.control().await {
-            Ok(control) if control.cancel => Stop { cause: Cause::Person, words: "cancelled on request".to_owned() },
+            Ok(control) if control.cancel => Stop::person(),
             Err(error) if error.status().is_some_and(|s| s.as_u16() == 410) => {
                 Stop { cause: Cause::GivenUp, words: format!("the run was given up: {error}") }
             }

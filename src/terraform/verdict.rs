@@ -13,6 +13,13 @@ pub(super) struct Stop {
     pub(super) words: String,
 }
 
+impl Stop {
+    /// A cancel.
+    pub(super) fn person() -> Self {
+        Self { cause: Cause::Person, words: "cancelled on request".to_owned() }
+    }
+}
+
 /// Who wants it to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {

@@ -218,6 +218,7 @@ impl Work {
             biased;
             Ok(_) = stop.wait_for(Option::is_some) => Err(self.stopped()),
             answer = answer => answer.map_err(|error| match error.status().map(|s| s.as_u16()) {
+                Some(412) => Failure::stopped(&Stop::person(), verdict::reason_of(Step::Apply, self.spec.change)),
                 Some(410) => Failure::new(Reason::Interrupted, format!("the run was given up: {error}")),
                 Some(_) => Failure::new(Reason::IntegrityViolation, error.to_string()),
                 None => Failure::new(Reason::LedgerUnavailable, error.to_string()),

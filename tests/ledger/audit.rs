@@ -116,3 +116,26 @@ async fn a_chain_that_vanished_is_named_by_its_anchor() {
     .await;
     assert_eq!(damage_of(&world, &anchors).await, Some(Damage { seq: 1, kind: DamageKind::TailCut }));
 }
+
+#[tokio::test]
+async fn a_chain_that_was_removed_with_its_head_is_named_while_anything_of_its_organization_is_left() {
+    let both = "DELETE FROM activity_log WHERE organization_id = 'acme'; DELETE FROM audit_heads WHERE organization_id = 'acme'";
+    assert_found(both, 1, DamageKind::TailCut).await;
+    let all_but_the_mirror = "SET session_replication_role = replica;
+         INSERT INTO terraform_deployments (cluster_id, uid, organization_id, namespace, name, generation, resource_version, spec, labels, escaped)
+         SELECT cluster_id, gen_random_uuid(), 'acme', 'shop', 'web', 1, 1, '{}', '{}', false FROM clusters;
+         DELETE FROM activity_log WHERE organization_id = 'acme'; DELETE FROM audit_heads WHERE organization_id = 'acme';
+         DELETE FROM organizations WHERE organization_id = 'acme'";
+    assert_found(all_but_the_mirror, 1, DamageKind::TailCut).await;
+}
+
+#[tokio::test]
+async fn a_head_that_was_removed_does_not_grow_again() {
+    let (world, _) = after(
+        "DELETE FROM activity_log WHERE organization_id = 'acme'; DELETE FROM audit_heads WHERE organization_id = 'acme'",
+    )
+    .await;
+    let error = world.ledger.record(event(&world.subject("acme"), 11)).await.unwrap_err();
+    assert!(error.to_string().contains("has no head"), "{error}");
+    assert_eq!(damage_of(&world, &[]).await, Some(Damage { seq: 1, kind: DamageKind::TailCut }));
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use landfall::ledger::{Keyring, Ledger};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::database::Database;
@@ -12,10 +13,24 @@ fn ring(ids: &[(&str, u8)], current: &str) -> Keyring {
     Keyring::new(current.to_owned(), keys).unwrap()
 }
 
+/// A replica with these keys becomes the leader, and digests.
+async fn digest(database: &Database, cluster: Uuid, keys: Keyring) -> String {
+    let ledger = Ledger::connect(&database.url, keys).await.unwrap();
+    ledger.register_cluster(cluster, "").await.unwrap();
+    ledger.lead(cluster, "me").await.unwrap().keys().digest("variable", b"x")
+}
+
+async fn kept(database: &Database) -> Vec<(String, Vec<u8>)> {
+    sqlx::query_as("SELECT key_id, sealed FROM landfall.digest_keys ORDER BY created_at")
+        .fetch_all(&mut database.superuser().await)
+        .await
+        .unwrap()
+}
+
 #[tokio::test]
 async fn digests_outlive_restarts_and_rotations() {
-    let database = Database::fresh().await;
-    let digest = async |keys| Ledger::connect(&database.url, keys).await.unwrap().keys().digest("variable", b"x");
+    let (database, cluster) = (Database::fresh().await, Uuid::now_v7());
+    let digest = async |keys| digest(&database, cluster, keys).await;
     let first = digest(ring(&[("2025", 1)], "2025")).await;
     assert_eq!(digest(ring(&[("2025", 1)], "2025")).await, first, "after a restart");
     assert_eq!(digest(ring(&[("2025", 1), ("2026", 2)], "2026")).await, first, "while both keys are there");
@@ -24,13 +39,23 @@ async fn digests_outlive_restarts_and_rotations() {
 }
 
 #[tokio::test]
-async fn replicas_that_start_at_once_share_one_digest_key() {
+async fn leaders_that_start_at_once_share_one_digest_key() {
     let database = Database::fresh().await;
-    let starts = (0..4).map(|_| Ledger::connect(&database.url, ring(&[("k", 1)], "k")));
-    let digests: Vec<String> = futures::future::join_all(starts)
-        .await
-        .into_iter()
-        .map(|ledger| ledger.unwrap().keys().digest("p", b"x"))
-        .collect();
+    let starts = (0..4).map(|_| digest(&database, Uuid::now_v7(), ring(&[("k", 1)], "k")));
+    let digests: Vec<String> = futures::future::join_all(starts).await;
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+#[tokio::test]
+async fn who_only_reads_makes_no_key_and_wraps_none_anew() {
+    let database = Database::fresh().await;
+    let connect = async |keys| Ledger::connect(&database.url, keys).await.unwrap();
+    connect(ring(&[("k1", 1)], "k1")).await;
+    assert_eq!(kept(&database).await, []);
+    digest(&database, Uuid::now_v7(), ring(&[("k1", 1)], "k1")).await;
+    let made = kept(&database).await;
+    assert_eq!(made.len(), 1);
+    connect(ring(&[("k1", 1), ("mine", 9)], "mine")).await;
+    connect(ring(&[("mine", 9)], "mine")).await;
+    assert_eq!(kept(&database).await, made, "the controller's other replicas may not know these keys");
 }

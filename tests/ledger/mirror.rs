@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use landfall::Error;
 use landfall::api::Organization;
-use landfall::ledger::{CredentialFact, HistoryFilter, MirrorRow, Mirrored, ObjectKind, Subject, Writer};
+use landfall::ledger::{CredentialFact, HistoryFilter, MirrorRow, Mirrored, ObjectKind, Subject, Writer, history};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -36,7 +36,7 @@ async fn rows(world: &World) -> Vec<(String, String, Option<String>)> {
 }
 
 async fn actions(world: &World) -> Vec<String> {
-    let rows = world.ledger.history(&HistoryFilter::default()).await.unwrap();
+    let rows = history(world.ledger.pool(), &HistoryFilter::default()).await.unwrap();
     rows.into_iter().map(|row| row.action).collect()
 }
 
@@ -66,7 +66,7 @@ async fn a_life_of_an_object_is_mirrored_and_told() {
     assert_eq!(rows(&world).await, [("web".into(), "1180591620717411303424".into(), Some("Deleted".into()))]);
     assert_eq!(actions(&world).await, ["object.created", "spec.changed", "object.deleted"]);
     let history =
-        world.ledger.history(&HistoryFilter { uid: Some(web.uid), ..HistoryFilter::default() }).await.unwrap();
+        history(world.ledger.pool(), &HistoryFilter { uid: Some(web.uid), ..HistoryFilter::default() }).await.unwrap();
     assert_eq!(history[1].actor.as_deref(), Some("kubectl-client-side-apply"));
     assert_eq!(history[1].actor_kind, "field-manager-unverified");
     assert_eq!(history[1].details, json!({"generation": 2, "fields": ["a", "b"]}));
@@ -182,8 +182,8 @@ async fn a_relabelled_namespace_takes_its_live_rows_along() {
     assert_eq!(writer.mirror_relabel(KIND, "shop", &new).await.unwrap(), 1);
     assert_eq!(writer.mirror_relabel(KIND, "shop", &new).await.unwrap(), 0);
     let of = |organization: &str| HistoryFilter { organization: Some(organization.into()), ..HistoryFilter::default() };
-    assert_eq!(world.ledger.history(&of("acme")).await.unwrap().len(), 2, "created and left");
-    assert_eq!(world.ledger.history(&of("newcorp")).await.unwrap().len(), 1, "joined");
+    assert_eq!(history(world.ledger.pool(), &of("acme")).await.unwrap().len(), 2, "created and left");
+    assert_eq!(history(world.ledger.pool(), &of("newcorp")).await.unwrap().len(), 1, "joined");
 }
 
 #[tokio::test]

@@ -216,6 +216,46 @@ async fn a_reader_gets_around_nothing() {
 }
 
 #[tokio::test]
+async fn what_belongs_to_no_tenant_is_for_auditors() {
+    let (database, _) = furnished().await;
+    let (_, mut reader, _) = reader_of_acme(&database).await;
+    let (_, mut auditor) = login(&database, "landfall_auditor").await;
+    for table in ["clusters", "mirror_watermarks", "mirror_freshness", "digest_keys"] {
+        let select = format!("SELECT count(*) FROM landfall.{table}");
+        assert_denied(reader.execute(AssertSqlSafe(select.clone())).await, table);
+        if table != "digest_keys" {
+            auditor.execute(AssertSqlSafe(select)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_question_about_one_object_or_the_newest_events_reads_no_whole_log() {
+    let database = Database::fresh().await;
+    let mut admin = database.superuser().await;
+    admin
+        .execute(
+            "INSERT INTO landfall.organizations (organization_id) VALUES ('acme');
+             INSERT INTO landfall.activity_log (organization_id, seq, at, actor_kind, action, cluster_id, object_kind, object_uid,
+                                                object_namespace, object_name, details, prev_hash, hash)
+             SELECT 'acme', n, now() - n * interval '1 second', 'unknown', 'test.happened', gen_random_uuid(), 'DnsRecord', gen_random_uuid(),
+                    'shop', 'web-' || n % 1000, '{}', '', ''
+             FROM generate_series(1, 20000) n;
+             ANALYZE landfall.activity_log",
+        )
+        .await
+        .unwrap();
+    let (_, mut auditor) = login(&database, "landfall_auditor").await;
+    for query in [
+        "EXPLAIN SELECT * FROM landfall.activity_log WHERE object_namespace = 'shop' AND object_name = 'web-7' ORDER BY at DESC LIMIT 100",
+        "EXPLAIN SELECT * FROM landfall.activity_log ORDER BY at DESC, organization_id, seq DESC LIMIT 100",
+    ] {
+        let plan: Vec<String> = sqlx::query_scalar(query).fetch_all(&mut auditor).await.unwrap();
+        assert!(!plan.join("\n").contains("Seq Scan"), "{plan:#?}");
+    }
+}
+
+#[tokio::test]
 async fn a_readers_question_uses_the_organizations_index() {
     let database = Database::fresh().await;
     let mut admin = database.superuser().await;

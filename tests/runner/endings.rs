@@ -84,6 +84,19 @@ async fn a_cancelled_apply_keeps_its_state_and_gives_its_lock_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_was_cancelled_before_it_began_starts_no_engine() {
+    let world = World::new(engines()[0]).await;
+    let plan = world.planned(0).await;
+    let states = world.api.ledger().states.len();
+    let apply = world.apply(plan, |_| ());
+    world.api.look(apply, |run| run.cancel_at_apply = true);
+    let result = world.not_succeeded(apply).await;
+    assert_eq!((result.phase, result.reason), (RunPhase::Cancelled, Some(Reason::Cancelled)), "{result:?}");
+    assert_eq!(world.api.ledger().states.len(), states, "nothing was applied");
+    assert!(world.api.ledger().lock.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_is_terminated_ends_gracefully() {
     let world = World::new(engines()[0]).await;
     let apply = world.apply(world.planned(60).await, |_| ());

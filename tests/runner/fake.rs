@@ -26,6 +26,8 @@ pub struct Record {
     token: String,
     pub holder: Option<ProcessIdentity>,
     pub cancel: bool,
+    /// A cancel that came just before the apply: the run's control has not told of it yet.
+    pub cancel_at_apply: bool,
     pub phases: Vec<RunPhase>,
     pub artifacts: HashMap<String, Vec<u8>>,
     pub log: Vec<u8>,
@@ -89,6 +91,7 @@ impl Fake {
             token: token.clone(),
             holder: None,
             cancel: false,
+            cancel_at_apply: false,
             phases: Vec::new(),
             artifacts,
             log: Vec::new(),
@@ -138,9 +141,12 @@ async fn control(State(fake): State<Fake>, Path(id): Path<Uuid>) -> Json<Control
 
 async fn phase(State(fake): State<Fake>, Path(id): Path<Uuid>, Json(progress): Json<Progress>) -> StatusCode {
     fake.look(id, |run| {
+        if run.cancel_at_apply && progress.phase == RunPhase::Apply {
+            return StatusCode::PRECONDITION_FAILED;
+        }
         run.phases.push(progress.phase);
-    });
-    StatusCode::NO_CONTENT
+        StatusCode::NO_CONTENT
+    })
 }
 
 async fn artifact(State(fake): State<Fake>, Path((id, name)): Path<(Uuid, String)>) -> Response {

@@ -92,6 +92,8 @@ pub async fn verify(
 ) -> Result<Vec<ChainReport>> {
     let mut transaction = pool.begin().await?;
     transaction.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    // A log may be as long as it likes.
+    transaction.execute("SET LOCAL statement_timeout = 0").await?;
     let heads = heads(&mut transaction, organization).await?;
     let mut reports = Vec::new();
     for (name, head) in heads {
@@ -150,15 +152,36 @@ pub async fn lost(pool: &PgPool, anchors: &[Anchor]) -> Result<Vec<Anchor>> {
 
 type Heads = BTreeMap<String, Option<(i64, Vec<u8>)>>;
 
-/// Chains by their head, and those that have lost it.
+/// The organizations that a table names, by as many look-ups in its index as there are organizations.
+macro_rules! named_in {
+    ($table:literal) => {
+        concat!(
+            "(WITH RECURSIVE o AS ((SELECT organization_id FROM ",
+            $table,
+            " ORDER BY organization_id LIMIT 1) UNION ALL
+              SELECT (SELECT t.organization_id FROM ",
+            $table,
+            " t WHERE t.organization_id > o.organization_id
+                      ORDER BY t.organization_id LIMIT 1) FROM o WHERE o.organization_id IS NOT NULL)
+              SELECT organization_id FROM o WHERE organization_id IS NOT NULL)"
+        )
+    };
+}
+
+/// Chains by their head, and those that have lost it: every organization of which any row is left had one.
 async fn heads(connection: &mut PgConnection, organization: Option<&Organization>) -> Result<Heads> {
-    let rows: Vec<(String, Option<i64>, Option<Vec<u8>>)> = sqlx::query_as(
+    let rows: Vec<(String, Option<i64>, Option<Vec<u8>>)> = sqlx::query_as(concat!(
         "SELECT o.organization_id, h.seq, h.hash
-         FROM (SELECT organization_id FROM organizations UNION SELECT organization_id FROM audit_heads
-               UNION SELECT DISTINCT organization_id FROM activity_log) o
-         LEFT JOIN audit_heads h USING (organization_id)
-         WHERE $1::text IS NULL OR o.organization_id = $1",
-    )
+         FROM (SELECT organization_id FROM organizations UNION SELECT organization_id FROM audit_heads UNION ",
+        named_in!("activity_log"),
+        " UNION ",
+        named_in!("terraform_runs"),
+        " UNION ",
+        named_in!("terraform_deployments"),
+        " UNION ",
+        named_in!("cloud_provider_credentials"),
+        ") o LEFT JOIN audit_heads h USING (organization_id) WHERE $1::text IS NULL OR o.organization_id = $1",
+    ))
     .bind(organization.map(Organization::as_str))
     .fetch_all(connection)
     .await?;

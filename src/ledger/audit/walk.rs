@@ -76,7 +76,7 @@ impl Walk {
         match head {
             Some((seq, _)) if *seq > self.seq => damage(next, DamageKind::TailCut),
             Some((seq, hash)) if *seq == self.seq && *hash == self.hash => None,
-            None if self.seq == 0 => None,
+            None if self.seq == 0 => damage(next, DamageKind::TailCut),
             _ => damage(self.seq, DamageKind::HeadRewritten),
         }
     }

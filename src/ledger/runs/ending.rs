@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::Run;
 use super::finish::Planned;
+use super::{Run, settle};
 use crate::Result;
 use crate::api::{Change, Reason};
 use crate::ledger::words::word;
@@ -93,6 +93,8 @@ impl Ending {
             let details = json!({"run": run.id, "phase": self.phase, "exitCode": self.exit_code});
             tx.conclude(intent, self.outcome(run), details, self.actor.clone()).await?;
         }
+        let has_changes = self.planned.as_ref().map(|planned| planned.has_changes);
+        settle::others(tx, run, self.phase, has_changes, &self.actor).await?;
         tx.append(self.event(run));
         Ok(())
     }

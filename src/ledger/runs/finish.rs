@@ -6,7 +6,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::ending::Ending;
-use super::{Answer, Refusal, Run};
+use super::{Answer, Refusal, Run, settle};
 use crate::api::{PlanSummary, Reason};
 use crate::ledger::artifacts::digest_of;
 use crate::ledger::states::state_key;
@@ -24,7 +24,7 @@ pub enum Finish {
     Recorded,
     /// It was reported before.
     Same,
-    /// The run had been given up: the report is on record, and nothing follows from it.
+    /// The run had been given up: the report is on record, and settles the intent if nobody did; nothing else follows from it.
     Late,
 }
 
@@ -181,6 +181,7 @@ async fn finished_before(mut tx: Transaction, run: Run, result: &RunResult) -> A
         .bind(Json(result))
         .execute(tx.connection())
         .await?;
+    settle::late(&mut tx, &run, result).await?;
     tx.append(Event {
         actor: Actor::Runner(run.id),
         action: "run.late-result",

@@ -97,6 +97,9 @@ impl Ledger {
             let (from, to) = (word(run.phase)?, word(next)?);
             return Ok(Err(Refusal::Conflict(format!("a run that is in {from} does not enter {to}"))));
         }
+        if next == RunPhase::Apply && run.cancel_requested_at.is_some() {
+            return Ok(Err(Refusal::Cancelled));
+        }
         sqlx::query(
             "UPDATE terraform_runs SET phase = $2,
                phase_at = CASE WHEN phase = $2 THEN phase_at ELSE clock_timestamp() END,

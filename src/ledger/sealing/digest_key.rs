@@ -1,6 +1,7 @@
-//! The key of keyed digests: made once for an installation, sealed in Postgres, re-wrapped when the key above it rotates.
+//! The key of keyed digests: made once for an installation, sealed in Postgres, re-wrapped when the key above it rotates. Only
+//! a leader makes or re-wraps it: whoever merely reads leaves no trace, also with keys of his own.
 
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{Aad, Key, Keyring, Sealed, random};
@@ -13,29 +14,32 @@ struct Row {
     sealed: Vec<u8>,
 }
 
-/// The ring with the installation's digest key; the first replica makes it. A row that these keys do not open belongs to
-/// another installation, which keeps its clusters in the same database.
-pub(in super::super) async fn load(connection: &mut PgConnection, keys: Keyring) -> Result<Keyring> {
-    let mut transaction = connection.begin().await?;
-    transaction.execute("SELECT pg_advisory_xact_lock(hashtext('landfall digest key'))").await?;
-    let rows: Vec<Row> =
-        sqlx::query_as("SELECT digest_key_id, key_id, sealed FROM digest_keys ORDER BY created_at, digest_key_id")
-            .fetch_all(&mut *transaction)
-            .await?;
-    for row in rows {
-        let Ok(sealed) = Sealed::from_bytes(&row.sealed) else { continue };
-        let Ok(opened) = keys.open(&sealed, &place(row.digest_key_id)) else { continue };
-        let Ok(digest) = opened.as_slice().try_into().map(Key::new) else { continue };
+/// The ring with the installation's digest key, in the leader's unit of work: the first leader makes it. A row that these
+/// keys do not open belongs to another installation, which keeps its clusters in the same database.
+pub(in super::super) async fn take(connection: &mut PgConnection, keys: &Keyring) -> Result<Keyring> {
+    connection.execute("SELECT pg_advisory_xact_lock(hashtext('landfall digest key'))").await?;
+    if let Some((row, digest)) = find(connection, keys).await? {
         if row.key_id != keys.current {
-            put(&mut transaction, row.digest_key_id, &keys.rewrap(&sealed)?).await?;
+            put(connection, row.digest_key_id, &keys.rewrap(&Sealed::from_bytes(&row.sealed)?)?).await?;
         }
-        transaction.commit().await?;
-        return Ok(Keyring { digest, ..keys });
+        return Ok(keys.with_digest(digest));
     }
     let (id, digest): (Uuid, Key) = (Uuid::now_v7(), random());
-    put(&mut transaction, id, &keys.seal(digest.as_slice(), &place(id))?).await?;
-    transaction.commit().await?;
-    Ok(Keyring { digest, ..keys })
+    put(connection, id, &keys.seal(digest.as_slice(), &place(id))?).await?;
+    Ok(keys.with_digest(digest))
+}
+
+/// The oldest one that these keys open.
+async fn find(connection: &mut PgConnection, keys: &Keyring) -> Result<Option<(Row, Key)>> {
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT digest_key_id, key_id, sealed FROM digest_keys ORDER BY created_at, digest_key_id")
+            .fetch_all(connection)
+            .await?;
+    let open = |row: &Row| {
+        let opened = keys.open(&Sealed::from_bytes(&row.sealed).ok()?, &place(row.digest_key_id)).ok()?;
+        opened.as_slice().try_into().map(Key::new).ok()
+    };
+    Ok(rows.into_iter().find_map(|row| open(&row).map(|digest| (row, digest))))
 }
 
 fn place(id: Uuid) -> Aad {

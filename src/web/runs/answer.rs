@@ -38,6 +38,7 @@ impl From<Refusal> for Fault {
         match refusal {
             Refusal::NotFound => Self::new(StatusCode::NOT_FOUND, "there is no such thing"),
             Refusal::Ended => Self::new(StatusCode::GONE, "the run has ended"),
+            Refusal::Cancelled => Self::new(StatusCode::PRECONDITION_FAILED, "the run was cancelled on request"),
             Refusal::Conflict(why) => Self::new(StatusCode::CONFLICT, why),
             // The engine reads this body: lock JSON with an ID, or it does not wait.
             Refusal::Locked(lock) => Self { status: StatusCode::LOCKED, body: lock },
