@@ -2,11 +2,13 @@
 
 mod endpoint;
 mod gate;
+mod redact;
 mod reference;
 mod secret;
 
 pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, Gate};
+pub use redact::{Redactor, cap};
 pub use reference::{organization, organization_of, resolve_credential};
 pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};

@@ -1,6 +1,7 @@
 //! The files of plan runs and the logs of all runs, sealed.
 
-use sha2::{Digest, Sha256};
+use std::borrow::Cow;
+
 use sqlx::Row;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -8,7 +9,11 @@ use zeroize::Zeroizing;
 use super::runs::{Answer, Refusal, Run};
 use super::{Aad, Ledger, Sealed, Subject, Transaction};
 use crate::Result;
+use crate::run::digest::sha256_hex;
 use crate::run::protocol::{Artifact, RunKind};
+
+/// No log of a run is longer, bytes: several times what a runner sends.
+pub const LARGEST_LOG: i64 = 64 << 20;
 
 fn place(cluster: Uuid, run: Uuid, artifact: Artifact) -> Aad {
     Aad { cluster, table: "run_artifacts", row: format!("{run}/{}", artifact.as_str()), column: "sealed", serial: 0 }
@@ -18,9 +23,13 @@ fn log_place(cluster: Uuid, run: Uuid, offset: i64) -> Aad {
     Aad { cluster, table: "run_logs", row: run.to_string(), column: "sealed", serial: offset }
 }
 
-/// SHA-256 in hex.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+/// What still fits into a log beside `other` bytes, with a last line where it is cut; nothing where it is full.
+fn fitting(bytes: &[u8], other: i64) -> Option<Cow<'_, [u8]>> {
+    let room = usize::try_from(LARGEST_LOG.saturating_sub(other)).ok().filter(|room| *room > 0)?;
+    match bytes.get(..room) {
+        Some(part) if part.len() < bytes.len() => Some([part, b"\n[the log is cut off here]\n"].concat().into()),
+        _ => Some(bytes.into()),
+    }
 }
 
 /// A size for a bigint column.
@@ -46,7 +55,7 @@ pub(super) async fn put(
     .bind(run)
     .bind(artifact.as_str())
     .bind(subject.organization.as_str())
-    .bind(sha256(bytes))
+    .bind(sha256_hex(bytes))
     .bind(size(bytes))
     .bind(&sealed.key_id)
     .bind(sealed.to_bytes())
@@ -98,7 +107,7 @@ impl Ledger {
             ))));
         }
         if run.phase.is_final() {
-            let same = digest_of(&mut tx, id, artifact).await? == Some(sha256(bytes));
+            let same = digest_of(&mut tx, id, artifact).await? == Some(sha256_hex(bytes));
             return Ok(if same { Ok(()) } else { Err(Refusal::Ended) });
         }
         put(self, &mut tx, &run.subject, id, artifact, bytes).await?;
@@ -119,8 +128,16 @@ impl Ledger {
         if bytes.is_empty() {
             return Ok(Ok(()));
         }
-        let sealed = self.keys().seal(bytes, &log_place(run.subject.cluster, id, offset))?;
         let mut tx = self.begin(&run.subject.organization).await?;
+        let other: i64 = sqlx::query_scalar(
+            "SELECT coalesce(sum(size), 0)::bigint FROM run_logs WHERE run_id = $1 AND log_offset <> $2",
+        )
+        .bind(id)
+        .bind(offset)
+        .fetch_one(tx.connection())
+        .await?;
+        let Some(bytes) = fitting(bytes, other) else { return Ok(Ok(())) };
+        let sealed = self.keys().seal(&bytes, &log_place(run.subject.cluster, id, offset))?;
         sqlx::query(
             "INSERT INTO run_logs (run_id, log_offset, organization_id, size, key_id, sealed) VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (run_id, log_offset) DO UPDATE SET size = excluded.size, key_id = excluded.key_id, sealed = excluded.sealed
@@ -129,7 +146,7 @@ impl Ledger {
         .bind(id)
         .bind(offset)
         .bind(run.subject.organization.as_str())
-        .bind(size(bytes))
+        .bind(size(&bytes))
         .bind(&sealed.key_id)
         .bind(sealed.to_bytes())
         .execute(tx.connection())

@@ -35,6 +35,7 @@ mod words;
 
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
+pub use artifacts::LARGEST_LOG;
 pub use commands::Taken;
 pub use health::CredentialFact;
 pub use history::{ActivityRow, HistoryFilter, history};

@@ -23,7 +23,7 @@ mod progress;
 mod room;
 mod settle;
 
-pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun};
+pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Standing};
 pub use finish::Finish;
 pub(super) use permit::{is_current, is_newest};
 pub use room::{Obstacle, Room};

@@ -12,12 +12,13 @@ use sqlx::postgres::{PgPool, PgRow};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::artifacts::{sha256, size};
+use super::artifacts::size;
 use super::runs::{Answer, Refusal, Run};
 use super::words::time;
 use super::{Aad, Actor, Event, Ledger, Sealed, Subject, Transaction, Writer};
 use crate::Result;
 use crate::api::Organization;
+use crate::run::digest::sha256_hex;
 use crate::run::protocol::RunKind;
 use crate::run::state::{StateFile, first_of};
 
@@ -199,7 +200,7 @@ impl Ledger {
                 None => Refusal::Conflict("the run does not have the state's lock".into()),
             }));
         }
-        let digest = sha256(bytes);
+        let digest = sha256_hex(bytes);
         match fit(&mut tx, &run, &head, &state, &digest).await? {
             Fit::Same => return Ok(Ok(())),
             Fit::Not(why) => return Ok(Err(Refusal::Conflict(why))),
@@ -265,7 +266,7 @@ impl Ledger {
         )
         .bind(run.subject.organization.as_str())
         .bind(state_key(&run.subject))
-        .bind(sha256(&named(run, bytes)))
+        .bind(sha256_hex(&named(run, bytes)))
         .fetch_one(&self.pool)
         .await?)
     }
@@ -353,7 +354,7 @@ impl Writer {
             Ok(state) => state,
             Err(error) => return Ok(Recovery::Refused(error.to_string())),
         };
-        let digest = sha256(bytes);
+        let digest = sha256_hex(bytes);
         let fit = match &head {
             None => Fit::Not("its key was never claimed".into()),
             Some(head) => fit(&mut tx, &run, head, &state, &digest).await?,

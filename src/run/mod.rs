@@ -3,4 +3,6 @@
 pub mod digest;
 pub mod plan;
 pub mod protocol;
+pub mod secrets;
 pub mod state;
+pub mod token;

@@ -21,6 +21,9 @@ use uuid::Uuid;
 pub use crate::access::SecretText;
 use crate::api::{Change, EngineKind, Reason};
 
+/// Header with the SHA-256 of a body, hex, on both ways.
+pub const SHA256: &str = "x-landfall-sha256";
+
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RunKind {

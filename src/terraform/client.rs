@@ -11,10 +11,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::run::digest::sha256_hex;
-use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SecretText};
+use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SHA256, SecretText};
 
-/// Header with the SHA-256 of a body, hex, on both ways.
-const SHA256: &str = "x-landfall-sha256";
 /// After so many answers of 500 to one call the answer is taken as meant.
 const MISHAPS: u32 = 8;
 
@@ -42,6 +40,11 @@ impl CallError {
             }
             Self::Unanswered(why) => why.clone(),
         }
+    }
+
+    /// The ledger has ended the run.
+    pub(super) fn is_over(&self) -> bool {
+        self.status() == Some(StatusCode::GONE)
     }
 
     /// The status of a refusal.

@@ -14,14 +14,16 @@ use uuid::Uuid;
 
 use super::layout::{Layout, absent_is_fine};
 use super::procfs;
-use super::redact::Redactor;
 use super::spool::{Spool, make_private_folder, write_private};
 use super::transcript::Transcript;
 use crate::api::{EngineKind, Reason};
 use crate::run::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
+use crate::run::secrets::redactor;
 use crate::{Error, Result};
 
-/// The local executor.
+/// The local executor. It assumes one machine: the controller that asks stands where the runner was started, and
+/// the work folder is that machine's own. A holder of another boot is then gone, as all processes of a boot end with it. A
+/// controller that came up on another machine would take the first one's runs for dead and break their locks.
 #[derive(Debug)]
 pub struct Local {
     work_dir: PathBuf,
@@ -175,7 +177,7 @@ impl Local {
     /// Where its folder cannot be read.
     pub fn recover(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Recovered> {
         let mut recovered = Recovered { states: self.states_left(run)?, ..Recovered::default() };
-        let mut transcript = Transcript::new(self.layout(run), spec.map(Redactor::of).unwrap_or_default());
+        let mut transcript = Transcript::new(self.layout(run), spec.map(redactor).unwrap_or_default());
         transcript.finish();
         recovered.resources = transcript.events;
         if spec.is_some() {

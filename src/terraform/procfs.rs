@@ -74,7 +74,7 @@ pub(super) fn held_by(leader: &ProcessIdentity) -> Result<Vec<ProcessIdentity>> 
     Ok(members.map(identity).collect())
 }
 
-/// Whether the process or any member of its session lives. When in doubt, yes: a lock that stands too long is mended by
+/// Whether the process or any member of its session lives; one of another boot does not, on this machine. When in doubt, yes: a lock that stands too long is mended by
 /// a person, one that was broken too early is not.
 ///
 /// # Errors

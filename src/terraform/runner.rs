@@ -17,12 +17,12 @@ use super::client::Client;
 use super::engine::Engine;
 use super::layout::Layout;
 use super::procfs;
-use super::redact::Redactor;
 use super::spool::Spool;
 use super::transcript::Transcript;
 use super::verdict::{Cause, Stop};
 use super::work::{Work, state_refused};
 use crate::run::protocol::{Claim, Progress, RunPhase, RunResult, RunSpec, SecretText};
+use crate::run::secrets::redactor;
 use crate::{Error, Result};
 
 /// How long a claim is repeated while nobody answers.
@@ -95,7 +95,7 @@ async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<(
     ];
     let ours = ours.into_iter().chain(loopback.environment());
     let engine = Engine::new(&args.engine, args.cli_config.as_deref(), &layout, &spec.environment, ours)?;
-    let redactor = Redactor::of(&spec);
+    let redactor = redactor(&spec);
     let (stopper, stop) = watch::channel(None);
     let mut watchers = JoinSet::new();
     watchers.spawn(watch_signals(stopper.clone())?);
@@ -214,15 +214,28 @@ async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Recei
         let until = Instant::now() + Duration::from_secs(if last { 60 } else { 5 });
         let batch = transcript.events.len().min(EVENT_BATCH);
         let events: Vec<_> = transcript.events.iter().take(batch).cloned().collect();
-        if batch > 0 && client.put_resources(event_offset, &events, until).await.is_ok() {
-            event_offset += batch as u64;
-            transcript.events.drain(..batch);
+        if batch > 0 {
+            match client.put_resources(event_offset, &events, until).await {
+                Ok(()) => {
+                    event_offset += batch as u64;
+                    transcript.events.drain(..batch);
+                }
+                // The run is over for the ledger: nothing of it is wanted any more.
+                Err(error) if error.is_over() => return,
+                Err(_) => {}
+            }
         }
         let part: Vec<u8> = transcript.log.iter().take(1 << 20).copied().collect();
         let length = part.len();
-        if length > 0 && client.append_log(log_offset, part, until).await.is_ok() {
-            log_offset += length as u64;
-            transcript.log.drain(..length);
+        if length > 0 {
+            match client.append_log(log_offset, part, until).await {
+                Ok(()) => {
+                    log_offset += length as u64;
+                    transcript.log.drain(..length);
+                }
+                Err(error) if error.is_over() => return,
+                Err(_) => {}
+            }
         }
         if last && ((transcript.log.is_empty() && transcript.events.is_empty()) || Instant::now() >= until) {
             return;

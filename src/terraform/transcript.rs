@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::events;
 use super::layout::{Layout, Step};
-use super::redact::Redactor;
+use crate::access::Redactor;
 use crate::run::protocol::ResourceEvent;
 
 /// A log is cut off here; resource events are not.
@@ -107,7 +107,12 @@ impl Transcript {
     fn take_line(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
         let read = events::read(line.trim_end_matches(['\n', '\r']));
-        self.events.extend(read.event);
+        // An address has keys in it, and an id can be anything.
+        self.events.extend(read.event.map(|event| ResourceEvent {
+            address: self.redactor.clean(&event.address),
+            id: event.id.map(|id| self.redactor.clean(&id)),
+            ..event
+        }));
         if self.written >= LOG_LIMIT {
             return;
         }
@@ -134,6 +139,18 @@ mod tests {
         let mut transcript = Transcript::new(layout.clone(), Redactor::default());
         transcript.finish();
         (transcript.log, transcript.events.len())
+    }
+
+    #[test]
+    fn an_event_names_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout { root: folder.path().to_owned() };
+        let line = r#"{"type":"apply_complete","hook":{"resource":{"addr":"a.b[\"s3cret\"]"},"action":"create","id_value":"s3cret"}}"#;
+        std::fs::write(layout.output(Step::Apply), line).unwrap();
+        let mut transcript = Transcript::new(layout, Redactor::new(["s3cret"]));
+        transcript.finish();
+        let event = transcript.events.first().unwrap();
+        assert_eq!((event.address.as_str(), event.id.as_deref()), ("a.b[\"«redacted»\"]", Some("«redacted»")));
     }
 
     proptest! {

@@ -18,12 +18,14 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use self::answer::{Fault, SHA256, bytes, done, granted};
+use crate::ledger::runs::{Refusal, Standing};
 use crate::ledger::{Ledger, Subject};
+use crate::run::digest::sha256_hex;
 use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunPhase, RunResult};
+use crate::run::token;
 
 /// The largest state, plan file, plan JSON and snapshot: 64 MiB.
 pub const LARGEST_FILE: usize = 64 << 20;
@@ -100,7 +102,25 @@ impl Call {
     }
 }
 
+/// A call with the right token, also of a run that is over.
+struct Known {
+    standing: Standing,
+    call: Call,
+}
+
+/// A token outlives its run only for the result, which may come late.
 impl FromRequestParts<RunApi> for Call {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, api: &RunApi) -> Result<Self, Fault> {
+        match Known::from_request_parts(parts, api).await? {
+            Known { standing: Standing::Live, call } => Ok(call),
+            Known { standing: Standing::Ended, .. } => Err(Refusal::Ended.into()),
+        }
+    }
+}
+
+impl FromRequestParts<RunApi> for Known {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, api: &RunApi) -> Result<Self, Fault> {
@@ -111,10 +131,9 @@ impl FromRequestParts<RunApi> for Call {
             parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
         let id = parameters.get("id").and_then(|id| id.parse::<Uuid>().ok());
         let (Some(token), Some(id)) = (token, id) else { return Err(Fault::unauthorized()) };
-        if api.ledger.authorize_run(id, &Sha256::digest(token.as_bytes()).into()).await? {
-            Ok(Self { id, parameters })
-        } else {
-            Err(Fault::unauthorized())
+        match api.ledger.authorize_run(id, &token::hash(token)).await? {
+            None => Err(Fault::unauthorized()),
+            Some(standing) => Ok(Self { standing, call: Call { id, parameters } }),
         }
     }
 }
@@ -125,7 +144,7 @@ type Body = Result<Bytes, BytesRejection>;
 fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
     let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
     match headers.get(SHA256) {
-        Some(told) if told.as_bytes() != hex::encode(Sha256::digest(&body)).as_bytes() => Err(Fault::new(
+        Some(told) if told.as_bytes() != sha256_hex(&body).as_bytes() => Err(Fault::new(
             StatusCode::BAD_REQUEST,
             format!("the body has not the SHA-256 of its header {SHA256}; send it again"),
         )),
@@ -163,7 +182,7 @@ async fn phase(State(api): State<RunApi>, call: Call, body: Body) -> Result<Resp
     Ok(answer)
 }
 
-async fn result(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+async fn result(State(api): State<RunApi>, Known { call, .. }: Known, body: Body) -> Result<Response, Fault> {
     let result: RunResult = read(body)?;
     let finish = granted(api.ledger.finish(call.id, &result).await)?;
     tracing::info!(run = %call.id, phase = ?result.phase, ?finish, "run ended");

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use landfall::api::Change;
+use landfall::ledger::LARGEST_LOG;
 use landfall::ledger::{ApplyRun, Approval, NewPlanRun, Room, Subject, Writer, state_key};
 use landfall::run::protocol::{Claim, Progress, RunKind, RunPhase, RunSpec};
 use landfall::web::runs::{LARGEST_FILE, RunApi, Waker, router};
@@ -124,9 +125,36 @@ async fn a_plan_goes_from_claim_to_digest_over_http() {
         assert_eq!(served.post(id, "result", &result(RunPhase::Succeeded)).await.status(), StatusCode::NO_CONTENT);
     }
     assert!(served.writer.run(id).await.unwrap().unwrap().digest.is_some());
-    assert_eq!(served.call(Method::GET, id, "control", "").await.status(), StatusCode::GONE);
+    for (method, path) in [
+        (Method::GET, "control"),
+        (Method::GET, "artifacts/snapshot"),
+        (Method::PUT, "artifacts/plan"),
+        (Method::PUT, "logs/6"),
+        (Method::GET, "state"),
+        (Method::POST, "lock"),
+    ] {
+        let after = served.call(method, id, path, PLAN_JSON).await;
+        assert_eq!(after.status(), StatusCode::GONE, "{path}: a token is for the time of its run");
+    }
+    assert_eq!(served.writer.log(id).await.unwrap(), b"abcdef");
     assert!(served.woken.0.load(Ordering::Relaxed) >= 3);
     assert_eq!(*served.woken.1.lock().unwrap(), Some(subject));
+}
+
+#[tokio::test]
+async fn a_log_is_cut_where_it_is_too_long_and_says_so() {
+    let served = Served::new().await;
+    let id = served.apply(&served.world.subject("acme")).await;
+    assert_eq!(served.call(Method::PUT, id, "logs/0", "begun\n").await.status(), StatusCode::NO_CONTENT);
+    let grown = format!("UPDATE run_logs SET size = {} WHERE run_id = $1", LARGEST_LOG - 3);
+    let mut superuser = served.world.database.superuser().await;
+    sqlx::query(sqlx::AssertSqlSafe(grown)).bind(id).execute(&mut superuser).await.unwrap();
+    for (offset, text) in [(6, "abcdef"), (6, "abcdef"), (12, "ghi")] {
+        let put = served.call(Method::PUT, id, &format!("logs/{offset}"), text).await;
+        assert_eq!(put.status(), StatusCode::NO_CONTENT);
+    }
+    let log = String::from_utf8(served.writer.log(id).await.unwrap()).unwrap();
+    assert_eq!(log, "begun\nabc\n[the log is cut off here]\n");
 }
 
 #[tokio::test]

@@ -211,11 +211,11 @@ async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
     let world = World::new().await;
     let (writer, subject) = (world.writer().await, world.subject("acme"));
     let id = new_plan(&writer, &subject, Change::Apply, "s3cret").await.unwrap();
-    assert!(world.ledger.authorize_run(id, &[1; 32]).await.unwrap());
-    assert!(!world.ledger.authorize_run(id, &[9; 32]).await.unwrap());
-    assert!(!world.ledger.authorize_run(Uuid::now_v7(), &[1; 32]).await.unwrap());
+    assert!(world.ledger.authorize_run(id, &[1; 32]).await.unwrap().is_some());
+    assert_eq!(world.ledger.authorize_run(id, &[9; 32]).await.unwrap(), None);
+    assert_eq!(world.ledger.authorize_run(Uuid::now_v7(), &[1; 32]).await.unwrap(), None);
     assert!(writer.reissue_token(id, &[3; 32]).await.unwrap());
-    assert!(world.ledger.authorize_run(id, &[3; 32]).await.unwrap());
+    assert!(world.ledger.authorize_run(id, &[3; 32]).await.unwrap().is_some());
 
     let (one, two) = (holder(1), holder(2));
     let (first, second) = tokio::join!(world.ledger.claim(id, &one), world.ledger.claim(id, &two));
@@ -614,4 +614,19 @@ async fn a_run_does_not_begin_while_the_state_stands_under_another_organization(
     let (plan, digest) = planned(&writer, &subject, Change::Apply).await;
     let apply = apply_of(&moved, plan, &digest, Approval::Automatic);
     assert_eq!(writer.create_apply_run(apply).await.unwrap(), ApplyRun::Superseded, "nor with the plan made there");
+}
+
+#[tokio::test]
+async fn an_id_that_is_a_secret_is_not_in_the_inventory() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = applying(&writer, &subject).await;
+    writer.lock(id, &json!({"ID": "l"})).await.unwrap().unwrap();
+    let bytes = crate::states::state(1, "a", 1)
+        .replace("\"id\":\"0\"", "\"id\":\"key-s3cret\"")
+        .replace("\"index_key\":0", "\"index_key\":\"s3cret\"");
+    writer.put_state(id, Some("l"), bytes.as_bytes()).await.unwrap().unwrap();
+    writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
+    let found = &writer.inventory(subject.uid).await.unwrap()[0];
+    assert_eq!((found.address.as_str(), found.id.as_deref()), ("t.a[\"«redacted»\"]", Some("key-«redacted»")));
 }

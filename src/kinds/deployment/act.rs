@@ -20,7 +20,7 @@ use crate::ledger::{Actor, Event, Subject};
 use crate::reconcile::commands::{Command, Verb};
 use crate::reconcile::{commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
-use crate::terraform::token;
+use crate::run::token;
 use crate::{Error, Result};
 
 /// What became of a step.

@@ -86,6 +86,15 @@ pub enum PlanRun {
     Hindered(Obstacle),
 }
 
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It does.
+    Live,
+    /// It is over; a late result is all that is taken.
+    Ended,
+}
+
 /// What became of an apply that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApplyRun {
@@ -325,17 +334,21 @@ impl Row<'_> {
 }
 
 impl Ledger {
-    /// Whether this is the token of that run. The comparison takes the same time wherever they differ.
+    /// Whether this is the token of that run, and if so, whether the run goes on. The comparison takes the same time
+    /// wherever they differ.
     ///
     /// # Errors
     /// Postgres's.
-    pub async fn authorize_run(&self, id: Uuid, token_hash: &[u8; 32]) -> Result<bool> {
-        let known: Option<Vec<u8>> = sqlx::query_scalar("SELECT token_hash FROM run_secrets WHERE run_id = $1")
-            .bind(id)
-            .fetch_optional(&self.pool)
-            .await?;
-        let differs =
-            known.unwrap_or_else(|| vec![0; 32]).iter().zip(token_hash).fold(0u8, |all, (a, b)| all | (a ^ b));
-        Ok(std::hint::black_box(differs) == 0)
+    pub async fn authorize_run(&self, id: Uuid, token_hash: &[u8; 32]) -> Result<Option<Standing>> {
+        let row: Option<(Vec<u8>, bool)> = sqlx::query_as(
+            "SELECT token_hash, finished_at IS NOT NULL FROM run_secrets JOIN terraform_runs USING (run_id) WHERE run_id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        let (known, ended) = row.unwrap_or_else(|| (vec![0; 32], true));
+        let differs = known.iter().zip(token_hash).fold(0u8, |all, (a, b)| all | (a ^ b));
+        let standing = if ended { Standing::Ended } else { Standing::Live };
+        Ok((std::hint::black_box(differs) == 0).then_some(standing))
     }
 }

@@ -14,6 +14,7 @@ use crate::ledger::{Actor, Event, Ledger, StateHead, Transaction};
 use crate::run::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
 use crate::run::plan;
 use crate::run::protocol::{Artifact, RunKind, RunPhase, RunResult};
+use crate::run::secrets::redactor;
 use crate::run::state::StateFile;
 use crate::{Error, Result};
 
@@ -105,12 +106,24 @@ impl Ledger {
         Ok(Ok(Finish::Recorded))
     }
 
-    /// The newest version of the run's state, read.
+    /// The newest version of the run's state, read as the inventory may show it.
     pub(super) async fn state_now(&self, run: &Run) -> Result<Option<(StateHead, StateFile)>> {
         let (organization, key) = (&run.subject.organization, state_key(&run.subject));
         let Some(head) = self.state_head(organization, &key).await? else { return Ok(None) };
         let Some(bytes) = self.state_bytes(organization, &key, Some(head.serial)).await? else { return Ok(None) };
-        Ok(Some((head, StateFile::parse(&bytes)?)))
+        let mut file = StateFile::parse(&bytes)?;
+        let redactor = match self.run_spec(run.id).await {
+            Ok(spec) => spec.as_ref().map(redactor),
+            // Without its key nobody can tell an id from a secret.
+            Err(Error::Integrity(_)) => None,
+            Err(other) => return Err(other),
+        };
+        for instance in &mut file.instances {
+            instance.id = redactor.as_ref().zip(instance.id.take()).map(|(redactor, id)| redactor.clean(&id));
+            instance.address =
+                redactor.as_ref().map_or_else(|| instance.address.clone(), |r| r.clean(&instance.address));
+        }
+        Ok(Some((head, file)))
     }
 }
 

@@ -5,14 +5,15 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::ledger::{Answer, Refusal};
+use crate::run::digest::sha256_hex;
+use crate::run::protocol;
 use crate::{Class, Error};
 
 /// Header with the SHA-256 of a body in hex: of every file that is sent from here; checked where a runner sends it.
-pub(super) const SHA256: HeaderName = HeaderName::from_static("x-landfall-sha256");
+pub(super) const SHA256: HeaderName = HeaderName::from_static(protocol::SHA256);
 
 /// An answer that is not what was asked for.
 pub(super) struct Fault {
@@ -95,7 +96,7 @@ pub(super) fn bytes(found: Option<Zeroizing<Vec<u8>>>, what: &str) -> Result<Res
     let Some(mut bytes) = found else {
         return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no {what} yet")));
     };
-    let digest = hex::encode(Sha256::digest(bytes.as_slice()));
+    let digest = sha256_hex(&bytes);
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CACHE_CONTROL, "no-store".to_owned()),

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::run::protocol::SecretText;
+use super::protocol::SecretText;
 
 /// 256 random bits, base64url.
 pub fn new() -> SecretText {
