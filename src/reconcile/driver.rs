@@ -176,12 +176,12 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
         }
     };
     let next = match driver.publish(&object, &report).await {
-        Ok(Written::Gone) => Next::AwaitChange,
-        Ok(Written::Conflict) => {
-            ended = ReconcileResult::Conflict;
-            Next::Now
+        Ok(written) => {
+            if written == Written::Conflict {
+                ended = ReconcileResult::Conflict;
+            }
+            after(written, report.next)
         }
-        Ok(Written::Same | Written::Changed) => report.next,
         Err(error) => {
             tell::<K>(cx, &object, &error);
             ended = ReconcileResult::Failed;
@@ -190,6 +190,16 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
     };
     cx.metrics.reconciled(K::KIND.as_str(), ended, began.elapsed());
     Ok(driver.schedule(&object, next))
+}
+
+/// When the object is looked at again. A conflict backs off like a failure: while the watch lags, each further look meets
+/// the same old version.
+fn after(written: Written, next: Next) -> Next {
+    match written {
+        Written::Same | Written::Changed => next,
+        Written::Conflict => Next::Backoff,
+        Written::Gone => Next::AwaitChange,
+    }
 }
 
 /// Observe, decide, act, report; says whether there was an error.
@@ -265,5 +275,19 @@ impl<K: Kind> Driver<K> {
                 Action::requeue(rest(failures, rand::random()).max(Duration::from_millis(50)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_backs_off_and_what_is_gone_is_not_looked_at_again() {
+        assert_eq!(after(Written::Conflict, Next::Now), Next::Backoff);
+        assert_eq!(after(Written::Conflict, Next::AwaitChange), Next::Backoff);
+        assert_eq!(after(Written::Gone, Next::Now), Next::AwaitChange);
+        assert_eq!(after(Written::Changed, Next::Now), Next::Now);
+        assert_eq!(after(Written::Same, Next::Backoff), Next::Backoff);
     }
 }
