@@ -1,21 +1,69 @@
 //! Whether the admission policies that commands rely on are installed and as this binary knows them.
 //!
 //! An annotation proves who wrote it only while these policies hold, so no command is taken while one of them, or its
-//! binding, is missing or differs in what it enforces.
+//! binding, is missing or differs in what it enforces, nor before the API server was seen to enforce them, nor if it was
+//! given before they were as they are.
 
-use kube::api::{Api, ApiResource, DynamicObject};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use crate::api::FIELD_MANAGER;
 use crate::{Error, Result};
 
 const POLICIES: &str = include_str!("../../manifests/install/policies.yaml");
+
+/// An API server that has stored a policy enforces it a moment later: it looks for news every second.
+const SETTLING: SignedDuration = SignedDuration::from_secs(3);
+/// An annotation that the first policy refuses whoever sends it, since it is no command of any kind.
+const PROOF: &str = "landfall.dev/proof";
+const REFUSAL: &str = "ValidatingAdmissionPolicy 'landfall-commands'";
+
+/// Uids and resourceVersions.
+type Versions = Vec<(Option<String>, Option<String>)>;
 
 /// The policies and bindings as they must stand in the cluster.
 #[derive(Clone, Debug)]
 pub struct Gate {
     expected: Vec<Expected>,
+    /// The uids and versions of the set that was last seen enforced.
+    proved: Arc<Mutex<Versions>>,
+}
+
+/// How the policies stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// All are there and enforced, since then.
+    Whole(Timestamp),
+    /// The first that is not as it must be.
+    Flawed(Flaw),
+}
+
+impl Standing {
+    /// Why nothing that they guard may be done: a command given at `given`, or, without one, an apply that nobody approved.
+    pub fn objection(&self, command: Option<Option<Timestamp>>) -> Option<String> {
+        let since = match self {
+            Self::Whole(since) => since.saturating_add(SETTLING).unwrap_or(*since),
+            Self::Flawed(flaw) => return Some(flaw.to_string()),
+        };
+        match command {
+            None => None,
+            Some(Some(given)) if given > since => None,
+            Some(given) => {
+                let given = given.map_or("at a time that is not known".to_owned(), |at| format!("at {at:.0}"));
+                Some(format!(
+                    "it was given {given}, and the policies that guard it count from {since:.0}; give it again"
+                ))
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -58,27 +106,75 @@ impl Gate {
                 }
             })
             .collect::<Result<_>>()?;
-        Ok(Self { expected })
+        Ok(Self { expected, proved: Arc::default() })
     }
 
-    /// The first object that is not as it must be.
+    /// Whether all is installed, unmodified and enforced, which is tried once for each set of policies: by a dry run
+    /// that changes `name`, an object of a kind that they guard.
     ///
     /// # Errors
     /// The API server could not be asked: nothing is known, and no command may be taken.
-    pub async fn flaw(&self, client: &kube::Client) -> Result<Option<Flaw>> {
+    pub async fn standing<K>(&self, client: &kube::Client, api: &Api<K>, name: &str) -> Result<Standing>
+    where
+        K: Clone + DeserializeOwned + Debug,
+    {
+        let mut found = Vec::new();
         for expected in &self.expected {
-            let version = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", &expected.kind);
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&version));
-            let found = api.get_opt(&expected.name).await?;
-            if let Some(problem) = expected.problem(found.as_ref()) {
-                return Ok(Some(Flaw { object: format!("{}/{}", expected.kind, expected.name), problem }));
+            match expected.find(client).await? {
+                Ok(object) => found.push(object.metadata),
+                Err(flaw) => return Ok(Standing::Flawed(flaw)),
             }
         }
-        Ok(None)
+        let since = found.iter().map(changed_at).max().unwrap_or(Timestamp::MAX);
+        let versions: Vec<_> = found.into_iter().map(|meta| (meta.uid, meta.resource_version)).collect();
+        if *self.lock() == versions {
+            return Ok(Standing::Whole(since));
+        }
+        if !is_enforced(api, name).await? {
+            let object = "ValidatingAdmissionPolicy/landfall-commands".to_owned();
+            let problem = "is installed and not enforced yet; try again in a moment".to_owned();
+            return Ok(Standing::Flawed(Flaw { object, problem }));
+        }
+        *self.lock() = versions;
+        Ok(Standing::Whole(since))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Versions> {
+        self.proved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Whether the API server refuses what the first policy forbids everybody.
+async fn is_enforced<K: Clone + DeserializeOwned + Debug>(api: &Api<K>, name: &str) -> Result<bool> {
+    let params = PatchParams { dry_run: true, field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let patch = json!({"metadata": {"annotations": {PROOF: "refuse this"}}});
+    match api.patch_metadata(name, &params, &Patch::Merge(patch)).await {
+        Ok(_) => Ok(false),
+        Err(kube::Error::Api(status)) if status.message.contains(REFUSAL) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// When a policy or binding last became what it is.
+fn changed_at(meta: &ObjectMeta) -> Timestamp {
+    let wrote = |entry: &&ManagedFieldsEntry| entry.subresource.as_deref().unwrap_or_default().is_empty();
+    let writes = meta.managed_fields.iter().flatten().filter(wrote).filter_map(|entry| entry.time.as_ref());
+    let made = meta.creation_timestamp.as_ref();
+    writes.chain(made).map(|time| time.0).max().unwrap_or(Timestamp::MAX)
+}
+
 impl Expected {
+    async fn find(&self, client: &kube::Client) -> Result<Result<DynamicObject, Flaw>> {
+        let version = GroupVersionKind::gvk("admissionregistration.k8s.io", "v1", &self.kind);
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &ApiResource::from_gvk(&version));
+        let found = api.get_opt(&self.name).await?;
+        let flaw = |problem| Flaw { object: format!("{}/{}", self.kind, self.name), problem };
+        Ok(match (self.problem(found.as_ref()), found) {
+            (None, Some(object)) => Ok(object),
+            (problem, _) => Err(flaw(problem.unwrap_or_default())),
+        })
+    }
+
     fn problem(&self, found: Option<&DynamicObject>) -> Option<String> {
         let Some(found) = found else {
             return Some("is missing; install manifests/install/policies.yaml".to_owned());

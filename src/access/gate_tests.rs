@@ -160,3 +160,30 @@ fn what_the_api_server_fills_in_is_no_difference() {
     }});
     assert_eq!(with_defaults(&bare), with_defaults(&filled));
 }
+
+#[test]
+fn a_command_from_before_the_policies_is_not_obeyed() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let whole = Standing::Whole(at(100));
+    assert_eq!(whole.objection(None), None);
+    assert_eq!(whole.objection(Some(Some(at(104)))), None);
+    for given in [Some(at(50)), Some(at(100)), Some(at(103)), None] {
+        let why = whole.objection(Some(given)).unwrap_or_else(|| panic!("{given:?} is obeyed"));
+        assert!(why.contains("1970-01-01T00:01:43Z; give it again"), "{why}");
+    }
+    let flawed = Standing::Flawed(Flaw { object: "a/b".into(), problem: "is missing".into() });
+    assert_eq!(flawed.objection(None).unwrap(), "a/b is missing");
+    assert_eq!(flawed.objection(Some(Some(at(106)))).unwrap(), "a/b is missing");
+}
+
+#[test]
+fn a_policy_counts_from_its_last_change_and_one_without_a_time_from_never() {
+    let meta = |value| serde_json::from_value::<ObjectMeta>(value).unwrap();
+    let (made, changed) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let entry = |time, subresource| json!({"manager": "m", "time": time, "subresource": subresource});
+    let object = json!({"creationTimestamp": made, "managedFields": [entry(made, ""), entry(changed, "")]});
+    assert_eq!(changed_at(&meta(object)).to_string(), changed);
+    let object = json!({"creationTimestamp": made, "managedFields": [entry(changed, "status")]});
+    assert_eq!(changed_at(&meta(object)).to_string(), made);
+    assert_eq!(changed_at(&meta(json!({}))), Timestamp::MAX);
+}

@@ -8,7 +8,8 @@ mod secret;
 
 pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
-pub use gate::{Flaw, Gate};
+pub use gate::{Flaw, Gate, Standing};
 pub use redact::{Redactor, cap};
+pub(crate) use reference::organization_if_found;
 pub use reference::{organization, organization_of, resolve_credential};
 pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};

@@ -17,10 +17,24 @@ type Labels = BTreeMap<String, String>;
 /// The organization that a namespace belongs to: its label, else the namespace is one by itself.
 ///
 /// # Errors
-/// The API server's.
+/// The API server's, also where there is no such namespace: one that vanished does not leave its organization thereby.
 pub async fn organization(client: &kube::Client, cluster: Uuid, namespace: &str) -> Result<Organization> {
+    let found = organization_if_found(client, cluster, namespace).await?;
+    found.ok_or_else(|| Error::condition(Reason::ApiServerUnavailable, vanished(namespace)))
+}
+
+/// The same; `None` where there is no such namespace.
+pub(crate) async fn organization_if_found(
+    client: &kube::Client,
+    cluster: Uuid,
+    namespace: &str,
+) -> Result<Option<Organization>> {
     let labels = namespace_labels(client, namespace).await?;
-    Ok(organization_of(cluster, namespace, &labels))
+    Ok(labels.map(|labels| organization_of(cluster, namespace, &labels)))
+}
+
+fn vanished(namespace: &str) -> String {
+    format!("there is no namespace {namespace:?}, though objects stand in it; make it again, with its labels")
 }
 
 /// The same from labels that were read already.
@@ -31,9 +45,9 @@ pub fn organization_of(cluster: Uuid, namespace: &str, labels: &Labels) -> Organ
     }
 }
 
-pub(crate) async fn namespace_labels(client: &kube::Client, namespace: &str) -> Result<Labels> {
+async fn namespace_labels(client: &kube::Client, namespace: &str) -> Result<Option<Labels>> {
     let found = Api::<Namespace>::all(client.clone()).get_metadata_opt(namespace).await?;
-    Ok(found.and_then(|n| n.metadata.labels).unwrap_or_default())
+    Ok(found.map(|n| n.metadata.labels.unwrap_or_default()))
 }
 
 /// The credential that an object of namespace `from` refers to, where it may.
@@ -61,9 +75,10 @@ pub async fn resolve_credential(
             )
         });
     }
-    let ours = namespace_labels(client, from).await?;
-    let theirs = namespace_labels(client, namespace).await?;
-    let same = organization_of(cluster, from, &ours) == organization_of(cluster, namespace, &theirs);
+    let unfound = || Error::condition(Reason::ApiServerUnavailable, vanished(from));
+    let ours = namespace_labels(client, from).await?.ok_or_else(unfound)?;
+    let organization = organization_of(cluster, from, &ours);
+    let same = organization_if_found(client, cluster, namespace).await? == Some(organization);
     match found {
         Some(credential) if same && admits(credential.spec.allowed_namespaces.as_ref(), from, &ours) => Ok(credential),
         _ => Err(Error::condition(

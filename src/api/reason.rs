@@ -42,7 +42,7 @@ reasons! {
     InputOutput, Transient, "A file or process of the controller's machine failed.";
     IntegrityViolation, Terminal, "Stored data is damaged or a key is missing.";
     InUse, Blocked, "The deletion waits for the objects that refer to it.";
-    EndpointNotAllowed, Terminal, "The endpoint is not on the installation's list.";
+    EndpointNotAllowed, Terminal, "The endpoint is neither public nor on the installation's list.";
     GateNotInstalled, Blocked, "The admission policies are missing or changed: no command annotation is taken.";
     Progressing, Transient, "Work is under way.";
 

@@ -6,7 +6,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Context, Object};
+use super::{Context, Object, watch};
 use crate::Result;
 use crate::api::{FIELD_MANAGER, annotation};
 
@@ -77,6 +77,17 @@ impl Command {
     pub fn run(&self) -> Option<Uuid> {
         Uuid::try_parse(&self.value).ok()
     }
+}
+
+/// Why this command is not to be obeyed, or, where there is none, nothing may be applied that nobody approved.
+///
+/// # Errors
+/// The API server's: nothing is known of the policies.
+pub async fn objection<K: Object>(cx: &Context, object: &K, command: Option<&Command>) -> Result<Option<String>> {
+    let meta = object.meta();
+    let api: Api<K> = Api::namespaced(cx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
+    let standing = cx.gate.standing(&cx.client, &api, meta.name.as_deref().unwrap_or_default()).await?;
+    Ok(standing.objection(command.map(|command| watch::annotated_at(object, command.verb.annotation()))))
 }
 
 /// Takes a command away, and the caller's name with the last of them, under the resourceVersion that was seen: one that was

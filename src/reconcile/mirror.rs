@@ -176,8 +176,9 @@ async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pend
     gone(cx, kind, &changes).await?;
     // A list, above, reads the labels itself.
     for namespace in relabelled {
-        let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
-        cx.ledger.mirror_relabel(kind, &namespace, &organization).await?;
+        if let Some(organization) = access::organization_if_found(&cx.client, cx.cluster, &namespace).await? {
+            cx.ledger.mirror_relabel(kind, &namespace, &organization).await?;
+        }
     }
     Ok(())
 }
@@ -227,9 +228,9 @@ async fn gone<K: Object>(cx: &Context, kind: ObjectKind, changes: &[(String, Not
     Ok(())
 }
 
-/// Organizations of this batch's namespaces.
+/// Organizations of this batch's namespaces; `None` for one that vanished.
 #[derive(Default)]
-struct Organizations(HashMap<String, crate::api::Organization>);
+struct Organizations(HashMap<String, Option<crate::api::Organization>>);
 
 impl Organizations {
     async fn row<K: Object>(&mut self, cx: &Context, kind: ObjectKind, object: &K) -> Result<Option<MirrorRow>> {
@@ -237,11 +238,18 @@ impl Organizations {
         let organization = match self.0.get(&namespace) {
             Some(known) => known.clone(),
             None => {
-                let found = access::organization(&cx.client, cx.cluster, &namespace).await?;
+                let found = access::organization_if_found(&cx.client, cx.cluster, &namespace).await?;
                 self.0.insert(namespace.clone(), found.clone());
                 found
             }
         };
+        let organization = match (organization, object.meta().uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()))
+        {
+            // What stands in a namespace that vanished stays whose it was.
+            (None, Some(uid)) => cx.ledger.mirror_organization(kind, uid).await?,
+            (organization, _) => organization,
+        };
+        let Some(organization) = organization else { return Ok(None) };
         let Some(subject) = subject_in(organization, cx.cluster, kind, object) else { return Ok(None) };
         Ok(Some(row(subject, object, cx.ledger.keys())))
     }

@@ -8,16 +8,19 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::api::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::{ObjectRef, store};
 use kube::runtime::watcher::{self, Event};
 
+use serde_json::{Map, Value, json};
+
 use super::Object;
 use super::wake::{Key, key_of};
-use crate::api::FIELD_MANAGER;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const OURS: &str = "landfall.dev/";
@@ -87,32 +90,63 @@ where
     stream::select_all(streams).boxed()
 }
 
-/// Leaves of the managed fields one entry without fields, that of who wrote the spec last, and nothing of kubectl's
+/// Leaves of the managed fields who wrote the spec last and since when commands stand there, and nothing of kubectl's
 /// second copy: together they are most of a cached object, and the copy may hold secrets.
 pub fn slim<K: kube::Resource>(object: &mut K) {
     let meta = object.meta_mut();
     if let Some(annotations) = &mut meta.annotations {
         annotations.remove(LAST_APPLIED);
     }
-    let all = meta.managed_fields.take().unwrap_or_default();
-    let wrote_spec = |m: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
-        m.fields_v1.as_ref().is_some_and(|f| f.0.get("f:spec").is_some())
-    };
-    let last = all
-        .into_iter()
-        .filter(|m| {
-            m.subresource.as_deref().unwrap_or_default().is_empty() && m.manager.as_deref() != Some(FIELD_MANAGER)
-        })
-        .max_by_key(|m| (wrote_spec(m), m.time.as_ref().map(|t| t.0)));
-    meta.managed_fields = last.map(|mut m| {
-        m.fields_v1 = None;
-        vec![m]
-    });
+    let mut kept = Vec::new();
+    for mut entry in meta.managed_fields.take().unwrap_or_default() {
+        let fields = entry.fields_v1.take().map(|fields| fields.0).unwrap_or_default();
+        let commands = fields.pointer("/f:metadata/f:annotations").and_then(Value::as_object);
+        let commands: Map<String, Value> = commands
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| is_command(key))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        let wrote_spec = fields.get("f:spec").is_some() && entry.subresource.as_deref().unwrap_or_default().is_empty();
+        let mut left = Map::new();
+        if wrote_spec {
+            left.insert("f:spec".into(), json!({}));
+        }
+        if !commands.is_empty() {
+            left.insert("f:metadata".into(), json!({"f:annotations": commands}));
+        }
+        if !left.is_empty() {
+            entry.fields_v1 = Some(FieldsV1(Value::Object(left)));
+            kept.push(entry);
+        }
+    }
+    meta.managed_fields = Some(kept);
 }
 
-/// The field manager that wrote the spec last: what the object tells of its requester, which nobody has verified.
+fn is_command(field: &str) -> bool {
+    field.strip_prefix("f:").is_some_and(|name| name.starts_with(OURS))
+}
+
+/// The field manager that wrote the spec last: what the object tells of its requester, which nobody has verified. Who
+/// names himself like the controller is told as such, since the controller writes no spec.
 pub fn requester<K: kube::Resource>(object: &K) -> Option<&str> {
-    object.meta().managed_fields.as_ref()?.first()?.manager.as_deref()
+    let owners = owners(object, "/f:spec");
+    owners.max_by_key(|entry| entry.time.as_ref().map(|t| t.0))?.manager.as_deref()
+}
+
+/// Since when an annotation stands as it does, by what the API server noted of those who set it; the oldest of them,
+/// since whoever sets it once more to the same value owns it too.
+pub fn annotated_at<K: kube::Resource>(object: &K, annotation: &str) -> Option<Timestamp> {
+    let pointer = format!("/f:metadata/f:annotations/f:{}", annotation.replace('~', "~0").replace('/', "~1"));
+    let times: Option<Vec<_>> = owners(object, &pointer).map(|entry| entry.time.as_ref().map(|t| t.0)).collect();
+    times?.into_iter().min()
+}
+
+fn owners<'a, K: kube::Resource>(object: &'a K, pointer: &'a str) -> impl Iterator<Item = &'a ManagedFieldsEntry> {
+    let has = move |entry: &&ManagedFieldsEntry| {
+        entry.fields_v1.as_ref().is_some_and(|fields| fields.0.pointer(pointer).is_some())
+    };
+    object.meta().managed_fields.iter().flatten().filter(has)
 }
 
 /// What a reconcile depends on: generation, deletion, finalizers, and the annotations that are ours.

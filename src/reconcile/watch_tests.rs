@@ -108,30 +108,52 @@ fn the_store_of_several_namespaces_is_filled_when_all_have_listed() {
     assert_eq!(store.state().len(), 1);
 }
 
-#[test]
-fn of_the_managed_fields_only_the_requester_is_kept() {
-    let entry = |manager: &str, subresource: &str, second: i64, fields: serde_json::Value| {
-        json!({"manager": manager, "subresource": subresource, "operation": "Update",
-               "time": jiff::Timestamp::from_second(second).unwrap().to_string(), "fieldsV1": fields})
-    };
-    let mut credential = object(
-        "a",
-        "x",
-        1,
-        json!({"metadata": {
-            "annotations": {LAST_APPLIED: "canary", "other": "1"},
-            "managedFields": [
-                entry("kubectl-create", "", 1, json!({"f:spec": {}})),
-                entry("argocd", "", 2, json!({"f:spec": {}})),
-                entry("kubectl-annotate", "", 3, json!({"f:metadata": {}})),
-                entry("landfall", "", 4, json!({"f:metadata": {}})),
-                entry("mallory", "status", 5, json!({"f:status": {}})),
-            ],
-        }}),
-    );
+/// A managed-fields entry of a manager, for a subresource, at a second.
+fn entry(manager: &str, subresource: &str, second: i64, fields: serde_json::Value) -> serde_json::Value {
+    json!({"manager": manager, "subresource": subresource, "operation": "Update",
+           "time": jiff::Timestamp::from_second(second).unwrap().to_string(), "fieldsV1": fields})
+}
+
+fn slimmed(managed_fields: serde_json::Value) -> CloudCredential {
+    let metadata = json!({"annotations": {LAST_APPLIED: "canary", "other": "1"}, "managedFields": managed_fields});
+    let mut credential = object("a", "x", 1, json!({"metadata": metadata}));
     slim(&mut credential);
+    credential
+}
+
+#[test]
+fn of_the_managed_fields_only_the_requester_and_commands_are_kept() {
+    let annotations = json!({"f:metadata": {"f:annotations": {"f:landfall.dev/retry": {}, "f:canary": {}}}});
+    let credential = slimmed(json!([
+        entry("kubectl-create", "", 1, json!({"f:spec": {"f:canary": {}}})),
+        entry("argocd", "", 2, json!({"f:spec": {}, "f:metadata": {"f:labels": {"f:canary": {}}}})),
+        entry("kubectl-annotate", "", 3, annotations),
+        entry("canary", "", 4, json!({"f:metadata": {"f:finalizers": {}}})),
+        entry("canary", "status", 5, json!({"f:spec": {}, "f:status": {}})),
+    ]));
     assert_eq!(requester(&credential), Some("argocd"));
-    let left = credential.metadata.managed_fields.unwrap();
-    assert!(left.len() == 1 && left.iter().all(|m| m.fields_v1.is_none()));
+    assert_eq!(annotated_at(&credential, "landfall.dev/retry"), jiff::Timestamp::from_second(3).ok());
+    assert_eq!(annotated_at(&credential, "landfall.dev/approve"), None);
+    assert!(!serde_json::to_string(&credential).unwrap().contains("canary"));
     assert_eq!(credential.metadata.annotations.unwrap().into_keys().collect::<Vec<_>>(), ["other"]);
+}
+
+#[test]
+fn who_names_himself_like_the_controller_is_told_as_such_and_who_is_unknown_is_unknown() {
+    let former = entry("argocd", "", 1, json!({"f:spec": {}}));
+    let forged = slimmed(json!([former, entry("landfall", "", 2, json!({"f:spec": {}}))]));
+    assert_eq!(requester(&forged), Some("landfall"));
+    let stripped = slimmed(json!([entry("argocd", "", 1, json!({"f:metadata": {"f:labels": {}}}))]));
+    assert_eq!(requester(&stripped), None);
+}
+
+#[test]
+fn a_command_that_is_set_again_is_as_old_as_before() {
+    let owns = || json!({"f:metadata": {"f:annotations": {"f:landfall.dev/approve": {}}}});
+    let credential = slimmed(json!([entry("first", "", 1, owns()), entry("again", "", 9, owns())]));
+    assert_eq!(annotated_at(&credential, "landfall.dev/approve"), jiff::Timestamp::from_second(1).ok());
+    let mut timeless = entry("odd", "", 1, owns());
+    timeless.as_object_mut().unwrap().remove("time");
+    let credential = slimmed(json!([timeless, entry("again", "", 9, owns())]));
+    assert_eq!(annotated_at(&credential, "landfall.dev/approve"), None);
 }

@@ -10,10 +10,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use landfall::api::TerraformDeployment;
@@ -135,7 +136,19 @@ async fn apply_installation() -> Result<(), String> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    commands_count().await;
     Ok(())
+}
+
+/// Waits until the policies are old enough for commands.
+async fn commands_count() {
+    let all: Api<ValidatingAdmissionPolicy> = Api::all(User::Admin.client().await);
+    let policies =
+        all.list(&ListParams::default().labels("app.kubernetes.io/part-of=landfall")).await.expect("policies");
+    let changes = policies.items.iter().flat_map(|p| p.metadata.managed_fields.iter().flatten());
+    let last = changes.filter_map(|entry| entry.time.as_ref()).map(|time| time.0).max().expect("a time");
+    let due = last + jiff::SignedDuration::from_secs(6);
+    wait_until(Duration::from_secs(60), "commands to count", async || jiff::Timestamp::now() > due).await;
 }
 
 /// A fresh namespace in an organization of its own.

@@ -11,7 +11,7 @@ use crate::kinds::Context;
 use crate::kinds::wake::credential_of;
 use crate::ledger::{CredentialFact, ObjectKind, Subject, Taken};
 use crate::providers::{Attempt, Provider};
-use crate::reconcile::commands::{Command, Verb};
+use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::wake::key_of;
 use crate::reconcile::{finalizer, mirror};
 use crate::{Error, Result};
@@ -106,7 +106,7 @@ pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Se
     let in_use = in_use(cx, object, subject.uid, deleted).await?;
     let command = Command::read(object.metadata.annotations.as_ref());
     let gate = match &command {
-        Some(_) => cx.gate.flaw(&cx.client).await?.map(|flaw| flaw.to_string()),
+        Some(_) => commands::objection(cx, object, command.as_ref()).await?,
         None => None,
     };
     Ok(Seen { proof, bytes, attempt: cx.probes.last(subject.uid), facts, in_use, command, gate, taken, subject })

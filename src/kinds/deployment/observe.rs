@@ -16,7 +16,7 @@ use crate::ledger::ApprovalRow;
 use crate::ledger::runs::Run;
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
-use crate::reconcile::commands::Command;
+use crate::reconcile::commands::{self, Command};
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::state::state_outputs;
 use crate::{Error, Result, access};
@@ -130,7 +130,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let command = Command::read(object.metadata.annotations.as_ref());
     let guarded = command.is_some() || object.spec.approval == ApprovalMode::Automatic;
     let gate = match guarded {
-        true => cx.gate.flaw(&cx.client).await?.map(|f| f.to_string()),
+        true => commands::objection(cx, object.as_ref(), command.as_ref()).await?,
         false => None,
     };
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;

@@ -128,6 +128,21 @@ impl Writer {
         Ok(())
     }
 
+    /// The organization that an object was last known to be of.
+    ///
+    /// # Errors
+    /// As [`Self::mirror_apply`].
+    pub async fn mirror_organization(&self, kind: ObjectKind, uid: Uuid) -> Result<Option<Organization>> {
+        let mut transaction = self.begin_for(&[]).await?;
+        let known: Option<Known> = sqlx::query_as(tables::of(kind)?.known)
+            .bind(self.cluster())
+            .bind(vec![uid])
+            .fetch_optional(transaction.connection())
+            .await?;
+        transaction.commit().await?;
+        Ok(known.map(|known| Organization(known.organization_id)))
+    }
+
     /// A namespace went to another organization: its live rows of this kind go with it, history stays where it was.
     ///
     /// # Errors
