@@ -27,7 +27,7 @@ use crate::web::{self, Health};
 use crate::{Class, Error, Result, kinds};
 
 /// In Landfall's own namespace; holds the cluster's id.
-const CLUSTER_CONFIG: &str = "landfall-cluster";
+pub const CLUSTER_CONFIG: &str = "landfall-cluster";
 /// How long a part may be away while the process starts.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long reconciles that are under way get at the end.
@@ -193,11 +193,10 @@ async fn patiently<T, F: Future<Output = Result<T>>>(
 async fn cluster_id(client: &kube::Client, namespace: &str) -> Result<Uuid> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let read = |map: &ConfigMap| {
-        let text = map.data.as_ref().and_then(|data| data.get("id")).map(String::as_str).unwrap_or_default();
-        Uuid::parse_str(text).map_err(|_| {
+        cluster_of(map).ok_or_else(|| {
             Error::Integrity(format!(
-                "ConfigMap {namespace}/{CLUSTER_CONFIG}: data.id is {text:?}, not a UUID; put the cluster's id of the \
-                 table clusters back, or every object will count as new"
+                "ConfigMap {namespace}/{CLUSTER_CONFIG}: data.id is not a UUID; put the cluster's id of the table clusters \
+                 back, or every object will count as new"
             ))
         })
     };
@@ -212,6 +211,11 @@ async fn cluster_id(client: &kube::Client, namespace: &str) -> Result<Uuid> {
         Err(error) if patch::is_conflict(&error) => read(&api.get(CLUSTER_CONFIG).await?),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The id that the ConfigMap holds.
+pub fn cluster_of(map: &ConfigMap) -> Option<Uuid> {
+    Uuid::parse_str(map.data.as_ref()?.get("id")?).ok()
 }
 
 async fn watch_ledger(ledger: Ledger, health: Arc<Health>) -> std::io::Result<()> {

@@ -1,20 +1,10 @@
 //! The one error type. Each error has a [`Class`], which says how to go on, and a [`Reason`], which users see.
 
+pub use crate::api::Class;
 use crate::api::Reason;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What to do about an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// May pass by itself: try again with backoff.
-    Transient,
-    /// Waits for something that wakes the object: a Secret, another object, a person.
-    Blocked,
-    /// Only a change of the spec helps.
-    Terminal,
-}
 
 /// Anything that went wrong, said so that a user can act on it.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +37,9 @@ pub enum Error {
     /// Something that must not be: damaged rows, a key that is missing, a broken invariant.
     #[error("{0}")]
     Integrity(String),
+    /// A command line that leaves something open, or names what cannot be used.
+    #[error("{0}")]
+    Usage(String),
 }
 
 impl Error {
@@ -64,22 +57,61 @@ impl Error {
     /// How to go on.
     pub fn class(&self) -> Class {
         match self {
-            Self::Cluster(_) | Self::Ledger(_) | Self::Io { .. } => Class::Transient,
-            Self::Condition { reason, .. } => reason.class(),
-            Self::Deposed(_) | Self::Integrity(_) => Class::Terminal,
+            Self::Cluster(_) | Self::Ledger(_) | Self::Condition { .. } => self.reason().class(),
+            Self::Io { .. } => Class::Transient,
+            Self::Deposed(_) | Self::Integrity(_) | Self::Usage(_) => Class::Terminal,
         }
+    }
+
+    /// Whether a part that is needed is away, so that the same again may be answered.
+    pub fn is_away(&self) -> bool {
+        matches!(self.reason(), Reason::LedgerUnavailable | Reason::ApiServerUnavailable)
     }
 
     /// The word in the condition and in metrics.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Cluster(_) => Reason::ApiServerUnavailable,
-            Self::Ledger(_) => Reason::LedgerUnavailable,
+            Self::Cluster(error) => of_api_server(error),
+            Self::Ledger(error) => of_postgres(error),
             Self::Deposed(_) => Reason::Deposed,
             Self::Condition { reason, .. } => *reason,
             Self::Io { .. } => Reason::InputOutput,
-            Self::Integrity(_) => Reason::IntegrityViolation,
+            Self::Integrity(_) | Self::Usage(_) => Reason::IntegrityViolation,
         }
+    }
+}
+
+/// Whether the API server is away, or answered and said no.
+fn of_api_server(error: &kube::Error) -> Reason {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            403 => Reason::Forbidden,
+            401 | 408 | 429 | 500.. => Reason::ApiServerUnavailable,
+            _ => Reason::ApiServerRefused,
+        },
+        _ => Reason::ApiServerUnavailable,
+    }
+}
+
+/// Whether Postgres is away, or answered what the same question will be answered again: what was stored is not what this
+/// program can read, or what this program sends is not what the tables take.
+fn of_postgres(error: &sqlx::Error) -> Reason {
+    use sqlx::Error as E;
+    const OURS: [&str; 5] = ["22", "23", "42", "XX001", "XX002"];
+    match error {
+        E::Database(error) => match error.code().as_deref() {
+            Some("42501") => Reason::Forbidden,
+            Some(code) if OURS.iter().any(|class| code.starts_with(class)) => Reason::IntegrityViolation,
+            _ => Reason::LedgerUnavailable,
+        },
+        E::ColumnDecode { .. }
+        | E::Decode(_)
+        | E::Encode(_)
+        | E::ColumnNotFound(_)
+        | E::ColumnIndexOutOfBounds { .. }
+        | E::TypeNotFound { .. }
+        | E::RowNotFound => Reason::IntegrityViolation,
+        _ => Reason::LedgerUnavailable,
     }
 }
 
@@ -94,5 +126,35 @@ fn said(error: &kube::Error) -> String {
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         Self::Cluster(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_no_of_the_api_server_is_no_outage() {
+        let told = |code: u16| {
+            let status = serde_json::json!({"status": "Failure", "message": "no", "reason": "", "code": code});
+            let error = Error::from(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())));
+            error.reason()
+        };
+        assert_eq!(told(403), Reason::Forbidden);
+        for code in [404, 409, 422] {
+            assert_eq!(told(code), Reason::ApiServerRefused, "{code}");
+        }
+        for code in [401, 429, 500, 503] {
+            assert_eq!(told(code), Reason::ApiServerUnavailable, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_postgres_will_say_again_is_not_retried() {
+        let away = Error::from(sqlx::Error::PoolTimedOut);
+        assert_eq!((away.reason(), away.class()), (Reason::LedgerUnavailable, Class::Transient));
+        let unread = Error::from(sqlx::Error::ColumnNotFound("x".into()));
+        assert_eq!((unread.reason(), unread.class()), (Reason::IntegrityViolation, Class::Terminal));
     }
 }

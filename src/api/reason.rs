@@ -1,6 +1,15 @@
 //! The words in conditions, each with its class.
 
-use crate::error::Class;
+/// How to go on when something is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// May pass by itself: try again with backoff.
+    Transient,
+    /// Waits for something that wakes the object: a Secret, another object, a person.
+    Blocked,
+    /// Only a change of the spec helps.
+    Terminal,
+}
 
 /// Defines [`Reason`]: the word, its class, what it means.
 macro_rules! reasons {
@@ -37,7 +46,9 @@ reasons! {
     Suspended, Blocked, "`spec.suspend` is true: no new effects.";
     RefNotPermitted, Blocked, "A reference leads where the target's `allowedNamespaces` or the organization does not permit.";
     LedgerUnavailable, Transient, "Postgres is away: nothing is changed until it is back.";
-    ApiServerUnavailable, Transient, "The API server did not answer or refused the call.";
+    ApiServerUnavailable, Transient, "The API server did not answer.";
+    ApiServerRefused, Transient, "The API server refused the call; its words are in the message.";
+    Forbidden, Transient, "The controller's role in the cluster or in Postgres lacks a right; the message names it.";
     Deposed, Terminal, "Another replica leads now.";
     InputOutput, Transient, "A file or process of the controller's machine failed.";
     IntegrityViolation, Terminal, "Stored data is damaged or a key is missing.";

@@ -84,8 +84,12 @@ pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
 }
 
 fn read(path: &PathBuf) -> Result<Vec<Anchor>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path.display().to_string()))?;
-    serde_json::from_str(&text).map_err(|e| Error::Integrity(format!("--anchors {}: {e}", path.display())))
+    let unusable = |why: &dyn std::fmt::Display| {
+        let path = path.display();
+        Error::Usage(format!("--anchors {path}: {why}; give what `landfall audit anchors` has printed"))
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| unusable(&e))?;
+    serde_json::from_str(&text).map_err(|e| unusable(&e))
 }
 
 async fn from_cluster(namespace: &str) -> Result<Vec<Anchor>> {

@@ -75,7 +75,8 @@ fn reasons() -> String {
          with growing pauses, *waits* until something that it watches changes (a Secret, another object, a person), or\n\
          *stops* until the spec changes.\n\n| Reason | Landfall | Meaning |\n|---|---|---|\n",
     );
-    for reason in Reason::ALL {
+    // A replica that was deposed writes no condition.
+    for reason in Reason::ALL.iter().filter(|reason| **reason != Reason::Deposed) {
         let then = match reason.class() {
             Class::Transient => "retries",
             Class::Blocked => "waits",

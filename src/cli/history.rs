@@ -5,8 +5,9 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::reading::{json, namespace, pool};
+use super::reading::{cluster_of, json, namespace, pool};
 use super::table::{instant, short, table};
+use super::target::WhichCluster;
 use crate::Result;
 use crate::api::DurationText;
 use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, history as select};
@@ -20,6 +21,8 @@ pub(super) struct History {
     /// Its namespace; without an object, all namespaces where it is left out.
     #[arg(short, long)]
     namespace: Option<String>,
+    #[command(flatten)]
+    which: WhichCluster,
     /// Not older than this: a duration such as `2h`, or a time such as `2026-11-20T20:00:00Z`.
     #[arg(long)]
     since: Option<Since>,
@@ -71,14 +74,20 @@ impl FromStr for Since {
 /// # Errors
 /// The ledger is away.
 pub(super) async fn history(arguments: &History) -> Result<String> {
-    let namespace = match &arguments.object {
-        Some(_) => Some(namespace(arguments.namespace.as_ref()).await),
-        None => arguments.namespace.clone(),
+    let pool = pool().await?;
+    let (namespace, cluster) = match &arguments.object {
+        Some(ObjectName(kind, name)) => {
+            let namespace = namespace(arguments.namespace.as_ref()).await;
+            let cluster = cluster_of(&pool, &arguments.which, (*kind, &namespace, name)).await?;
+            (Some(namespace), cluster)
+        }
+        None => (arguments.namespace.clone(), arguments.which.id().await),
     };
     let (kind, name) = arguments.object.clone().map(|ObjectName(kind, name)| (kind, name)).unzip();
     let since = arguments.since.as_ref().map(|since| since.0);
-    let filter = HistoryFilter { kind, name, namespace, since, limit: arguments.limit, ..HistoryFilter::default() };
-    let rows = select(&pool().await?, &filter).await?;
+    let filter =
+        HistoryFilter { cluster, kind, name, namespace, since, limit: arguments.limit, ..HistoryFilter::default() };
+    let rows = select(&pool, &filter).await?;
     if arguments.json {
         return json(&rows);
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::reading::{Keys, json as document, runs_of};
-use super::target::Target;
+use super::reading::{Deployment, Keys, json as document};
+use super::target::{Target, WhichCluster};
 use crate::{Error, Result};
 
 /// `landfall logs`.
@@ -14,6 +14,8 @@ use crate::{Error, Result};
 pub(super) struct Logs {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    which: WhichCluster,
     /// The run; the newest where it is left out.
     #[arg(long)]
     run: Option<String>,
@@ -33,19 +35,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// No such run, no keys, or the ledger is away.
 pub(super) async fn logs(arguments: &Logs) -> Result<String> {
     let ledger = arguments.keys.ledger().await?;
-    let run =
-        runs_of(ledger.pool(), &arguments.target, 1000).await?.choose(arguments.run.as_deref(), |_| true, "run")?;
+    let deployment = Deployment::of(ledger.pool(), &arguments.which, &arguments.target).await?;
+    let run = deployment.run(ledger.pool(), arguments.run.as_deref(), |_| true, "run").await?;
     if arguments.target.json {
-        let log = ledger.log(run.id).await?;
+        let (log, _) = ledger.log(run.id, 0).await?;
         return document(&json!({"run": run.id, "phase": run.phase, "log": String::from_utf8_lossy(&log)}));
     }
     let mut shown = 0;
     loop {
         // First the phase, then the log: nothing that was written before the end is missed.
         let ended = ledger.run(run.id).await?.is_none_or(|run| run.phase.is_final());
-        let log = ledger.log(run.id).await?;
-        show(log.get(shown..).unwrap_or_default())?;
-        shown = shown.max(log.len());
+        let (log, position) = ledger.log(run.id, shown).await?;
+        show(&log)?;
+        shown = position;
         if ended || !arguments.follow {
             return Ok(String::new());
         }

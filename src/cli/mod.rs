@@ -22,7 +22,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::api::Reason;
 use crate::{Error, Result};
 
 pub use generate::{Artifact, artifacts, custom_resources};
@@ -115,16 +114,23 @@ pub fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// 1 where somebody said no, 3 where nobody could be asked.
+/// 1 where somebody said no or what is stored is damaged, 2 where the question is at fault, 3 where nobody could be asked.
 fn code(error: &Error) -> u8 {
     match error {
         Error::Cluster(cause) => match cause.as_ref() {
             kube::Error::Api(status) if status.code < 500 => 1,
             _ => 3,
         },
-        Error::Condition { reason: Reason::ApiServerUnavailable | Reason::LedgerUnavailable, .. } => 3,
-        Error::Condition { .. } => 1,
-        Error::Ledger(_) | Error::Deposed(_) | Error::Io { .. } | Error::Integrity(_) => 3,
+        Error::Ledger(_) | Error::Condition { .. } => {
+            if error.is_away() {
+                3
+            } else {
+                1
+            }
+        }
+        Error::Integrity(_) => 1,
+        Error::Usage(_) => 2,
+        Error::Deposed(_) | Error::Io { .. } => 3,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::reading::{Keys, json, runs_of};
+use super::reading::{Deployment, Keys, json};
 use super::runs::{Shown, counts, kind};
 use super::table::{instant, table};
-use super::target::Target;
+use super::target::{Target, WhichCluster};
 use crate::api::Reason;
 use crate::run::protocol::{Artifact, RunKind, RunPhase};
 use crate::{Error, Result};
@@ -15,6 +15,8 @@ use crate::{Error, Result};
 pub(super) struct Plan {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    which: WhichCluster,
     /// The plan run; the newest that succeeded where it is left out.
     #[arg(long)]
     run: Option<String>,
@@ -52,9 +54,9 @@ struct Change {
 /// No plan, no keys, or the ledger is away.
 pub(super) async fn plan(arguments: &Plan) -> Result<String> {
     let ledger = arguments.keys.ledger().await?;
-    let runs = runs_of(ledger.pool(), &arguments.target, 1000).await?;
+    let deployment = Deployment::of(ledger.pool(), &arguments.which, &arguments.target).await?;
     let ready = |run: &crate::ledger::Run| run.kind == RunKind::Plan && run.phase == RunPhase::Succeeded;
-    let run = runs.choose(arguments.run.as_deref(), ready, "plan")?;
+    let run = deployment.run(ledger.pool(), arguments.run.as_deref(), ready, "plan").await?;
     let Some(bytes) = ledger.artifact(run.id, Artifact::PlanJson).await? else {
         let text = format!("run {} made no plan; see `landfall logs --run {}`", run.id, run.id);
         return Err(Error::condition(Reason::PlanFailed, text));

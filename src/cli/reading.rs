@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use kube::Config;
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use super::target::Target;
+use super::target::{Target, WhichCluster};
 use crate::api::Reason;
 use crate::installation::Installation;
-use crate::ledger::{Keyring, Ledger, Run, deployment_standing, reader, runs};
+use crate::ledger::{Keyring, Ledger, ObjectKind, Run, clusters_of, deployment_standing, reader, runs};
 use crate::{Error, Result};
 
 /// Where the keys are that open logs and plans.
@@ -49,52 +50,106 @@ pub(super) async fn namespace(given: Option<&String>) -> String {
     }
 }
 
-/// The runs of a deployment, as people name it.
-pub(super) struct Found {
-    /// Newest first; those of former objects of the same name among them.
-    pub(super) runs: Vec<Run>,
-    /// Where the object stands, as far as it is known.
-    standing: String,
-}
-
-/// Runs of the deployment of that name.
+/// The cluster of an object, where it must be told: `None` where the ledger knows the name from one cluster only.
 ///
 /// # Errors
-/// There are none: then it says what the deployment waits for. The ledger's.
-pub(super) async fn runs_of(pool: &PgPool, target: &Target, limit: i64) -> Result<Found> {
-    let namespace = namespace(target.namespace.as_ref()).await;
-    let name = &target.object.0;
-    let runs = runs::named(pool, &namespace, name, limit).await?;
-    let standing = deployment_standing(pool, &namespace, name).await?;
-    let text = match (runs.is_empty(), &standing) {
-        (false, _) => {
-            let standing = standing.map(|standing| format!("; {standing}")).unwrap_or_default();
-            return Ok(Found { runs, standing });
-        }
-        (true, Some(standing)) => format!("tfd/{name} in namespace {namespace} has no run yet; {standing}"),
-        (true, None) => {
-            format!("nothing is on record of tfd/{name} in namespace {namespace}; name another namespace with -n")
-        }
-    };
-    Err(Error::condition(Reason::Progressing, text))
+/// [`Error::Usage`] where it knows it from several and nothing says which.
+pub(super) async fn cluster_of(
+    pool: &PgPool,
+    which: &WhichCluster,
+    (kind, namespace, name): (ObjectKind, &str, &str),
+) -> Result<Option<Uuid>> {
+    if let Some(id) = which.id().await {
+        return Ok(Some(id));
+    }
+    let clusters = clusters_of(pool, kind, namespace, name).await?;
+    if clusters.len() < 2 {
+        return Ok(None);
+    }
+    let ids: Vec<String> = clusters.iter().map(Uuid::to_string).collect();
+    let kind = kind.as_str();
+    Err(Error::Usage(format!(
+        "several clusters have {kind} {name} in namespace {namespace}: say which with --cluster, one of {}",
+        ids.join(", ")
+    )))
 }
 
-impl Found {
-    /// The run that was named, or the newest one that `fits`.
-    pub(super) fn choose(self, named: Option<&str>, fits: impl Fn(&Run) -> bool, what: &str) -> Result<Run> {
-        let found = match named {
-            Some(id) => self.runs.into_iter().find(|run| run.id.to_string() == id),
-            None => self.runs.into_iter().find(|run| fits(run)),
+/// A deployment, as people name it.
+pub(super) struct Deployment {
+    cluster: Option<Uuid>,
+    namespace: String,
+    name: String,
+}
+
+impl Deployment {
+    pub(super) async fn of(pool: &PgPool, which: &WhichCluster, target: &Target) -> Result<Self> {
+        let (namespace, name) = (namespace(target.namespace.as_ref()).await, target.object.0.clone());
+        let object = (ObjectKind::TerraformDeployment, namespace.as_str(), name.as_str());
+        Ok(Self { cluster: cluster_of(pool, which, object).await?, namespace, name })
+    }
+
+    /// Its runs, newest first; those of former objects of the same name among them.
+    ///
+    /// # Errors
+    /// There are none: then it says what the deployment waits for. The ledger's.
+    pub(super) async fn runs(&self, pool: &PgPool, limit: i64) -> Result<Vec<Run>> {
+        let Self { cluster, namespace, name } = self;
+        let runs = runs::named(pool, *cluster, namespace, name, limit).await?;
+        if !runs.is_empty() {
+            return Ok(runs);
+        }
+        let place = cluster.map(|id| format!(" of cluster {id}")).unwrap_or_default();
+        let text = match self.standing(pool).await? {
+            Some(standing) => format!("tfd/{name} in namespace {namespace} has no run yet; {standing}"),
+            None => format!(
+                "nothing is on record of tfd/{name} in namespace {namespace}{place}; name another namespace with -n"
+            ),
         };
-        found.ok_or_else(|| {
-            let text = match named {
-                Some(id) => format!("--run {id}: no such run of this deployment; see `landfall runs`"),
-                None => format!("there is no {what} yet{}; see `landfall runs`", self.standing),
-            };
+        Err(Error::condition(Reason::Progressing, text))
+    }
+
+    /// The run that was named, or the newest one that `fits`.
+    ///
+    /// # Errors
+    /// There is none; the ledger's.
+    pub(super) async fn run(
+        &self,
+        pool: &PgPool,
+        named: Option<&str>,
+        fits: impl Fn(&Run) -> bool,
+        what: &str,
+    ) -> Result<Run> {
+        let Some(id) = named else {
+            let found = self.runs(pool, RECENT).await?.into_iter().find(|run| fits(run));
+            let standing = if found.is_none() { self.standing(pool).await? } else { None };
+            return found.ok_or_else(|| {
+                let standing = standing.map(|standing| format!("; {standing}")).unwrap_or_default();
+                Error::condition(Reason::Progressing, format!("there is no {what} yet{standing}; see `landfall runs`"))
+            });
+        };
+        let found = match Uuid::parse_str(id) {
+            Ok(id) => runs::by_id(pool, id).await?,
+            Err(_) => None,
+        };
+        found.filter(|run| self.has(run)).ok_or_else(|| {
+            let text = format!("--run {id}: no such run of this deployment; see `landfall runs`");
             Error::condition(Reason::Progressing, text)
         })
     }
+
+    fn has(&self, run: &Run) -> bool {
+        let subject = &run.subject;
+        self.cluster.is_none_or(|id| id == subject.cluster)
+            && (&subject.namespace, &subject.name) == (&self.namespace, &self.name)
+    }
+
+    async fn standing(&self, pool: &PgPool) -> Result<Option<String>> {
+        deployment_standing(pool, self.cluster, &self.namespace, &self.name).await
+    }
 }
+
+/// Among so many of the newest runs one is looked for that has no name.
+const RECENT: i64 = 1000;
 
 /// One JSON document and a newline.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<String> {

@@ -3,9 +3,9 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::reading::{json, pool, runs_of};
+use super::reading::{Deployment, json, pool};
 use super::table::{instant, short, table};
-use super::target::Target;
+use super::target::{Target, WhichCluster};
 use crate::Result;
 use crate::api::{Change, PlanSummary, Reason};
 use crate::ledger::Run;
@@ -16,6 +16,8 @@ use crate::run::protocol::{RunKind, RunPhase};
 pub(super) struct Runs {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    which: WhichCluster,
     /// At most so many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
@@ -97,7 +99,9 @@ pub(super) fn counts(summary: &PlanSummary) -> String {
 /// # Errors
 /// No run is on record, or the ledger is away.
 pub(super) async fn runs(arguments: &Runs) -> Result<String> {
-    let found = runs_of(&pool().await?, &arguments.target, i64::from(arguments.limit)).await?.runs;
+    let pool = pool().await?;
+    let deployment = Deployment::of(&pool, &arguments.which, &arguments.target).await?;
+    let found = deployment.runs(&pool, i64::from(arguments.limit)).await?;
     if arguments.target.json {
         return json(&found.iter().map(Shown::from).collect::<Vec<_>>());
     }

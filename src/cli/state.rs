@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::reading::{json as document, pool, runs_of};
+use super::reading::{Deployment, json as document, pool};
 use super::table::{instant, table};
-use super::target::Target;
+use super::target::{Target, WhichCluster};
 use crate::Result;
 use crate::api::Reason;
 use crate::ledger::{state_key, states};
@@ -14,7 +14,16 @@ use crate::ledger::{state_key, states};
 pub(super) enum State {
     /// List the versions of a deployment's state, newest first.
     #[command(after_help = "Examples:\n  landfall state list tfd/web -n shop")]
-    List(Target),
+    List(List),
+}
+
+/// `landfall state list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    which: WhichCluster,
 }
 
 /// Runs one of them.
@@ -22,9 +31,9 @@ pub(super) enum State {
 /// # Errors
 /// No state is on record, or the ledger is away.
 pub(super) async fn state(command: &State) -> Result<String> {
-    let State::List(target) = command;
+    let State::List(List { target, which }) = command;
     let pool = pool().await?;
-    let runs = runs_of(&pool, target, 1).await?.runs;
+    let runs = Deployment::of(&pool, which, target).await?.runs(&pool, 1).await?;
     let mut versions = Vec::new();
     if let Some(run) = runs.first() {
         versions = states::versions(&pool, &run.subject.organization, &state_key(&run.subject)).await?;

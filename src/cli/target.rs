@@ -1,11 +1,15 @@
 //! What a command is about: `tfd/NAME` in a namespace.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
-use kube::Config;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client, Config};
+use uuid::Uuid;
 
 use crate::api::Reason;
+use crate::controller::{CLUSTER_CONFIG, cluster_of};
 use crate::{Error, Result};
 
 /// A deployment, as people name it.
@@ -20,6 +24,33 @@ pub(super) struct Target {
     /// JSON for scripts.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Whose objects are meant: clusters may share a ledger, and each may have a deployment of the name.
+#[derive(Clone, Debug, Args)]
+pub(super) struct WhichCluster {
+    /// The cluster's id, where several share the ledger; else that of the cluster to which the kubeconfig leads.
+    #[arg(long, value_name = "ID")]
+    pub(super) cluster: Option<Uuid>,
+}
+
+impl WhichCluster {
+    /// The one that was named, or the kubeconfig's, as far as that can be asked.
+    pub(super) async fn id(&self) -> Option<Uuid> {
+        match self.cluster {
+            Some(id) => Some(id),
+            None => tokio::time::timeout(PATIENCE, of_kubeconfig()).await.ok().flatten(),
+        }
+    }
+}
+
+/// How long the API server may take to tell its cluster's id: reading needs no cluster.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+async fn of_kubeconfig() -> Option<Uuid> {
+    let client = Client::try_from(Config::infer().await.ok()?).ok()?;
+    let maps: Api<ConfigMap> = Api::namespaced(client, "landfall-system");
+    cluster_of(&maps.get_opt(CLUSTER_CONFIG).await.ok()??)
 }
 
 /// `tfd/NAME`, or the kind's longer names.

@@ -155,16 +155,17 @@ impl Ledger {
         Ok(Ok(()))
     }
 
-    /// What the engine wrote in a run; empty for a run without output.
+    /// What the engine wrote in a run, from a position on; and the position at its end.
     ///
     /// # Errors
     /// Postgres's; [`crate::Error::Integrity`] where the bytes are damaged or their key is not there.
-    pub async fn log(&self, id: Uuid) -> Result<Vec<u8>> {
+    pub async fn log(&self, id: Uuid, from: i64) -> Result<(Vec<u8>, i64)> {
         let rows = sqlx::query(
             "SELECT l.log_offset, l.sealed, r.cluster_id FROM run_logs l JOIN terraform_runs r USING (run_id)
-             WHERE run_id = $1 ORDER BY log_offset",
+             WHERE run_id = $1 AND log_offset + l.size > $2 ORDER BY log_offset",
         )
         .bind(id)
+        .bind(from)
         .fetch_all(&self.pool)
         .await?;
         let mut pieces = Vec::with_capacity(rows.len());
@@ -173,7 +174,7 @@ impl Ledger {
             let sealed = Sealed::from_bytes(row.try_get("sealed")?)?;
             pieces.push((offset, self.keys().open(&sealed, &log_place(row.try_get("cluster_id")?, id, offset))?));
         }
-        Ok(join(&pieces))
+        Ok(join(&pieces, from))
     }
 
     /// A unit of work with the run locked in it.
@@ -185,8 +186,8 @@ impl Ledger {
 }
 
 /// Pieces in the order of their offsets; what two of them hold is taken once, what none holds is told.
-fn join<B: AsRef<[u8]>>(pieces: &[(i64, B)]) -> Vec<u8> {
-    let (mut log, mut position) = (Vec::new(), 0i64);
+fn join<B: AsRef<[u8]>>(pieces: &[(i64, B)], from: i64) -> (Vec<u8>, i64) {
+    let (mut log, mut position) = (Vec::new(), from);
     for (offset, bytes) in pieces {
         let bytes = bytes.as_ref();
         if *offset > position {
@@ -198,7 +199,7 @@ fn join<B: AsRef<[u8]>>(pieces: &[(i64, B)]) -> Vec<u8> {
         log.extend_from_slice(new);
         position += size(new);
     }
-    log
+    (log, position)
 }
 
 #[cfg(test)]
@@ -207,8 +208,9 @@ mod tests {
 
     #[test]
     fn pieces_of_a_log_may_overlap_and_a_gap_is_told() {
-        assert_eq!(join(&[(0, "abc"), (2, "cde"), (3, "d"), (5, "f")]), b"abcdef");
-        assert_eq!(join(&[(0, "ab"), (4, "e")]), b"ab\n[2 bytes of the log are missing here]\ne");
-        assert!(join::<&str>(&[]).is_empty());
+        assert_eq!(join(&[(0, "abc"), (2, "cde"), (3, "d"), (5, "f")], 0), (b"abcdef".to_vec(), 6));
+        assert_eq!(join(&[(2, "cde"), (5, "f")], 4), (b"ef".to_vec(), 6), "from a position on");
+        assert_eq!(join(&[(0, "ab"), (4, "e")], 0), (b"ab\n[2 bytes of the log are missing here]\ne".to_vec(), 5));
+        assert_eq!(join::<&str>(&[], 7), (Vec::new(), 7));
     }
 }

@@ -13,6 +13,8 @@ use crate::Result;
 /// Which events; what is left out does not narrow.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryFilter {
+    /// Cluster.
+    pub cluster: Option<Uuid>,
     /// Organization.
     pub organization: Option<String>,
     /// Kind of object.
@@ -73,6 +75,7 @@ pub async fn history(pool: &PgPool, filter: &HistoryFilter) -> Result<Vec<Activi
          WHERE ($1::text IS NULL OR organization_id = $1) AND ($2::text IS NULL OR object_kind = $2)
            AND ($3::uuid IS NULL OR object_uid = $3) AND ($4::text IS NULL OR object_namespace = $4)
            AND ($5::text IS NULL OR object_name = $5) AND ($6::timestamptz IS NULL OR at >= $6)
+           AND ($8::uuid IS NULL OR cluster_id = $8)
          ORDER BY at DESC, organization_id, seq DESC LIMIT $7",
     )
     .bind(&filter.organization)
@@ -82,8 +85,25 @@ pub async fn history(pool: &PgPool, filter: &HistoryFilter) -> Result<Vec<Activi
     .bind(&filter.name)
     .bind(filter.since.map(ToSqlx::to_sqlx))
     .bind(i64::from(if filter.limit == 0 { 100 } else { filter.limit }))
+    .bind(filter.cluster)
     .fetch_all(pool)
     .await?;
     rows.reverse();
     Ok(rows)
+}
+
+/// The clusters that have or had an object of this name, as far as the pool's role may see.
+///
+/// # Errors
+/// Postgres's.
+pub async fn clusters_of(pool: &PgPool, kind: ObjectKind, namespace: &str, name: &str) -> Result<Vec<Uuid>> {
+    Ok(sqlx::query_scalar(
+        "SELECT DISTINCT cluster_id FROM activity_log
+         WHERE object_kind = $1 AND object_namespace = $2 AND object_name = $3 ORDER BY cluster_id",
+    )
+    .bind(kind.as_str())
+    .bind(namespace)
+    .bind(name)
+    .fetch_all(pool)
+    .await?)
 }

@@ -38,7 +38,7 @@ pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;
 pub use commands::Taken;
 pub use health::CredentialFact;
-pub use history::{ActivityRow, HistoryFilter, history};
+pub use history::{ActivityRow, HistoryFilter, clusters_of, history};
 pub use intents::{IntentId, NewIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};

@@ -200,19 +200,37 @@ pub async fn list(pool: &sqlx::PgPool, uid: Uuid, limit: i64) -> Result<Vec<Run>
     rows.iter().map(Run::from_row).collect()
 }
 
-/// Runs of all deployments that had this name, newest first. For any role: row security says which are seen.
+/// Runs of all deployments that had this name, in one cluster or in any, newest first. For any role: row security says which
+/// are seen.
 ///
 /// # Errors
 /// Postgres's.
-pub async fn named(pool: &sqlx::PgPool, namespace: &str, name: &str, limit: i64) -> Result<Vec<Run>> {
-    let rows =
-        sqlx::query(select_run!("WHERE namespace = $1 AND name = $2 ORDER BY created_at DESC, run_id DESC LIMIT $3"))
-            .bind(namespace)
-            .bind(name)
-            .bind(limit)
-            .fetch_all(pool)
-            .await?;
+pub async fn named(
+    pool: &sqlx::PgPool,
+    cluster: Option<Uuid>,
+    namespace: &str,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<Run>> {
+    let rows = sqlx::query(select_run!(
+        "WHERE namespace = $1 AND name = $2 AND ($4::uuid IS NULL OR cluster_id = $4) ORDER BY created_at DESC, run_id DESC LIMIT $3"
+    ))
+    .bind(namespace)
+    .bind(name)
+    .bind(limit)
+    .bind(cluster)
+    .fetch_all(pool)
+    .await?;
     rows.iter().map(Run::from_row).collect()
+}
+
+/// A run by its id. For any role: row security says which are seen.
+///
+/// # Errors
+/// Postgres's.
+pub async fn by_id(pool: &sqlx::PgPool, id: Uuid) -> Result<Option<Run>> {
+    let row = sqlx::query(select_run!("WHERE run_id = $1")).bind(id).fetch_optional(pool).await?;
+    row.as_ref().map(Run::from_row).transpose()
 }
 
 impl Ledger {
@@ -221,8 +239,7 @@ impl Ledger {
     /// # Errors
     /// Postgres's.
     pub async fn run(&self, id: Uuid) -> Result<Option<Run>> {
-        let row = sqlx::query(select_run!("WHERE run_id = $1")).bind(id).fetch_optional(&self.pool).await?;
-        row.as_ref().map(Run::from_row).transpose()
+        by_id(&self.pool, id).await
     }
 
     /// Runs of one deployment, newest first.

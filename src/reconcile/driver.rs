@@ -175,6 +175,9 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
             (K::unobserved(&object, &error, cx.clock.now()), ReconcileResult::TimedOut)
         }
     };
+    if cx.deposed.is_cancelled() {
+        return Ok(driver.schedule(&object, Next::AwaitChange));
+    }
     let next = match driver.publish(&object, &report).await {
         Ok(written) => {
             if written == Written::Conflict {

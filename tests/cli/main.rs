@@ -196,3 +196,59 @@ async fn what_is_wrong_with_the_database_url_is_said_without_its_password() {
         assert!(!err.contains("canary@") && !err.contains(":canary") && err.lines().count() == 1, "{err}");
     }
 }
+
+#[tokio::test]
+async fn of_two_clusters_with_the_same_names_one_is_told_of_and_never_both() {
+    let world = World::filled().await;
+    let ours = world.ledger.run(world.apply).await.unwrap().unwrap().subject.cluster.to_string();
+    let (other, digest) = world::fill(&world.ledger).await;
+    let theirs = world.ledger.run(other).await.unwrap().unwrap().subject.cluster.to_string();
+    for command in [&["runs"][..], &["logs"], &["plan"], &["state", "list"], &["history"]] {
+        let asked = [command, &["tfd/web", "-n", "shop"]].concat();
+        let (code, out, err) = world.landfall(&asked);
+        assert_eq!((code, out.as_str()), (2, ""), "{command:?}: {err}");
+        assert!(err.contains("--cluster") && err.contains(&ours) && err.contains(&theirs), "{err}");
+        let (code, _, err) = world.landfall(&[&asked[..], &["--cluster", &ours]].concat());
+        assert_eq!(code, 0, "{command:?}: {err}");
+    }
+    let (_, out, _) = world.landfall(&["plan", "tfd/web", "-n", "shop", "--cluster", &theirs]);
+    assert!(out.contains(&digest) && !out.contains(&world.digest), "{out}");
+    let (_, out, _) = world.landfall(&["history", "--cluster", &theirs, "--json"]);
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&out).unwrap().len(), 14);
+    let (code, _, err) =
+        world.landfall(&["runs", "tfd/web", "-n", "shop", "--cluster", &uuid::Uuid::nil().to_string()]);
+    assert_eq!(code, 1);
+    assert!(err.contains("of cluster 00000000"), "{err}");
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_its_id_however_many_came_after_it() {
+    let world = World::filled().await;
+    let run = world.apply.to_string();
+    let many = format!(
+        "INSERT INTO terraform_runs (run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase, generation,
+                                     attempt, engine, limits, requested_by_kind, created_at, finished_at)
+         SELECT gen_random_uuid(), organization_id, cluster_id, deployment_uid, namespace, name, 'Plan', change, 'Failed', 1, 0, engine, limits,
+                'unknown', now(), now() FROM terraform_runs, generate_series(1, 1100) WHERE run_id = '{run}'"
+    );
+    world.database.superuser().await.execute(sqlx::AssertSqlSafe(many)).await.unwrap();
+    let (code, out, err) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", &run]);
+    assert_eq!((code, out.as_str()), (0, "Apply complete!\n"), "{err}");
+    let (code, _, err) = world.landfall(&["logs", "tfd/other", "-n", "shop", "--run", &run]);
+    assert_eq!(code, 1, "another deployment's: {err}");
+}
+
+#[tokio::test]
+async fn damage_is_a_negative_answer_and_a_bad_file_of_anchors_is_wrong_usage() {
+    let world = World::filled().await;
+    let mut admin = world.database.superuser().await;
+    admin.execute("UPDATE run_artifacts SET sealed = '\\x01' WHERE name = 'plan-json'").await.unwrap();
+    let (code, _, err) = world.landfall(&["plan", "tfd/web", "-n", "shop"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("damaged"), "{err}");
+    for path in ["/dev/null", "/nowhere/anchors.json"] {
+        let (code, _, err) = world.landfall(&["audit", "verify", "--anchors", path]);
+        assert_eq!(code, 2, "{err}");
+        assert!(err.contains("--anchors") && err.contains(path), "{err}");
+    }
+}

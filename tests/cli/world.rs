@@ -142,7 +142,7 @@ pub(crate) async fn apply(writer: &Writer, subject: &Subject, plan: Uuid, digest
     id
 }
 
-async fn fill(ledger: &Ledger) -> (Uuid, String) {
+pub(crate) async fn fill(ledger: &Ledger) -> (Uuid, String) {
     let cluster = Uuid::now_v7();
     ledger.register_cluster(cluster, "test").await.unwrap();
     let writer = ledger.lead(cluster, "me").await.unwrap();

@@ -155,7 +155,7 @@ async fn a_module_is_planned_approved_applied_and_destroyed_by_a_real_engine() {
     let plan = landfall.plan(Change::Apply).await;
     assert_eq!(plan.phase, RunPhase::Succeeded, "{plan:?}");
     assert_eq!((plan.summary.unwrap().add, plan.has_changes, plan.state_serial), (3, Some(true), Some(0)));
-    let log = String::from_utf8(landfall.writer.log(plan.id).await.unwrap()).unwrap();
+    let log = String::from_utf8(landfall.writer.log(plan.id, 0).await.unwrap().0).unwrap();
     assert!(log.contains("terraform_data.one"), "{log}");
 
     let apply = landfall.apply(&plan).await;

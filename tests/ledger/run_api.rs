@@ -120,7 +120,8 @@ async fn a_plan_goes_from_claim_to_digest_over_http() {
         let put = served.call(Method::PUT, id, &format!("logs/{offset}"), text).await;
         assert_eq!(put.status(), StatusCode::NO_CONTENT);
     }
-    assert_eq!(served.writer.log(id).await.unwrap(), b"abcdef");
+    assert_eq!(served.writer.log(id, 0).await.unwrap(), (b"abcdef".to_vec(), 6));
+    assert_eq!(served.writer.log(id, 4).await.unwrap(), (b"ef".to_vec(), 6));
     for _ in 0..2 {
         assert_eq!(served.post(id, "result", &result(RunPhase::Succeeded)).await.status(), StatusCode::NO_CONTENT);
     }
@@ -136,7 +137,7 @@ async fn a_plan_goes_from_claim_to_digest_over_http() {
         let after = served.call(method, id, path, PLAN_JSON).await;
         assert_eq!(after.status(), StatusCode::GONE, "{path}: a token is for the time of its run");
     }
-    assert_eq!(served.writer.log(id).await.unwrap(), b"abcdef");
+    assert_eq!(served.writer.log(id, 0).await.unwrap().0, b"abcdef");
     assert!(served.woken.0.load(Ordering::Relaxed) >= 3);
     assert_eq!(*served.woken.1.lock().unwrap(), Some(subject));
 }
@@ -153,7 +154,7 @@ async fn a_log_is_cut_where_it_is_too_long_and_says_so() {
         let put = served.call(Method::PUT, id, &format!("logs/{offset}"), text).await;
         assert_eq!(put.status(), StatusCode::NO_CONTENT);
     }
-    let log = String::from_utf8(served.writer.log(id).await.unwrap()).unwrap();
+    let log = String::from_utf8(served.writer.log(id, 0).await.unwrap().0).unwrap();
     assert_eq!(log, "begun\nabc\n[the log is cut off here]\n");
 }
 

@@ -100,7 +100,7 @@ pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Se
     let (facts, taken) = match known(cx, &subject).await {
         Ok((fact, taken)) => (Facts::Known(fact.map(Box::new)), taken),
         // A deletion needs the ledger; a probe does not.
-        Err(Error::Ledger(_)) if !deleted => (Facts::Away, Vec::new()),
+        Err(error) if !deleted && error.reason() == Reason::LedgerUnavailable => (Facts::Away, Vec::new()),
         Err(error) => return Err(error),
     };
     let in_use = in_use(cx, object, subject.uid, deleted).await?;

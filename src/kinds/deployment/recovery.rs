@@ -93,10 +93,9 @@ async fn log(cx: &Context, run: &Run, log: &[u8]) -> Result<()> {
     if log.is_empty() {
         return Ok(());
     }
-    let known = cx.ledger.log(run.id).await?.len();
-    match log.get(known..) {
+    let (_, offset) = cx.ledger.log(run.id, 0).await?;
+    match usize::try_from(offset).ok().and_then(|known| log.get(known..)) {
         Some(rest) if !rest.is_empty() => {
-            let offset = i64::try_from(known).unwrap_or(i64::MAX);
             cx.ledger.append_log(run.id, offset, rest).await?.map_err(|refusal| refused(run, &refusal))
         }
         Some(_) | None => Ok(()),

@@ -1,6 +1,7 @@
 //! Where an object stands, for people who ask for something that is not there yet.
 
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::Result;
 
@@ -8,13 +9,20 @@ use crate::Result;
 ///
 /// # Errors
 /// Postgres's.
-pub async fn deployment_standing(pool: &PgPool, namespace: &str, name: &str) -> Result<Option<String>> {
+pub async fn deployment_standing(
+    pool: &PgPool,
+    cluster: Option<Uuid>,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<String>> {
     let row: Option<(Option<String>, Option<String>, Option<String>)> = sqlx::query_as(
         "SELECT phase, reason, message FROM terraform_deployments
-         WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL ORDER BY observed_at DESC LIMIT 1",
+         WHERE namespace = $1 AND name = $2 AND deleted_at IS NULL
+           AND ($3::uuid IS NULL OR cluster_id = $3) ORDER BY observed_at DESC LIMIT 1",
     )
     .bind(namespace)
     .bind(name)
+    .bind(cluster)
     .fetch_optional(pool)
     .await?;
     Ok(row.map(|(phase, reason, message)| {

@@ -7,10 +7,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::Error;
 use crate::ledger::{Answer, Refusal};
 use crate::run::digest::sha256_hex;
 use crate::run::protocol;
-use crate::{Class, Error};
 
 /// Header with the SHA-256 of a body in hex: of every file that is sent from here; checked where a runner sends it.
 pub(super) const SHA256: HeaderName = HeaderName::from_static(protocol::SHA256);
@@ -50,19 +50,12 @@ impl From<Refusal> for Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         tracing::warn!(%error, "run API");
-        if error.class() == Class::Transient && !is_ours(&error) {
+        if error.is_away() {
             Self::new(StatusCode::SERVICE_UNAVAILABLE, "the ledger is away; ask again")
         } else {
             Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
         }
     }
-}
-
-/// Postgres answered, and did not take what we sent (SQLSTATE classes 22, 23 and 42): the same again will not help.
-fn is_ours(error: &Error) -> bool {
-    let Error::Ledger(error) = error else { return false };
-    let code = error.as_database_error().and_then(|e| e.code().map(|code| code.into_owned()));
-    code.is_some_and(|code| ["22", "23", "42"].iter().any(|class| code.starts_with(class)))
 }
 
 impl IntoResponse for Fault {
