@@ -43,7 +43,9 @@ pub use intents::{IntentId, NewIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored, deployment_standing};
-pub use runs::{Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal, Room, Run};
+pub use runs::{
+    Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal, Room, Run, Stopping,
+};
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
 pub use states::{LockInfo, Recovery, StateClaim, StateHead, StateVersion, state_key};

@@ -343,6 +343,10 @@ impl Writer {
     /// [`crate::Error::Deposed`]; Postgres's.
     pub async fn recover_state(&self, id: Uuid, bytes: &[u8]) -> Result<Recovery> {
         let Some(run) = self.run(id).await? else { return Ok(Recovery::Refused("there is no such run".into())) };
+        // Its runner died before it could note the answer; newer ones may have followed.
+        if self.has_state(&run, bytes).await? {
+            return Ok(Recovery::Same);
+        }
         let mut tx = self.begin(&run.subject.organization).await?;
         let Some(run) = Run::locked(tx.connection(), id).await? else {
             return Ok(Recovery::Refused("there is no such run".into()));

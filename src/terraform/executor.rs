@@ -16,6 +16,7 @@ use super::layout::{Layout, absent_is_fine};
 use super::procfs;
 use super::spool::{Spool, make_private_folder, write_private};
 use super::transcript::Transcript;
+use crate::access::Redactor;
 use crate::api::{EngineKind, Reason};
 use crate::run::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
 use crate::run::secrets::redactor;
@@ -52,6 +53,8 @@ pub struct Recovered {
     pub resources: Vec<ResourceEvent>,
     /// The whole log, redacted; empty where the run's secrets are not known.
     pub log: Vec<u8>,
+    /// The last line that its runner wrote, redacted; none where the run's secrets are not known.
+    pub words: Option<String>,
 }
 
 /// A state that the ledger may not have.
@@ -177,19 +180,26 @@ impl Local {
     /// Where its folder cannot be read.
     pub fn recover(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Recovered> {
         let mut recovered = Recovered { states: self.states_left(run)?, ..Recovered::default() };
-        let mut transcript = Transcript::new(self.layout(run), spec.map(redactor).unwrap_or_default());
+        let known = spec.map(redactor).unwrap_or_default();
+        let mut transcript = Transcript::new(self.layout(run), known.clone());
         transcript.finish();
         recovered.resources = transcript.events;
         if spec.is_some() {
             recovered.log = transcript.log;
+            recovered.words = self.last_line(run, &known);
         }
         Ok(recovered)
     }
 
-    /// The last line that a run's runner wrote before it ended, for people.
+    /// The last line that a runner wrote which never took its run, and so has none of its secrets. For people.
     pub fn last_words(&self, run: Uuid) -> Option<String> {
+        self.last_line(run, &Redactor::default())
+    }
+
+    /// Redacted as a whole and then cut: a part of a secret would not be known as one.
+    fn last_line(&self, run: Uuid, redactor: &Redactor) -> Option<String> {
         let log = fs::read(self.layout(run).root.join("runner.log")).ok()?;
-        let log = String::from_utf8_lossy(&log);
+        let log = redactor.clean(&String::from_utf8_lossy(&log));
         let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
         Some(line.chars().take(300).collect())
     }

@@ -46,6 +46,7 @@ impl Module {
             check_name(name)?;
             if is_configuration(name) {
                 check_file(name, bytes, &mut declared)?;
+                check_order(name)?;
             }
         }
         Ok(declared)
@@ -120,6 +121,18 @@ fn check_name(name: &str) -> Result<()> {
     // The engine would take them for its own state, and so would recovery; and `x.tofu.json` hides `x.tf.json`.
     if base.contains(".tfstate") || base.starts_with("zzzz_landfall") {
         return Err(invalid(format!("file name {name:?} is reserved: rename the file")));
+    }
+    Ok(())
+}
+
+/// What an override of the source says must not come after ours, which says which variables are not shown.
+fn check_order(name: &str) -> Result<()> {
+    let stem = [".tf.json", ".tofu.json", ".tf", ".tofu"].iter().find_map(|end| name.strip_suffix(end));
+    let overrides = stem.is_some_and(|stem| stem == "override" || stem.ends_with("_override"));
+    if overrides && !name.contains('/') && name > OVERRIDE_FILE {
+        return Err(invalid(format!(
+            "file name {name:?} is reserved, as it sorts after Landfall's own: rename the file"
+        )));
     }
     Ok(())
 }

@@ -179,3 +179,15 @@ proptest! {
         prop_assert_eq!(module.to_tar().unwrap(), tar);
     }
 }
+
+#[test]
+fn no_override_comes_after_ours() {
+    let shown = "variable \"size\" {\n  sensitive = false\n}\n";
+    for name in ["zzzzz_override.tf", "zzzz_override.tofu", "zzzz_landfall_x_override.tf"] {
+        let message = refusal(name, shown);
+        assert!(message.contains(name) && message.contains("reserved"), "{message}");
+    }
+    for name in ["zz_override.tf", "override.tf", "zzzzz.tf", "modules/child/zzzzz_override.tf"] {
+        module(name, shown.replace("size", "other").as_str()).check().unwrap();
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
+use landfall::api::Reason;
 use landfall::ledger::{Approval, CredentialFact, MirrorRow, ObjectKind, Subject, Writer};
 use landfall::run::protocol::{ResourceAction, ResourceEvent};
 use serde_json::json;
@@ -202,7 +203,8 @@ async fn world() -> World {
         what: ResourceAction::CreateStarted,
     };
     writer.put_resources(died, 0, &[begun]).await.unwrap().unwrap();
-    writer.interrupt(died, json!({})).await.unwrap();
+    let dead = writer.run(died).await.unwrap().unwrap();
+    writer.interrupt(&dead, Reason::Interrupted, None).await.unwrap();
     let (_, digest) = planned(&writer, &web).await;
     writer.record_approval(&web, &digest, "alice").await.unwrap();
     let kind = ObjectKind::TerraformDeployment;

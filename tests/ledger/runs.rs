@@ -4,7 +4,7 @@ use landfall::Error;
 use landfall::api::{Change, EngineKind, Organization, Reason};
 use landfall::ledger::{
     Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal,
-    Room, Standing, Subject, Writer, state_key,
+    Room, Standing, Stopping, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{
     Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
@@ -16,6 +16,11 @@ use uuid::Uuid;
 use crate::world::World;
 
 pub(crate) const PLAN_JSON: &str = r#"{"format_version":"1.2","terraform_version":"1.12.6","resource_changes":[{"address":"t.a","mode":"managed","change":{"actions":["create"]}}]}"#;
+
+pub(crate) async fn interrupt(writer: &Writer, id: Uuid) -> landfall::Result<bool> {
+    let run = writer.run(id).await?.unwrap();
+    writer.interrupt(&run, Reason::Interrupted, None).await
+}
 
 pub(crate) fn spec(id: Uuid, kind: RunKind, change: Change, secret: &str) -> RunSpec {
     RunSpec {
@@ -132,7 +137,7 @@ async fn of_many_who_would_apply_one_plan_exactly_one_does() {
         assert_eq!(results.iter().filter(|r| **r == ApplyRun::Created).count(), 1, "{results:?}");
         assert_eq!(results.iter().filter(|r| **r == ApplyRun::AlreadyApplied).count(), 19, "{results:?}");
         let active = world.ledger.active_runs(world.cluster).await.unwrap();
-        assert!(writer.interrupt(active[0].id, json!({})).await.unwrap());
+        assert!(interrupt(&writer, active[0].id).await.unwrap());
         let intents: i64 = sqlx::query_scalar("SELECT count(*) FROM intents WHERE outcome = 'Failed'")
             .fetch_one(world.ledger.pool())
             .await
@@ -295,7 +300,7 @@ async fn a_deposed_leader_begins_nothing_and_ends_nothing() {
     assert!(deposed(&new_plan(&old, &world.subject("acme"), Change::Apply, "s").await.unwrap_err()));
     assert!(deposed(&old.create_apply_run(apply_of(&subject, plan, &digest, Approval::Automatic)).await.unwrap_err()));
     assert!(deposed(&old.record_approval(&subject, &digest, "alice").await.unwrap_err()));
-    assert!(deposed(&old.interrupt(running, json!({})).await.unwrap_err()));
+    assert!(deposed(&interrupt(&old, running).await.unwrap_err()));
     assert!(deposed(&old.request_cancel(running, &Actor::User("alice".into())).await.unwrap_err()));
     assert!(deposed(&old.claim_state(&subject, "k", None).await.unwrap_err()));
     assert!(deposed(&old.recover_state(running, b"{}").await.unwrap_err()));
@@ -344,8 +349,8 @@ async fn a_result_after_the_run_was_given_up_is_recorded_and_changes_nothing() {
     for _ in 0..2 {
         assert_eq!(writer.put_resources(id, 0, &events).await.unwrap(), Ok(()));
     }
-    assert!(writer.interrupt(id, json!({"why": "its process is gone"})).await.unwrap());
-    assert!(!writer.interrupt(id, json!({})).await.unwrap());
+    assert!(interrupt(&writer, id).await.unwrap());
+    assert!(!interrupt(&writer, id).await.unwrap());
     for _ in 0..2 {
         assert_eq!(writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap(), Ok(Finish::Late));
     }
@@ -378,7 +383,7 @@ async fn an_unknown_outcome_is_settled_by_the_next_plan_that_finds_nothing_to_ch
     let other = Subject { name: "other".into(), ..world.subject("acme") };
     for subject in [&subject, &other] {
         let id = applying(&writer, subject).await;
-        assert!(writer.interrupt(id, json!({})).await.unwrap());
+        assert!(interrupt(&writer, id).await.unwrap());
     }
     planned(&writer, &subject, Change::Apply).await;
     assert_eq!(unknown(&world).await, ["web", "other"], "a plan that would change something says nothing");
@@ -404,7 +409,7 @@ async fn an_unknown_outcome_is_settled_by_the_next_apply_that_succeeds() {
     let world = World::new().await;
     let (writer, subject) = (world.writer().await, world.subject("acme"));
     let dead = applying(&writer, &subject).await;
-    assert!(writer.interrupt(dead, json!({})).await.unwrap());
+    assert!(interrupt(&writer, dead).await.unwrap());
     let failed = applying(&writer, &subject).await;
     writer.finish(failed, &result(RunPhase::Failed)).await.unwrap().unwrap();
     assert_eq!(unknown(&world).await, ["web"], "an apply that failed says nothing");
@@ -534,14 +539,14 @@ async fn of_many_who_begin_at_once_no_more_do_than_there_are_places() {
     // An apply needs a place, too.
     let active = world.ledger.active_runs(world.cluster).await.unwrap();
     let (first, rest) = active.split_first().unwrap();
-    writer.interrupt(first.id, json!({})).await.unwrap();
+    interrupt(&writer, first.id).await.unwrap();
     let (plan, digest) = planned(&writer, &first.subject, Change::Apply).await;
     let apply = || NewApplyRun {
         room: Room { runs: rest.len(), one_organization: false },
         ..apply_of(&first.subject, plan, &digest, Approval::Automatic)
     };
     assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Hindered(Obstacle::NoPlace));
-    writer.interrupt(rest[0].id, json!({})).await.unwrap();
+    interrupt(&writer, rest[0].id).await.unwrap();
     assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Created);
 }
 
@@ -580,6 +585,39 @@ async fn a_run_that_no_runner_takes_counts_its_hand_overs_and_fails_with_its_mes
     writer.claim(id, &holder(1)).await.unwrap().unwrap();
     let run = writer.run(id).await.unwrap().unwrap();
     assert!(!writer.fail_unclaimed(&run, "x".into()).await.unwrap(), "a run that was taken goes on");
+}
+
+#[tokio::test]
+async fn a_run_is_not_given_up_for_the_death_of_another_process_than_its_own() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    let seen = writer.run(id).await.unwrap().unwrap();
+    writer.claim(id, &holder(1)).await.unwrap().unwrap();
+    assert!(!writer.interrupt(&seen, Reason::Interrupted, None).await.unwrap(), "a runner has taken it since");
+    let seen = writer.run(id).await.unwrap().unwrap();
+    assert_eq!(seen.phase, RunPhase::Claimed);
+    assert!(writer.interrupt(&seen, Reason::Interrupted, Some("its last words".into())).await.unwrap());
+    let run = writer.run(id).await.unwrap().unwrap();
+    assert_eq!((run.phase, run.message.as_deref()), (RunPhase::Interrupted, Some("its last words")));
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_and_then_killed_is_on_record_once_each() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
+    for (kill, expected) in
+        [(false, Stopping::New), (false, Stopping::Known), (true, Stopping::New), (true, Stopping::Known)]
+    {
+        assert_eq!(writer.record_stop(id, kill, "it hangs").await.unwrap(), expected, "{kill}");
+        assert!(writer.run(id).await.unwrap().unwrap().terminated_at.is_some());
+    }
+    interrupt(&writer, id).await.unwrap();
+    assert_eq!(writer.record_stop(id, true, "it hangs").await.unwrap(), Stopping::Ended);
+    let seen = actions(&world).await;
+    assert_eq!(seen.iter().filter(|a| *a == "run.terminated").count(), 1, "{seen:?}");
+    assert_eq!(seen.iter().filter(|a| *a == "run.killed").count(), 1, "{seen:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use landfall::run::protocol::{Artifact, RunPhase};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::runs::{apply_of, applying, planned, result};
+use crate::runs::{apply_of, applying, interrupt, planned, result};
 use crate::world::World;
 
 /// A state file with so many resources.
@@ -77,10 +77,10 @@ async fn a_lock_is_opened_by_its_run_and_broken_only_with_it() {
         "not its key"
     );
     assert!(matches!(writer.unlock(second, Some("l")).await.unwrap(), Err(Refusal::Locked(_))));
-    assert!(writer.interrupt(second, json!({})).await.unwrap());
+    assert!(interrupt(&writer, second).await.unwrap());
     assert!(writer.lock_info(&subject.organization, &key).await.unwrap().is_some());
 
-    assert!(writer.interrupt(run, json!({})).await.unwrap());
+    assert!(interrupt(&writer, run).await.unwrap());
     assert!(writer.lock_info(&subject.organization, &key).await.unwrap().is_none());
     assert_eq!(writer.lock(run, &json!({"ID": "l"})).await.unwrap(), Err(Refusal::Ended));
     assert_eq!(put(&writer, run, &state(1, "a", 1)).await, Err(Refusal::Ended));
@@ -104,7 +104,8 @@ async fn what_a_dead_run_left_is_the_next_version_if_it_fits() {
         assert!(matches!(recover(refused).await, Recovery::Refused(_)));
     }
     assert_eq!(recover(state(5, "a", 2)).await, Recovery::Accepted);
-    assert!(writer.interrupt(run, json!({})).await.unwrap());
+    assert_eq!(recover(state(2, "a", 1)).await, Recovery::Same, "acknowledged, and not the newest any more");
+    assert!(interrupt(&writer, run).await.unwrap());
     assert!(matches!(recover(state(6, "a", 2)).await, Recovery::Refused(_)), "after the end");
     let live = writer.inventory(subject.uid).await.unwrap();
     assert_eq!(live.len(), 2);

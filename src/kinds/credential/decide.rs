@@ -76,6 +76,12 @@ impl Verdict {
             (Truth::Unknown, _) => "Unknown",
         }
     }
+
+    /// When it ceases to hold by itself: the end of the grace.
+    fn stands_until(&self, spec: &CloudCredentialSpec) -> Option<Timestamp> {
+        let at = self.succeeded_at.filter(|_| self.reason == Reason::StaleOk)?;
+        Some(later(at, grace(spec)))
+    }
 }
 
 pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> Step {
@@ -105,7 +111,7 @@ pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> S
         {
             Step::Record(verdict)
         }
-        _ => Step::Rest { until: due },
+        _ => Step::Rest { until: due.into_iter().chain(verdict.stands_until(&object.spec)).min() },
     }
 }
 
@@ -181,7 +187,7 @@ fn stale(
     identity: Option<Identity>,
     now: Timestamp,
 ) -> Verdict {
-    let grace = read(&spec.probe.grace_after_last_success, Duration::from_secs(86_400));
+    let grace = grace(spec);
     match succeeded_at {
         Some(at) if now < later(at, grace) => {
             let message = format!(
@@ -282,6 +288,10 @@ fn identity_of(fact: Option<&CredentialFact>) -> Option<Identity> {
 
 fn interval(spec: &CloudCredentialSpec) -> Duration {
     read(&spec.probe.interval, Duration::from_secs(600)).max(Duration::from_secs(1))
+}
+
+fn grace(spec: &CloudCredentialSpec) -> Duration {
+    read(&spec.probe.grace_after_last_success, Duration::from_secs(86_400))
 }
 
 fn read(text: &DurationText, otherwise: Duration) -> Duration {

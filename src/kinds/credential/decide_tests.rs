@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::super::act::Done;
 use super::super::observe::InUse;
 use super::*;
 use crate::api::Organization;
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::providers::{Denial, Doubt};
+use crate::reconcile::Next;
 
 #[path = "strange_tests.rs"]
 mod strange;
@@ -133,6 +135,15 @@ fn a_deletion_waits_for_users_and_for_nothing_else() {
     assert_eq!(step(&object(foreign, json!({})), &seen()), "Rest");
 }
 
+/// What drops the last reference does not wake the credential.
+#[test]
+fn a_held_deletion_looks_again() {
+    let seen = Seen { in_use: InUse { own: vec!["web".into()], others: 0 }, ..seen() };
+    let object = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
+    let report = super::super::report::report(&object, &seen, &Step::Hold, Ok(&Done::Nothing), at(NOW));
+    assert_eq!(report.next, Next::After(Duration::from_secs(30)));
+}
+
 #[test]
 fn what_is_asked_and_when() {
     let missing = Proof::Missing { reason: Reason::SecretNotFound, message: String::new() };
@@ -215,6 +226,15 @@ fn the_grace_ends() {
     };
     assert_eq!(verdict(NOW - 3599), (Truth::True, Reason::StaleOk));
     assert_eq!(verdict(NOW - 3600), (Truth::Unknown, Reason::ProviderUnavailable));
+}
+
+#[test]
+fn the_last_success_stands_no_longer_than_its_grace() {
+    let object = object(json!({}), json!({"probe": {"interval": "10h", "graceAfterLastSuccess": "1h"}}));
+    let attempt = attempts(&[away(Reason::ProviderUnavailable)]).map(|a| Attempt { doubts: 20, ..a });
+    let facts = fact("StaleOk", Reason::StaleOk, NOW, Some(NOW - 3590));
+    let seen = Seen { attempt, facts, ..seen() };
+    assert_eq!(step(&object, &seen), "Rest 10");
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::{Class, Error, Result};
 const NAMED: usize = 10;
 /// A finalizer's own change wakes the object; this is for the case that it is missed.
 const SOON: Duration = Duration::from_secs(5);
+/// A deployment that refers to another credential now lets go of this one with its next plan, which wakes nobody.
+const HELD: Duration = Duration::from_secs(30);
 
 pub(super) fn report(
     object: &CloudCredential,
@@ -85,7 +87,8 @@ fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, now: Timestamp
         (Step::Probe | Step::Record(_) | Step::Take(_) | Step::Discard { .. }, Ok(_)) => Next::Now,
         (Step::Rest { .. }, Ok(_)) if seen.facts == Facts::Away => Next::Backoff,
         (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
-        (Step::Hold | Step::LetGo | Step::AddFinalizer | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
+        (Step::Hold, Ok(_)) => Next::After(HELD),
+        (Step::LetGo | Step::AddFinalizer | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
     }
 }
 

@@ -97,15 +97,20 @@ pub struct FoundState {
 }
 
 impl Observed {
-    /// The last approval, where it was refused because it names another plan than this one.
+    /// The last approval, where it was refused since this plan was begun, and names another one.
     pub fn stale_approval(&self, plan: &Run) -> Option<&str> {
-        self.refused_approval().filter(|refused| plan.digest.as_deref() != Some(refused))
+        let (refused, at) = self.last_refused()?;
+        (at >= plan.created_at && plan.digest.as_deref() != Some(refused)).then_some(refused)
     }
 
     /// The last approval, where it was refused.
     pub fn refused_approval(&self) -> Option<&str> {
-        let (refused, at) = self.taken(REFUSED)?;
-        let approved = self.taken("approve").is_some_and(|(_, later)| later > at);
+        self.last_refused().map(|(refused, _)| refused)
+    }
+
+    fn last_refused(&self) -> Option<(&str, Timestamp)> {
+        let refused = self.taken(REFUSED)?;
+        let approved = self.taken("approve").is_some_and(|(_, later)| later > refused.1);
         (!approved).then_some(refused)
     }
 

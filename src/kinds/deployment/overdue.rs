@@ -15,14 +15,15 @@ pub(super) struct Overdue {
     pub(super) why: String,
 }
 
-/// Past all that its runner may take, a run is told to stop; when that has not helped for as long again, it is killed.
+/// Past all that its runner may take, a run is told to stop, and again at each look: who put that on record may have died
+/// before it was sent. When that has not helped for as long again, it is killed.
 pub(super) fn overdue(run: &Run, now: Timestamp) -> Option<Overdue> {
     let limits = run.limits;
     // What a runner needs to stop its engine, to kill it, and to tell the rest.
     let margin = seconds(limits.grace.saturating_add(30));
     if let Some(told) = run.terminated_at {
         let why = format!("it was told to stop at {told:.0} and lives on");
-        return (now.duration_since(told) > margin).then_some(Overdue { kill: true, why });
+        return Some(Overdue { kill: now.duration_since(told) > margin, why });
     }
     let entered = (run.phase_at, allowed(run.phase, limits), format!("it entered {:?}", run.phase));
     let cancelled = run.cancel_requested_at.map(|at| (at, SignedDuration::ZERO, "its cancel".to_owned()));

@@ -1,11 +1,11 @@
 //! A run whose process is gone: what it left is taken in, and then it is given up. Needs no object.
 
-use serde_json::json;
 use uuid::Uuid;
 
 use super::observe::Liveness;
+use crate::api::Reason;
 use crate::kinds::Context;
-use crate::ledger::runs::{Refusal, Run};
+use crate::ledger::runs::{Refusal, Run, Stopping};
 use crate::ledger::states::Recovery;
 use crate::run::protocol::{ResourceEvent, RunKind, RunSpec};
 use crate::run::state;
@@ -29,24 +29,24 @@ pub(super) fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
 /// # Errors
 /// What may pass by itself.
 pub(super) async fn stop(cx: &Context, run: Uuid, kill: bool, why: &str) -> Result<()> {
-    if kill {
-        tracing::warn!(%run, why, "the run's processes are killed");
-        cx.executor.kill(run)
-    } else if cx.ledger.record_termination(run, why).await? {
-        tracing::warn!(%run, why, "the run's runner is told to stop");
-        cx.executor.terminate(run)
-    } else {
-        Ok(())
+    match cx.ledger.record_stop(run, kill, why).await? {
+        Stopping::Ended => return Ok(()),
+        Stopping::New => tracing::warn!(%run, kill, why, "a run that should have ended is stopped"),
+        Stopping::Known => {}
     }
+    if kill { cx.executor.kill(run) } else { cx.executor.terminate(run) }
 }
 
 /// States first, then the inventory, and only then is the lock broken and the run given up. `false` where it had ended
-/// well between the look at its row and the look at its process.
+/// well between the look at its row and the look at its process, or a runner has taken it since.
 ///
 /// # Errors
 /// What may pass by itself.
 pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
     let Some(run) = cx.ledger.run(run).await?.filter(|run| !run.phase.is_final()) else { return Ok(false) };
+    if liveness(cx, &run)? == Liveness::Alive {
+        return Ok(false);
+    }
     let found = cx.executor.recover(run.id, inputs(cx, &run).await?.as_ref())?;
     let mut refused = Vec::new();
     for left in &found.states {
@@ -61,13 +61,17 @@ pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
             other => return Err(other),
         }
     }
-    if refused.is_empty() {
-        cx.ledger.interrupt(run.id, json!({})).await?;
-        cx.executor.cleanup(run.id)?;
+    let ended = if refused.is_empty() {
+        let words = found.words.map(|words| format!("the last words of its runner: {words}"));
+        cx.ledger.interrupt(&run, Reason::Interrupted, words).await?
     } else {
-        cx.ledger.interrupt_unsettled(run.id, state::refusal(run.id, &refused.join("; "))).await?;
+        let message = state::refusal(run.id, &refused.join("; "));
+        cx.ledger.interrupt(&run, Reason::StateRegressed, Some(message)).await?
+    };
+    if ended && refused.is_empty() {
+        cx.executor.cleanup(run.id)?;
     }
-    Ok(true)
+    Ok(ended)
 }
 
 /// What the runner was given, to redact its log. Without it the rest is taken in all the same: states and inventory

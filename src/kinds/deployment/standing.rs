@@ -171,16 +171,16 @@ impl Standing {
         let digest = plan.digest.as_deref().unwrap_or_default();
         let next = format!("approve it with landfall.dev/approve: {digest}, or `landfall approve`");
         let (reason, message) = match (stale, interrupted) {
-            (Some(old), _) => (
-                Reason::ApprovalStale,
-                format!("the approval of {old} is for another plan than the current one: {}; {next}", counts(plan)),
-            ),
-            (None, true) => (
+            (_, true) => (
                 Reason::Interrupted,
                 format!(
                     "a run died in mid-apply, so this plan needs a person: {}; look at the inventory, then {next}",
                     counts(plan)
                 ),
+            ),
+            (Some(old), false) => (
+                Reason::ApprovalStale,
+                format!("the approval of {old} is for another plan than the current one: {}; {next}", counts(plan)),
             ),
             (None, false) => (Reason::ApprovalRequired, format!("{}; {next}", counts(plan))),
         };

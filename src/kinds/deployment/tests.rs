@@ -255,6 +255,17 @@ fn an_approval_of_an_older_plan_is_stale_and_starts_nothing() {
     let mut seen = world(vec![plan(1)]);
     seen.taken = taken("approveRefused", &format!("sha256:{:064x}", 7), now());
     assert_eq!(reason(&next(&object(), &seen)), Reason::ApprovalStale);
+
+    seen.taken = taken("approveRefused", &format!("sha256:{:064x}", 7), ago(2));
+    assert_eq!(reason(&next(&object(), &seen)), Reason::ApprovalRequired, "it was refused before this plan was made");
+}
+
+#[test]
+fn a_refused_approval_does_not_hide_that_a_run_died() {
+    let first = plan(9);
+    let mut seen = world(vec![plan(7), apply_of(&first, RunPhase::Interrupted, 8), first]);
+    seen.taken = taken("approveRefused", &format!("sha256:{:064x}", 7), now());
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Interrupted);
 }
 
 #[test]
@@ -357,7 +368,7 @@ fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
         (P::Plan, 36, None, None, stop),
         (P::Apply, 65, None, None, None),
         (P::Apply, 66, None, None, stop),
-        (P::Apply, 80, None, Some(5), None),
+        (P::Apply, 80, None, Some(5), stop),
         (P::Apply, 80, None, Some(6), kill),
         (P::Apply, 9, Some(5), None, None),
         (P::Apply, 9, Some(6), None, stop),

@@ -17,6 +17,17 @@ use crate::run::state::Instance;
 /// The longest message that is kept, bytes.
 const MESSAGE: usize = 2048;
 
+/// What is on record of a run that should have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// It was put there now.
+    New,
+    /// It was there.
+    Known,
+    /// The run has ended.
+    Ended,
+}
+
 /// How a run ends.
 pub(super) struct Ending {
     actor: Actor,
@@ -171,25 +182,35 @@ fn clean(text: &str) -> String {
     }
 }
 
-impl Writer {
-    /// Gives a run up whose process is gone. What it left (states, resource events, log) was fed in before. `false` when it
-    /// had ended already.
-    ///
-    /// # Errors
-    /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn interrupt(&self, id: Uuid, details: Value) -> Result<bool> {
-        let actor = Actor::Controller(self.holder().to_owned());
-        self.end(id, Ending::by(actor, RunPhase::Interrupted, Reason::Interrupted, details), |_| true).await
-    }
+/// Whether the chain tells this of the run already.
+async fn told(tx: &mut Transaction, run: &Run, action: &str) -> Result<bool> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM activity_log
+                        WHERE organization_id = $1 AND object_uid = $2 AND action = $3 AND details ->> 'run' = $4)",
+    )
+    .bind(run.subject.organization.as_str())
+    .bind(run.subject.uid)
+    .bind(action)
+    .bind(run.id.to_string())
+    .fetch_one(tx.connection())
+    .await?)
+}
 
-    /// The same for a run that left a state which the ledger does not take: `message` names it.
+impl Writer {
+    /// Gives a run up whose process is gone. What it left (states, resource events, log) was fed in before; `reason` is
+    /// `StateRegressed` where the ledger did not take a state of it. `false` when it had ended already, or another process
+    /// has claimed it since.
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn interrupt_unsettled(&self, id: Uuid, message: String) -> Result<bool> {
+    pub async fn interrupt(&self, dead: &Run, reason: Reason, message: Option<String>) -> Result<bool> {
         let actor = Actor::Controller(self.holder().to_owned());
-        let ending = Ending::by(actor, RunPhase::Interrupted, Reason::StateRegressed, json!({"stateRefused": true}));
-        self.end(id, Ending { message: Some(message), ..ending }, |_| true).await
+        let details = match reason {
+            Reason::StateRegressed => json!({"stateRefused": true}),
+            _ => json!({}),
+        };
+        let ending = Ending { message, ..Ending::by(actor, RunPhase::Interrupted, reason, details) };
+        self.end(dead.id, ending, |run| run.holder == dead.holder).await
     }
 
     /// Ends a run that no runner would take. `false` when one has, or the run had ended already.
@@ -238,29 +259,31 @@ impl Writer {
         Ok(true)
     }
 
-    /// Puts on record that a run is told to stop, because it should have ended. `false` when it has, or was told before.
+    /// Puts on record, once, that a run which should have ended is told to stop, or that its processes are killed.
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn record_termination(&self, id: Uuid, why: &str) -> Result<bool> {
-        let Some(run) = self.run(id).await? else { return Ok(false) };
+    pub async fn record_stop(&self, id: Uuid, kill: bool, why: &str) -> Result<Stopping> {
+        let Some(run) = self.run(id).await? else { return Ok(Stopping::Ended) };
         let mut tx = self.begin(&run.subject.organization).await?;
-        let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(false) };
-        if run.phase.is_final() || run.terminated_at.is_some() {
-            return Ok(false);
+        let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(Stopping::Ended) };
+        if run.phase.is_final() {
+            return Ok(Stopping::Ended);
         }
-        sqlx::query("UPDATE terraform_runs SET terminated_at = clock_timestamp() WHERE run_id = $1")
-            .bind(id)
-            .execute(tx.connection())
-            .await?;
-        tx.append(Event {
-            subject: run.subject,
-            actor: Actor::Controller(self.holder().to_owned()),
-            action: "run.terminated",
-            details: json!({"run": id, "why": why}),
-        });
+        let action = if kill { "run.killed" } else { "run.terminated" };
+        if told(&mut tx, &run, action).await? {
+            return Ok(Stopping::Known);
+        }
+        if !kill {
+            sqlx::query("UPDATE terraform_runs SET terminated_at = clock_timestamp() WHERE run_id = $1")
+                .bind(id)
+                .execute(tx.connection())
+                .await?;
+        }
+        let actor = Actor::Controller(self.holder().to_owned());
+        tx.append(Event { subject: run.subject, actor, action, details: json!({"run": id, "why": why}) });
         tx.commit().await?;
-        Ok(true)
+        Ok(Stopping::New)
     }
 
     async fn end(&self, id: Uuid, mut ending: Ending, fits: impl Fn(&Run) -> bool) -> Result<bool> {
