@@ -12,6 +12,7 @@ mod gate;
 mod generated;
 mod loosening;
 mod mutants;
+mod policies;
 mod refusals;
 mod roles;
 mod secrets;
