@@ -52,3 +52,28 @@ async fn a_relabelled_namespace_stops_its_deployments_until_it_is_labelled_back(
     assert_eq!(applied.status.unwrap().state.unwrap().resources, 2);
     world.controller.stop().await;
 }
+
+/// A namespace never vanishes from around its objects, unless somebody forces it to.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_a_namespace_that_vanished_stays_whose_it_was() {
+    let world = World::new().await;
+    label(&world, json!("acme")).await;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": ""}}, "suspend": true})).await;
+    let ours = "SELECT count(*) FROM terraform_deployments WHERE name = 'web' AND organization_id = 'acme'";
+    wait_until(PLENTY, "the row", async || world.count(ours).await == 1).await;
+
+    let api: Api<Namespace> = Api::all(world.client.clone());
+    let mut namespace = api.delete(&world.namespace, &Default::default()).await.unwrap().left().unwrap();
+    namespace.spec.get_or_insert_default().finalizers = Some(Vec::new());
+    let path = format!("/api/v1/namespaces/{}/finalize", world.namespace);
+    let request = http::Request::put(path).body(serde_json::to_vec(&namespace).unwrap()).unwrap();
+    world.client.request::<Value>(request).await.unwrap();
+    wait_until(PLENTY, "the namespace to be gone", async || api.get_opt(&world.namespace).await.unwrap().is_none())
+        .await;
+
+    // All that the API server still permits there is to delete.
+    world.delete("web").await;
+    let followed = format!("{ours} AND deletion_requested_at IS NOT NULL AND deleted_at IS NULL");
+    wait_until(PLENTY, "the mirror to follow", async || world.count(&followed).await == 1).await;
+    world.controller.stop().await;
+}
