@@ -4,12 +4,10 @@ use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use serde_json::json;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 use super::{Actor, Event, Ledger, ObjectKind, Subject, Writer};
 use crate::Result;
-use crate::access::SecretBytes;
-use crate::api::{CloudCredentialSpec, Organization};
+use crate::api::Organization;
 
 /// Digests are for this alone: equal bytes elsewhere have another one.
 const PURPOSE: &str = "credential.secret";
@@ -108,12 +106,9 @@ impl Writer {
 }
 
 impl Ledger {
-    /// Keyed digest of a credential's Secret and its spec's provider block: another digest needs another proof.
-    pub fn proof_digest(&self, spec: &CloudCredentialSpec, secret: &SecretBytes) -> String {
-        let block = json!({"aws": spec.aws, "powerdns": spec.powerdns}).to_string();
-        let mut all = Zeroizing::new(secret.canonical().to_vec());
-        all.extend_from_slice(block.as_bytes());
-        self.keys().digest(PURPOSE, &all)
+    /// Keyed digest of what a proof proves: another digest needs another proof.
+    pub fn proof_digest(&self, proved: &[u8]) -> String {
+        self.keys().digest(PURPOSE, proved)
     }
 
     /// The last finding about a credential that still exists.

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 pub use self::http::{Answer, Http, Unanswered};
 pub use self::probes::{Attempt, Finding, Probes};
@@ -144,6 +146,21 @@ impl<'a> Provider<'a> {
             Self::Aws(p) => &p.secret_ref.name,
             Self::PowerDns(p) => &p.secret_ref.name,
         }
+    }
+
+    /// The spec's block of this provider: what a proof binds besides the Secret, and what tells two accounts apart.
+    pub fn block(&self) -> Value {
+        match self {
+            Self::Aws(p) => json!({"aws": p}),
+            Self::PowerDns(p) => json!({"powerdns": p}),
+        }
+    }
+
+    /// What a proof proves: these bytes of the Secret under this block.
+    pub fn proved(&self, secret: &SecretBytes) -> Zeroizing<Vec<u8>> {
+        let mut all = Zeroizing::new(secret.canonical().to_vec());
+        all.extend_from_slice(self.block().to_string().as_bytes());
+        all
     }
 
     /// Field and value of the endpoint that Landfall itself will call.

@@ -360,3 +360,26 @@ async fn after_a_relist_the_live_rows_are_the_list_whatever_came_before() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_event_counts_for_the_watch_that_it_came_by() {
+    let (world, writer) = world().await;
+    let web = world.subject("acme");
+    for namespace in ["shop", "other"] {
+        writer.mirror_relist(KIND, Some(namespace), &[], None).await.unwrap();
+    }
+    writer.mirror_apply(KIND, &[row(&web, "1", 1, json!({}))]).await.unwrap();
+    let marks = async || -> Vec<(String, bool)> {
+        sqlx::query_as("SELECT namespace, last_event_at IS NOT NULL FROM mirror_watermarks ORDER BY namespace")
+            .fetch_all(world.ledger.pool())
+            .await
+            .unwrap()
+    };
+    assert_eq!(marks().await, [("other".into(), false), ("shop".into(), true)]);
+    // Another configuration, after a restart: all namespaces at once.
+    let writer = world.writer().await;
+    sqlx::query("UPDATE mirror_watermarks SET last_event_at = NULL").execute(world.ledger.pool()).await.unwrap();
+    writer.mirror_relist(KIND, None, &[row(&web, "1", 1, json!({}))], None).await.unwrap();
+    writer.mirror_delete(KIND, web.uid, Timestamp::now()).await.unwrap();
+    assert_eq!(marks().await, [(String::new(), true), ("other".into(), false), ("shop".into(), false)]);
+}

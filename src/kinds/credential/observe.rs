@@ -123,7 +123,7 @@ async fn read(cx: &Context, object: &CloudCredential) -> Result<(Proof, Option<S
     };
     match access::secret(&cx.client, &namespace, provider.secret_name()).await {
         Ok(bytes) => {
-            let digest = cx.ledger.proof_digest(&object.spec, &bytes);
+            let digest = cx.ledger.proof_digest(&provider.proved(&bytes));
             Ok((Proof::Present { version: bytes.resource_version.clone(), digest }, Some(bytes)))
         }
         Err(Error::Condition { reason, message }) => Ok((Proof::Missing { reason, message }, None)),

@@ -259,16 +259,17 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
             format!("spec.credentialRef: CloudCredential {name:?} is not valid (yet); see its condition Valid"),
         ));
     };
-    let secret = access::secret(&cx.client, home, secret_name(&found.spec)?).await?;
+    let provider = provider(&found.spec)?;
+    let secret = access::secret(&cx.client, home, provider.secret_name()).await?;
     // What was proved is these bytes under this provider block, and no others.
-    if fact.secret_digest.as_deref() != Some(cx.ledger.proof_digest(&found.spec, &secret).as_str()) {
+    if fact.secret_digest.as_deref() != Some(cx.ledger.proof_digest(&provider.proved(&secret)).as_str()) {
         return Err(Error::condition(
             Reason::CredentialNotReady,
             format!("spec.credentialRef: CloudCredential {name:?} or its Secret has changed and is not proved yet"),
         ));
     }
     let identity = fact.account.as_ref().or(fact.secret_digest.as_ref());
-    let whose = json!({"identity": identity, "aws": found.spec.aws, "powerdns": found.spec.powerdns});
+    let whose = json!({"identity": identity, "provider": provider.block()});
     Ok(Some(Credential {
         subject: Subject {
             organization: access::organization(&cx.client, cx.cluster, home).await?,
@@ -284,11 +285,10 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
     }))
 }
 
-fn secret_name(spec: &CloudCredentialSpec) -> Result<&str> {
-    let provider = Provider::of(spec);
-    let missing =
-        || Error::condition(Reason::CredentialNotReady, "spec.credentialRef: the credential names no provider");
-    provider.map(|p| p.secret_name()).ok_or_else(missing)
+fn provider(spec: &CloudCredentialSpec) -> Result<Provider<'_>> {
+    Provider::of(spec).ok_or_else(|| {
+        Error::condition(Reason::CredentialNotReady, "spec.credentialRef: the credential names no provider")
+    })
 }
 
 /// The engine that the spec asks for, if the installation has a binary of it.

@@ -64,7 +64,8 @@ impl Writer {
     pub async fn mirror_apply(&self, kind: ObjectKind, rows: &[MirrorRow]) -> Result<Mirrored> {
         let mut transaction = self.begin_for(&organizations(rows)).await?;
         let mirrored = self.put(&mut transaction, kind, rows, tables::of(kind)?.follow).await?;
-        self.mark(&mut transaction, kind, None, Mark::Event).await?;
+        let namespaces = rows.iter().map(|row| row.subject.namespace.clone()).collect();
+        self.mark_event(&mut transaction, kind, namespaces).await?;
         transaction.commit().await?;
         Ok(mirrored)
     }
@@ -111,8 +112,9 @@ impl Writer {
             .fetch_all(transaction.connection())
             .await?;
         let found = !buried.is_empty();
+        let namespaces = buried.iter().map(|row| row.namespace.clone()).collect();
         self.after_burial(&mut transaction, kind, buried, "Deleted").await?;
-        self.mark(&mut transaction, kind, None, Mark::Event).await?;
+        self.mark_event(&mut transaction, kind, namespaces).await?;
         transaction.commit().await?;
         Ok(found)
     }
@@ -291,14 +293,13 @@ impl Writer {
     ) -> Result<()> {
         let (list, list_rv) = match mark {
             Mark::List(list_rv) => (true, list_rv.and_then(|rv| row::resource_version(rv).ok())),
-            Mark::Event | Mark::Alive => (false, None),
+            Mark::Alive => (false, None),
         };
         let done = sqlx::query(
-            "INSERT INTO mirror_watermarks AS w (cluster_id, kind, namespace, epoch, list_rv, listed_at, last_event_at, last_alive_at)
-             VALUES ($1, $2, $3, $4, $5::numeric, CASE WHEN $6 THEN now() END, CASE WHEN $7 THEN now() END, CASE WHEN $8 THEN now() END)
+            "INSERT INTO mirror_watermarks AS w (cluster_id, kind, namespace, epoch, list_rv, listed_at, last_alive_at)
+             VALUES ($1, $2, $3, $4, $5::numeric, CASE WHEN $6 THEN now() END, CASE WHEN $7 THEN now() END)
              ON CONFLICT (cluster_id, kind, namespace) DO UPDATE SET epoch = excluded.epoch,
                 list_rv = coalesce(excluded.list_rv, w.list_rv), listed_at = coalesce(excluded.listed_at, w.listed_at),
-                last_event_at = coalesce(excluded.last_event_at, w.last_event_at),
                 last_alive_at = coalesce(excluded.last_alive_at, w.last_alive_at)",
         )
         .bind(self.cluster())
@@ -307,18 +308,32 @@ impl Writer {
         .bind(self.epoch())
         .bind(list_rv)
         .bind(list)
-        .bind(matches!(mark, Mark::Event))
         .bind(matches!(mark, Mark::Alive))
         .execute(transaction.connection())
         .await?;
         super::touched(done.rows_affected(), 1, "mirror_watermarks")
+    }
+
+    /// Events of these namespaces came by the watches of this leadership: that of each namespace, or that of all. Each was
+    /// listed first, so its row is there.
+    async fn mark_event(&self, transaction: &mut Transaction, kind: ObjectKind, namespaces: Vec<String>) -> Result<()> {
+        sqlx::query(
+            "UPDATE mirror_watermarks SET last_event_at = now()
+             WHERE cluster_id = $1 AND kind = $2 AND epoch = $3 AND (namespace = '' OR namespace = ANY($4))",
+        )
+        .bind(self.cluster())
+        .bind(kind.as_str())
+        .bind(self.epoch())
+        .bind(namespaces)
+        .execute(transaction.connection())
+        .await?;
+        Ok(())
     }
 }
 
 #[derive(Clone, Copy)]
 enum Mark<'a> {
     List(Option<&'a str>),
-    Event,
     Alive,
 }
 
