@@ -63,6 +63,17 @@ impl Error {
         }
     }
 
+    /// Whether it says nothing of an object and passes by itself: the API server was away, or two wrote at once.
+    pub fn is_fleeting(&self) -> bool {
+        match self {
+            Self::Cluster(error) => {
+                let conflict = matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 409 | 410));
+                conflict || self.reason() == Reason::ApiServerUnavailable
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a part that is needed is away, so that the same again may be answered.
     pub fn is_away(&self) -> bool {
         matches!(self.reason(), Reason::LedgerUnavailable | Reason::ApiServerUnavailable)

@@ -14,6 +14,8 @@ pub struct Taken {
     pub command: String,
     /// The annotation's value.
     pub value: String,
+    /// Who gave it, by admission.
+    pub by: String,
     /// When it was taken last.
     pub at: Timestamp,
 }
@@ -63,7 +65,7 @@ impl Ledger {
     /// Postgres's.
     pub async fn commands(&self, subject: &Subject) -> Result<Vec<Taken>> {
         let rows = sqlx::query(
-            "SELECT command, value, taken_at FROM commands WHERE organization_id = $1 AND object_uid = $2 ORDER BY command",
+            "SELECT command, value, given_by, taken_at FROM commands WHERE organization_id = $1 AND object_uid = $2 ORDER BY command",
         )
         .bind(subject.organization.as_str())
         .bind(subject.uid)
@@ -74,6 +76,7 @@ impl Ledger {
                 Ok(Taken {
                     command: row.try_get("command")?,
                     value: row.try_get("value")?,
+                    by: row.try_get("given_by")?,
                     at: row.try_get::<jiff_sqlx::Timestamp, _>("taken_at")?.to_jiff(),
                 })
             })

@@ -257,6 +257,20 @@ impl Ledger {
         rows.iter().map(resource).collect()
     }
 
+    /// Addresses of what a dead run of a deployment may have left, in the order of their discovery.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn leftovers(&self, uid: Uuid) -> Result<Vec<String>> {
+        Ok(sqlx::query_scalar(
+            "SELECT address FROM resource_inventory
+             WHERE deployment_uid = $1 AND standing IN ('Leftover', 'Creating') AND gone_at IS NULL ORDER BY entry_id",
+        )
+        .bind(uid)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
     /// Takes what an apply's event stream told; events that are known are passed over by their numbers.
     ///
     /// # Errors

@@ -144,6 +144,18 @@ async fn tell_events(work: &Work, until: Instant) {
     }
 }
 
+/// Asks for a stop. The first cause stands: a machine that goes down after a person's cancel does not undo the cancel. But
+/// a person's wish comes before a signal, which is nobody's.
+fn ask(stopper: &watch::Sender<Option<Stop>>, stop: Stop) {
+    stopper.send_if_modified(|asked| {
+        let yields = asked.as_ref().is_none_or(|a| a.cause == Cause::Signal && stop.cause == Cause::Person);
+        if yields {
+            *asked = Some(stop);
+        }
+        yields
+    });
+}
+
 /// SIGTERM and SIGINT ask for a graceful end.
 fn watch_signals(stopper: watch::Sender<Option<Stop>>) -> Result<impl Future<Output = ()>> {
     let listen = |kind| signal(kind).map_err(Error::io("listen for signals"));
@@ -151,7 +163,7 @@ fn watch_signals(stopper: watch::Sender<Option<Stop>>) -> Result<impl Future<Out
     Ok(async move {
         let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
         let words = format!("the runner was told to stop by {name}, which is no cancel");
-        stopper.send_replace(Some(Stop { cause: Cause::Signal, words }));
+        ask(&stopper, Stop { cause: Cause::Signal, words });
     })
 }
 
@@ -168,7 +180,7 @@ async fn watch_control(client: Client, stopper: watch::Sender<Option<Stop>>) {
             }
             _ => continue,
         };
-        stopper.send_replace(Some(stop));
+        ask(&stopper, stop);
         return;
     }
 }
@@ -177,7 +189,7 @@ async fn watch_control(client: Client, stopper: watch::Sender<Option<Stop>>) {
 async fn watch_states(mut progress: watch::Receiver<super::backend::Progress>, stopper: watch::Sender<Option<Stop>>) {
     let refused = progress.wait_for(|p| p.refused.is_some()).await.ok().and_then(|p| p.refused.clone());
     if let Some(words) = refused {
-        stopper.send_replace(Some(Stop { cause: Cause::StateRefused, words }));
+        ask(&stopper, Stop { cause: Cause::StateRefused, words });
     }
 }
 
@@ -243,6 +255,31 @@ async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Recei
         tokio::select! {
             () = sleep(Duration::from_millis(if last { 50 } else { 500 })) => {}
             _ = over.changed(), if !last => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_cause_of_a_stop_stands_unless_it_was_nobodys_wish() {
+        use Cause as C;
+        for (first, second, expected) in [
+            (C::Person, C::Signal, C::Person),
+            (C::Person, C::StateRefused, C::Person),
+            (C::GivenUp, C::Signal, C::GivenUp),
+            (C::StateRefused, C::Signal, C::StateRefused),
+            (C::Signal, C::Person, C::Person),
+            (C::Signal, C::GivenUp, C::Signal),
+        ] {
+            let (stopper, stop) = watch::channel(None);
+            for cause in [first, second] {
+                ask(&stopper, Stop { cause, words: format!("{cause:?}") });
+            }
+            let found = stop.borrow().as_ref().map(|stop| stop.cause);
+            assert_eq!(found, Some(expected), "{first:?}, then {second:?}");
         }
     }
 }

@@ -141,3 +141,57 @@ async fn an_apply_that_takes_too_long_is_stopped_and_names_its_limit() {
     assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock_id IS NOT NULL").await, 0, "no lock stands");
     world.controller.stop().await;
 }
+
+/// As after a key was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_does_not_open_does_not_hold_what_is_to_be_retained() {
+    let world = World::new().await;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": DATA}}, "approval": "Automatic"})).await;
+    world.ready("web", "Applied").await;
+    let spoil = "WITH spoilt AS (UPDATE terraform_states SET sealed = 'x' RETURNING 1) SELECT count(*) FROM spoilt";
+    assert!(world.count(spoil).await > 0);
+    world.delete("web").await;
+    world.gone("web").await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_run_left_holds_a_destroy_until_a_person_has_looked() {
+    let world = World::new().await;
+    let spec = json!({"source": {"inline": {"main.tf": DATA}}, "approval": "Automatic", "deletionPolicy": "Destroy"});
+    world.deployment("web", spec).await;
+    world.ready("web", "Applied").await;
+    let lost = "WITH lost AS (INSERT INTO resource_inventory
+                  (entry_id, organization_id, cluster_id, deployment_uid, address, type, standing, run_id)
+                SELECT gen_random_uuid(), organization_id, cluster_id, deployment_uid, 't.lost', 't', 'Leftover', run_id
+                FROM terraform_runs WHERE kind = 'Apply' RETURNING 1) SELECT count(*) FROM lost";
+    assert_eq!(world.count(lost).await, 1);
+    world.delete("web").await;
+    let held = world.ready("web", "Interrupted").await;
+    let last = held.status.clone().unwrap().last_run.unwrap().id;
+    let said = message(&held);
+    assert!(said.contains("t.lost") && said.contains(&last), "{said}");
+    let discarded = "SELECT count(*) FROM activity_log WHERE action = 'command.discarded'";
+    world.command("web", "retry", &uuid::Uuid::nil().to_string()).await;
+    crate::harness::wait_until(crate::world::PLENTY, "the wrong id", async || world.count(discarded).await == 1).await;
+    world.ready("web", "Interrupted").await;
+    world.command("web", "retry", &last).await;
+    world.gone("web").await;
+    let told = "SELECT count(*) FROM activity_log
+                WHERE action = 'deployment.released' AND details @> '{\"resourcesKept\": 0, \"leftovers\": 1}'";
+    assert_eq!(world.count(told).await, 1);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_that_a_person_asked_for_is_theirs() {
+    let world = World::new().await;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": DATA}}})).await;
+    let first = digest(&world.ready("web", "ApprovalRequired").await);
+    world.command("web", "reconcile", "now").await;
+    world.plan_after("web", &first).await;
+    let by_alice =
+        "SELECT count(*) FROM activity_log WHERE action = 'plan.started' AND actor = 'alice' AND actor_kind = 'user'";
+    assert_eq!(world.count(by_alice).await, 1);
+    world.controller.stop().await;
+}

@@ -18,6 +18,7 @@ mod endings;
 mod examples;
 mod inputs;
 mod orphans;
+mod outputs;
 mod relabel;
 mod seen;
 mod story;

@@ -277,7 +277,7 @@ fn the_interval_is_stretched_by_a_twentieth_at_most() {
 }
 
 fn asked(second: i64) -> Vec<Taken> {
-    vec![Taken { command: "reconcile".into(), value: "now".into(), at: at(second) }]
+    vec![Taken { command: "reconcile".into(), value: "now".into(), by: "alice".into(), at: at(second) }]
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn users(in_use: &InUse) -> String {
 
 /// `Valid` stays what it was: an error of ours says nothing about the credential.
 fn show_error(status: &mut CloudCredentialStatus, error: &Error, generation: Option<i64>, now: Timestamp) {
-    if matches!(error, Error::Cluster(_)) {
+    if error.is_fleeting() {
         return;
     }
     let known = conditions::get(&status.conditions, "Valid").is_some_and(|c| c.status == "True");

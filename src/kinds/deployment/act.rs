@@ -32,6 +32,8 @@ pub enum Outcome {
     Told(&'static str, String),
     /// A command was taken away and not obeyed.
     Refused(Reason, String),
+    /// A command was taken away that means nothing now.
+    Ignored(String),
     /// The object was let go.
     Released,
     /// A run may not begin now; the object rests like this.
@@ -53,7 +55,7 @@ pub(super) async fn act(
     match step {
         Step::Guard => finalizer::add(cx, object.as_ref()).await.map(|()| Outcome::Done),
         Step::Take(command) => take(cx, object, seen, command).await,
-        Step::Discard { command, why } => discard(cx, object, command, why).await,
+        Step::Discard { command, why } => discard(cx, object, seen, command, why).await,
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
@@ -72,6 +74,12 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
     let outcome = match command.verb {
         Verb::Approve => approve(cx, seen, command).await?,
         Verb::Cancel => told(cancel(cx, seen, command).await?),
+        Verb::Retry if command.run() != seen.history.0.first().map(|run| run.id) => {
+            let newest = seen.history.0.first().map_or("there is none".to_owned(), |run| run.id.to_string());
+            let why = format!("it names {:?}, and the newest run is another: {newest}", command.value);
+            forgo(cx, seen, command, &why).await?;
+            Outcome::Ignored(format!("retry by {} was not obeyed: {why}", command.by))
+        }
         Verb::Retry | Verb::Reconcile => {
             record(cx, seen, command, command.verb.word()).await?;
             told(format!("{} by {}", command.verb.word(), command.by))
@@ -82,10 +90,31 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
 }
 
 /// A command that was given while the gate was open to anyone is forged for all we know: it is taken away.
-async fn discard(cx: &Context, object: &TerraformDeployment, command: &Command, why: &str) -> Result<Outcome> {
+async fn discard(
+    cx: &Context,
+    object: &TerraformDeployment,
+    seen: &Observed,
+    command: &Command,
+    why: &str,
+) -> Result<Outcome> {
+    forgo(cx, seen, command, why).await?;
     commands::clear(cx, object, command).await?;
     let message = format!("{} by {:?} was not obeyed: {why}", command.verb.annotation(), command.by);
     Ok(Outcome::Refused(Reason::GateNotInstalled, message))
+}
+
+/// Puts on record that a command is not obeyed. Who gave it is what it says itself.
+async fn forgo(cx: &Context, seen: &Observed, command: &Command, why: &str) -> Result<()> {
+    let short = |text: &str| text.chars().take(200).collect::<String>();
+    cx.ledger
+        .record(Event {
+            subject: seen.subject.clone(),
+            actor: Actor::Controller(cx.ledger.holder().to_owned()),
+            action: "command.discarded",
+            details: json!({"command": command.verb.word(), "value": short(&command.value), "by": short(&command.by), "why": why}),
+        })
+        .await
+        .map(drop)
 }
 
 async fn record(cx: &Context, seen: &Observed, command: &Command, word: &'static str) -> Result<()> {
@@ -166,7 +195,7 @@ async fn plan(
                 "variablesHmac": inputs.variables_hmac,
                 "credential": inputs.credential.as_ref().map(|c| json!({"uid": c.subject.uid, "account": c.account})),
             }),
-            requested_by: requester(object),
+            requested_by: requester(object, seen),
             token_hash: rand::random(),
             inputs: run_spec(cx, object, inputs, id, RunKind::Plan, change, None),
             snapshot: inputs.snapshot.clone(),
@@ -284,6 +313,7 @@ async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) ->
             details: json!({
                 "deletionPolicy": object.spec.deletion_policy,
                 "resourcesKept": seen.state.as_ref().map_or(0, |s| s.resources),
+                "leftovers": seen.leftovers.len(),
             }),
         })
         .await?;
@@ -295,8 +325,11 @@ fn inputs(seen: &Observed) -> Result<&Inputs> {
     seen.inputs.as_ref().map_err(|(reason, message)| Error::condition(*reason, message.clone()))
 }
 
-/// The last writer of the spec, which nothing verifies.
-fn requester(object: &TerraformDeployment) -> Actor {
+/// Whoever asked for it by a command, else the last writer of the spec, which nothing verifies.
+fn requester(object: &TerraformDeployment, seen: &Observed) -> Actor {
+    if let Some(user) = seen.asked_by() {
+        return Actor::User(user.to_owned());
+    }
     watch::requester(object).map_or(Actor::Unknown, |manager| Actor::FieldManager(manager.to_owned()))
 }
 

@@ -13,7 +13,7 @@ use crate::ledger::runs::Run;
 use crate::reconcile::commands::Command;
 use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
-use crate::run::protocol::RunPhase;
+use crate::run::protocol::{RunKind, RunPhase};
 
 /// A waiting plan older than this is made anew.
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
@@ -132,13 +132,23 @@ fn ending(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step
     match object.spec.deletion_policy {
         DeletionPolicy::Retain => Step::Release,
         DeletionPolicy::Destroy if nothing_left && seen.regressed.is_none() && seen.elsewhere.is_none() => {
-            Step::Release
+            release(object, seen)
         }
         DeletionPolicy::Destroy => match hindrance(object, seen) {
             Some(standing) => Step::Rest(standing),
             None => towards(Change::Destroy, object, seen, now),
         },
     }
+}
+
+/// All that the state knows is destroyed. What no state knows is for a person to look for, who says so by a retry after the
+/// last run that may have left something.
+fn release(object: &TerraformDeployment, seen: &Observed) -> Step {
+    let Some(run) = seen.history.0.first().filter(|_| !seen.leftovers.is_empty()) else { return Step::Release };
+    let applied = seen.history.0.iter().find(|r| r.kind == RunKind::Apply).map(|r| r.phase_at);
+    let since = applied.max(object.metadata.deletion_timestamp.as_ref().map(|time| time.0));
+    let confirmed = seen.taken("retry").is_some_and(|(_, at)| Some(at) > since);
+    if confirmed { Step::Release } else { Step::Rest(Standing::leftovers(&seen.leftovers, run)) }
 }
 
 /// What must be mended before any run, the first of it.
@@ -189,7 +199,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
         Progress::Stopped(run) => Step::Rest(Standing::stopped(run)),
         Progress::Failed { run, failures } => again(change, object, seen, run, failures, now),
         Progress::Waiting(plan) => gate(change, object, seen, plan),
-        Progress::Settled { .. } if change == Change::Destroy => Step::Release,
+        Progress::Settled { .. } if change == Change::Destroy => release(object, seen),
         Progress::Settled { plan, applied } => settled(object, seen, plan, applied),
     }
 }

@@ -80,6 +80,11 @@ impl Kind for Deployment {
     }
 }
 
+/// Whether the object is being deleted and all that it made is to stay.
+fn is_retained(object: &TerraformDeployment) -> bool {
+    object.metadata.deletion_timestamp.is_some() && object.spec.deletion_policy == DeletionPolicy::Retain
+}
+
 /// Whether the object's plans build or destroy.
 fn wanted_change(object: &TerraformDeployment) -> Change {
     let leaving = object.metadata.deletion_timestamp.is_some();

@@ -45,6 +45,8 @@ pub struct Observed {
     pub inputs: Result<Inputs, (Reason, String)>,
     /// The newest state.
     pub state: Option<StateHead>,
+    /// Of an object that is being deleted: addresses of what a run that died may have left, and no state knows.
+    pub leftovers: Vec<String>,
     /// A state that a former object left under this name.
     pub found_state: Option<FoundState>,
     /// Another organization, under which the object's state stands: the namespace was of it before.
@@ -121,7 +123,18 @@ impl Observed {
 
     /// When a person last asked for a reconcile or a retry.
     pub fn asked_again(&self) -> Option<Timestamp> {
-        ["retry", "reconcile"].iter().filter_map(|word| self.taken(word)).map(|(_, at)| at).max()
+        self.last_asked().map(|taken| taken.at)
+    }
+
+    /// Who asked for it, where no run has followed yet.
+    pub fn asked_by(&self) -> Option<&str> {
+        let asked = self.last_asked()?;
+        let followed = self.history.0.first().is_some_and(|run| run.created_at >= asked.at);
+        (!followed).then_some(asked.by.as_str())
+    }
+
+    fn last_asked(&self) -> Option<&Taken> {
+        self.taken.iter().filter(|t| ["retry", "reconcile"].contains(&t.command.as_str())).max_by_key(|t| t.at)
     }
 }
 
@@ -141,13 +154,16 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let active = history.active();
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
+    // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
+    let retained = super::is_retained(object);
     let values = match (&state, active) {
-        (Some(_), None) => read_outputs(cx, &subject).await?,
+        (Some(_), None) if !retained => read_outputs(cx, &subject).await?,
         _ => Outputs::new(),
     };
     let last_applied = history.0.iter().find(|r| r.kind == RunKind::Apply && r.phase == RunPhase::Succeeded);
     let inputs = match active {
         Some(_) => Err((Reason::Progressing, "a run is under way".to_owned())),
+        None if retained => Err((Reason::Progressing, "it is let go".to_owned())),
         None => inputs::read(cx, object, last_applied).await?,
     };
     let change = super::wanted_change(object);
@@ -156,7 +172,17 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         Some(digest) => cx.ledger.approval(&subject.organization, &digest).await?,
         None => None,
     };
+    let outputs = match retained {
+        true => Ownership::NotWanted,
+        false => outputs::ownership(cx, object, &values).await?,
+    };
+    let leftovers = match object.metadata.deletion_timestamp {
+        Some(_) => cx.ledger.leftovers(subject.uid).await?,
+        None => Vec::new(),
+    };
     Ok(Observed {
+        leftovers,
+        outputs,
         gate,
         command,
         liveness,
@@ -169,7 +195,6 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         approval,
         taken: cx.ledger.commands(&subject).await?,
         ceiling: cx.installation.ceilings.max_destroy.clone(),
-        outputs: outputs::ownership(cx, object, &values).await?,
         values,
         history,
         state,

@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::observe::Ownership;
-use crate::api::{FIELD_MANAGER, TerraformDeployment};
+use crate::api::{FIELD_MANAGER, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::run::state::Output;
 use crate::{Error, Result};
 
-/// Keyed digest of what the Secret holds.
-const DIGEST: &str = "landfall.dev/outputs-digest";
+/// The label of what Landfall makes.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "landfall");
+/// The API server takes no larger Secret.
+const SECRET_BYTES: usize = 1 << 20;
 /// Status holds this many bytes of outputs at most.
 const STATUS_BYTES: usize = 16 * 1024;
 
@@ -37,19 +39,38 @@ pub(super) fn for_status(outputs: &Outputs) -> BTreeMap<String, Value> {
 }
 
 /// Bytes by key of the Secret: text as it is, anything else as JSON.
-fn data(object: &TerraformDeployment, outputs: &Outputs) -> BTreeMap<String, ByteString> {
+///
+/// # Errors
+/// `SourceInvalid` for what no Secret holds.
+fn data(object: &TerraformDeployment, outputs: &Outputs) -> Result<BTreeMap<String, ByteString>> {
     let include = object.spec.outputs.as_ref().map(|o| o.include.as_slice()).unwrap_or_default();
     let wanted = |name: &String| include.is_empty() || include.contains(name);
     let bytes = |value: &Value| match value {
         Value::String(text) => text.clone().into_bytes(),
         other => other.to_string().into_bytes(),
     };
-    outputs.iter().filter(|(n, _)| wanted(n)).map(|(n, o)| (n.clone(), ByteString(bytes(&o.value)))).collect()
+    let data: BTreeMap<_, _> =
+        outputs.iter().filter(|(n, _)| wanted(n)).map(|(n, o)| (n.clone(), ByteString(bytes(&o.value)))).collect();
+    let unfit = |what: String| {
+        let message = format!("{what}; change the output, or name in spec.outputs.include those that you need");
+        Err(Error::condition(Reason::SourceInvalid, message))
+    };
+    if let Some(name) = data.keys().find(|name| !is_key(name)) {
+        return unfit(format!(
+            "output {name:?}: the key of a Secret has up to 253 letters a to z and A to Z, digits, `-`, `_` and `.`"
+        ));
+    }
+    let size: usize = data.values().map(|value| value.0.len()).sum();
+    match data.iter().max_by_key(|(_, value)| value.0.len()) {
+        Some((largest, _)) if size > SECRET_BYTES => unfit(format!(
+            "the outputs have {size} bytes, {largest:?} the most of them, and a Secret holds {SECRET_BYTES}"
+        )),
+        _ => Ok(data),
+    }
 }
 
-fn digest(cx: &Context, data: &BTreeMap<String, ByteString>) -> Result<String> {
-    let canonical = serde_json_canonicalizer::to_vec(data).map_err(|e| Error::Integrity(e.to_string()))?;
-    Ok(cx.ledger.keys().digest("outputs", &canonical))
+fn is_key(name: &str) -> bool {
+    name.len() <= 253 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 fn owned(object: &TerraformDeployment, meta: &ObjectMeta) -> bool {
@@ -63,13 +84,13 @@ fn owned(object: &TerraformDeployment, meta: &ObjectMeta) -> bool {
 /// The API server's.
 pub(super) async fn ownership(cx: &Context, object: &TerraformDeployment, outputs: &Outputs) -> Result<Ownership> {
     let Some(wanted) = &object.spec.outputs else { return Ok(Ownership::NotWanted) };
-    let Some(found) = secrets(cx, object).get_metadata_opt(&wanted.secret_name).await? else {
+    let Some(found) = secrets(cx, object).get_opt(&wanted.secret_name).await? else {
         return Ok(Ownership::Stale);
     };
     if !owned(object, &found.metadata) {
         return Ok(Ownership::Foreign);
     }
-    let fresh = found.annotations().get(DIGEST) == Some(&digest(cx, &data(object, outputs))?);
+    let fresh = data(object, outputs).is_ok_and(|data| found.data.unwrap_or_default() == data);
     Ok(if fresh { Ownership::Fresh } else { Ownership::Stale })
 }
 
@@ -77,26 +98,27 @@ pub(super) async fn ownership(cx: &Context, object: &TerraformDeployment, output
 /// nothing was written.
 ///
 /// # Errors
-/// The API server's; a conflict where somebody else was there first.
+/// The API server's; a conflict where somebody else was there first; conditions.
 pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs: &Outputs) -> Result<bool> {
     let Some(wanted) = &object.spec.outputs else { return Ok(false) };
-    let data = data(object, outputs);
+    let data = data(object, outputs)?;
     let mut secret = Secret {
         metadata: ObjectMeta {
             name: Some(wanted.secret_name.clone()),
             namespace: object.namespace(),
             owner_references: object.controller_owner_ref(&()).map(|o| vec![o]),
-            annotations: Some([(DIGEST.to_owned(), digest(cx, &data)?)].into()),
-            labels: Some([("app.kubernetes.io/managed-by".to_owned(), "landfall".to_owned())].into()),
+            labels: Some([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())].into()),
             ..ObjectMeta::default()
         },
-        data: Some(data),
+        data: Some(data.clone()),
         type_: Some("Opaque".into()),
         ..Secret::default()
     };
     let api = secrets(cx, object);
+    // Before the new one: once that is right, nobody looks any more.
+    empty_former(&api, object, &wanted.secret_name).await?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-    match api.get_metadata_opt(&wanted.secret_name).await? {
+    let written = match api.get_metadata_opt(&wanted.secret_name).await? {
         None => api.create(&params, &secret).await?,
         Some(found) if owned(object, &found.metadata) => {
             secret.metadata.resource_version = found.metadata.resource_version;
@@ -105,7 +127,32 @@ pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs:
         // The next look finds it foreign and says so.
         Some(_) => return Ok(false),
     };
-    Ok(true)
+    if written.data.unwrap_or_default() == data {
+        return Ok(true);
+    }
+    Err(Error::condition(
+        Reason::OutputsSecretNotOwned,
+        format!(
+            "Secret {:?} is changed by somebody else while it is written, as by an admission webhook; exempt it there",
+            wanted.secret_name
+        ),
+    ))
+}
+
+/// What an earlier `secretName` named still has the values. It is emptied, as Landfall may delete no Secret, and goes with
+/// the object.
+async fn empty_former(api: &Api<Secret>, object: &TerraformDeployment, current: &str) -> Result<()> {
+    let ours = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    for found in api.list_metadata(&ours).await?.items {
+        let name = found.name_any();
+        if name != current && owned(object, &found.metadata) {
+            // The uid makes it a conflict where another Secret has taken the name.
+            let empty = json!({"metadata": {"uid": found.metadata.uid}, "data": null});
+            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+            api.patch_metadata(&name, &params, &Patch::Merge(empty)).await?;
+        }
+    }
+    Ok(())
 }
 
 fn secrets(cx: &Context, object: &TerraformDeployment) -> Api<Secret> {
@@ -114,8 +161,6 @@ fn secrets(cx: &Context, object: &TerraformDeployment) -> Api<Secret> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn output(value: Value, sensitive: bool) -> Output {

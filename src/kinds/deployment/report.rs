@@ -38,6 +38,7 @@ pub(super) fn report(
     };
     status.phase = phase.or(status.phase).or(Some(DeploymentPhase::Pending));
     let standing = match (step, outcome) {
+        (_, Err(error)) if error.is_fleeting() => None,
         (_, Err(error)) => Some(failing(error)),
         (_, Ok(Outcome::Hindered(standing))) => Some(standing.clone()),
         (Step::Rest(standing) | Step::Stop { standing, .. }, _) => Some(standing.clone()),
@@ -64,13 +65,19 @@ pub(super) fn report(
         Ok(Outcome::Refused(reason, message)) => {
             report.announce(Announcement::warning(*reason, "Reconcile", message.clone()))
         }
+        Ok(Outcome::Ignored(message)) => {
+            report.announce(Announcement { warning: true, ..told("CommandIgnored", message) })
+        }
         Ok(Outcome::Done | Outcome::Released | Outcome::Rested | Outcome::Hindered(_)) | Err(_) => report,
     }
 }
 
-/// The report where looking failed: what was known stays, `Ready` says why.
+/// The report where looking failed: what was known stays, and `Ready` says why if it is more than a mishap of the API server.
 pub(super) fn unobserved(object: &TerraformDeployment, error: &Error, now: Timestamp) -> Report {
     let mut status = object.status.clone().unwrap_or_default();
+    if error.is_fleeting() {
+        return Report::new(&status, Next::Backoff);
+    }
     let generation = object.metadata.generation;
     conditions::set(&mut status.conditions, "Ready", false, error.reason(), error.to_string(), generation, now);
     Report::new(&status, Next::Backoff)
@@ -123,7 +130,7 @@ fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentSt
         at: format!("{:.0}", approval.at),
         run_id: approval.consumed_by.map(|run| run.to_string()),
     });
-    if seen.history.active().is_none() {
+    if seen.history.active().is_none() && !super::is_retained(object) {
         status.outputs = outputs::for_status(&seen.values);
     }
     status

@@ -7,7 +7,7 @@ use super::super::act::Outcome;
 use super::super::report::report;
 use super::*;
 use crate::Error;
-use crate::reconcile::Report;
+use crate::reconcile::{Next, Report};
 
 /// The same object with the status that the report leaves behind.
 fn with_status(object: &TerraformDeployment, status: &Value) -> TerraformDeployment {
@@ -174,4 +174,25 @@ fn a_step_that_was_not_done_is_no_phase_of_its_own() {
     let mut approved = world(vec![plan(1)]);
     approved.approval = super::approved();
     assert_eq!(phase(&found, "Planning", &approved), "AwaitingApproval");
+}
+
+#[test]
+fn a_mishap_of_the_api_server_takes_nothing_back_and_a_refusal_is_told() {
+    let refused = |code: u16| {
+        let status = json!({"status": "Failure", "message": "no", "reason": "x", "code": code});
+        Error::from(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap())))
+    };
+    let ready = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "Applied", "message": "",
+        "lastTransitionTime": "2026-11-20T11:00:00Z", "observedGeneration": GENERATION}]});
+    let object = with_status(&object(), &ready);
+    for (code, expected) in [(500, "Applied"), (409, "Applied"), (429, "Applied"), (403, "Forbidden")] {
+        let reports = [
+            super::super::report::unobserved(&object, &refused(code), now()),
+            report(&object, &world(vec![]), &Step::PublishOutputs, Err(&refused(code)), now()),
+        ];
+        for report in reports {
+            assert_eq!(report.next, Next::Backoff);
+            assert_eq!(report.status.unwrap()["conditions"][0]["reason"], expected, "{code}");
+        }
+    }
 }

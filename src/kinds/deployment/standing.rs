@@ -37,6 +37,9 @@ pub struct Standing {
 /// How often what moves by itself is looked at, beside being woken by it.
 pub(super) const GLANCE: SignedDuration = SignedDuration::from_secs(3);
 
+/// Addresses in a message; more are counted.
+const NAMED: usize = 10;
+
 const A_WHILE: Wait = Wait::AtMost(SignedDuration::from_mins(10));
 
 impl Standing {
@@ -64,6 +67,20 @@ impl Standing {
         let phase = (policy == DeletionPolicy::Destroy).then_some(DeploymentPhase::Destroyed);
         let message = "released by Landfall; another finalizer holds the object";
         Self::not_ready(phase, Reason::Progressing, message, A_WHILE)
+    }
+
+    /// All is destroyed but what a run that died may have left.
+    pub fn leftovers(addresses: &[String], newest: &Run) -> Self {
+        let more = addresses.len().saturating_sub(NAMED);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let named: Vec<&str> = addresses.iter().take(NAMED).map(String::as_str).collect();
+        let message = format!(
+            "a run that died may have left what no state knows: {}{more}. Look for it at the provider and clean up; then \
+             landfall.dev/retry: {} lets the object go, as spec.deletionPolicy: Retain does without",
+            named.join(", "),
+            newest.id
+        );
+        Self { phase: Some(DeploymentPhase::Interrupted), ..Self::attention(Reason::Interrupted, message) }
     }
 
     /// A run is under way.

@@ -142,7 +142,7 @@ fn state(resources: u32) -> Option<StateHead> {
 }
 
 fn taken(command: &str, value: &str, at: Timestamp) -> Vec<Taken> {
-    vec![Taken { command: command.into(), value: value.into(), at }]
+    vec![Taken { command: command.into(), value: value.into(), by: "alice".into(), at }]
 }
 
 /// A world in which nothing is in the way; runs newest first.
@@ -166,6 +166,7 @@ fn world(runs: Vec<Run>) -> Observed {
         state: None,
         found_state: None,
         regressed: None,
+        leftovers: Vec::new(),
         elsewhere: None,
         organizations: None,
         approval: None,
@@ -643,6 +644,30 @@ fn destroy_needs_an_approved_destroy_plan_of_its_own() {
     assert!(matches!(next(&object, &seen), Step::Apply { change: Change::Destroy, .. }));
     seen.state = state(0);
     assert_eq!(next(&object, &seen), Step::Release, "nothing is left");
+}
+
+#[test]
+fn destroy_does_not_let_go_of_what_a_dead_run_may_have_left_before_a_person_says_so() {
+    let object = leaving(DeletionPolicy::Destroy);
+    let first = plan(9);
+    let dead = apply_of(&first, RunPhase::Interrupted, 8);
+    let mut seen = world(vec![dead, first]);
+    seen.state = state(0);
+    assert_eq!(next(&object, &seen), Step::Release, "it left nothing");
+    seen.leftovers = (0..12).map(|n| format!("t.a[{n}]")).collect();
+    let newest = seen.history.0[0].id.to_string();
+    let Step::Rest(standing) = next(&object, &seen) else { panic!() };
+    assert_eq!((standing.reason, standing.action_required), (Reason::Interrupted, true));
+    for part in ["t.a[0]", "t.a[9]", "and 2 more", &newest] {
+        assert!(standing.message.contains(part), "{part}: {}", standing.message);
+    }
+    assert!(!standing.message.contains("t.a[10]"));
+    seen.taken = taken("retry", &newest, ago(1));
+    assert_eq!(reason(&next(&object, &seen)), Reason::Interrupted, "that was before the deletion");
+    seen.taken = taken("retry", &newest, now() + SignedDuration::from_secs(1));
+    assert_eq!(next(&object, &seen), Step::Release);
+    seen.taken.clear();
+    assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::Release);
 }
 
 #[test]

@@ -158,7 +158,10 @@ impl Writer {
         let Some(plan) = Run::locked(tx.connection(), new.plan).await? else { return Ok(ApplyRun::Superseded) };
         let by = match permit(&mut tx, &plan, &new).await? {
             Ok(by) => by,
-            Err(ApplyRun::Superseded) => return supersede(tx, plan, &new).await,
+            Err(ApplyRun::Superseded) => {
+                let actor = Actor::Controller(self.holder().to_owned());
+                return supersede(tx, plan, &new, actor).await;
+            }
             Err(refusal) => return Ok(refusal),
         };
         let details = json!({"run": new.id, "plan": plan.id, "digest": new.digest, "change": plan.change,

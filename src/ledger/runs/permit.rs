@@ -5,7 +5,7 @@ use serde_json::json;
 use super::Run;
 use super::create::{ApplyRun, Approval, NewApplyRun};
 use crate::api::Reason;
-use crate::ledger::{Event, Transaction};
+use crate::ledger::{Actor, Event, Transaction};
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::{Error, Result};
 
@@ -54,7 +54,8 @@ pub(super) async fn permit(
 }
 
 /// Marks a plan of this deployment that may no longer be applied, so that it is planned anew.
-pub(super) async fn supersede(mut tx: Transaction, plan: Run, new: &NewApplyRun) -> Result<ApplyRun> {
+/// Whoever approved it did not wish that: it is the controller's doing.
+pub(super) async fn supersede(mut tx: Transaction, plan: Run, new: &NewApplyRun, actor: Actor) -> Result<ApplyRun> {
     let ours = (plan.subject.cluster, plan.subject.uid) == (new.subject.cluster, new.subject.uid);
     let marked = sqlx::query(
         "UPDATE terraform_runs SET reason = $2, message = $3, phase_at = clock_timestamp()
@@ -68,7 +69,7 @@ pub(super) async fn supersede(mut tx: Transaction, plan: Run, new: &NewApplyRun)
     .await?;
     if marked.rows_affected() == 1 {
         let details = json!({"run": plan.id, "digest": plan.digest});
-        tx.append(Event { subject: plan.subject, actor: new.requested_by.clone(), action: "plan.superseded", details });
+        tx.append(Event { subject: plan.subject, actor, action: "plan.superseded", details });
         tx.commit().await?;
     }
     Ok(ApplyRun::Superseded)

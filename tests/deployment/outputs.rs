@@ -1,0 +1,58 @@
+//! The outputs' Secret: whatever happens to it, it has what the state says, and nothing else has.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use crate::harness::wait_until;
+use crate::world::{PLENTY, World, message};
+
+fn spec(module: &str, secret: &str) -> Value {
+    json!({"source": {"inline": {"main.tf": module}}, "approval": "Automatic", "outputs": {"secretName": secret}})
+}
+
+async fn said(world: &World, secret: &str) -> Option<Vec<u8>> {
+    world.api::<Secret>().get(secret).await.unwrap().data.and_then(|mut data| data.remove("said")).map(|bytes| bytes.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_writes_into_it_is_put_right_and_another_name_leaves_no_values_behind() {
+    let world = World::new().await;
+    let module =
+        "output \"said\" {\n  value     = \"ours\"\n  sensitive = true\n}\nresource \"terraform_data\" \"a\" {}";
+    world.deployment("web", spec(module, "first")).await;
+    world.ready("web", "Applied").await;
+    assert_eq!(said(&world, "first").await.unwrap(), b"ours");
+    let edit = json!({"stringData": {"said": "theirs", "more": "x"}});
+    world.api::<Secret>().patch("first", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
+    let right = async || {
+        let data = world.api::<Secret>().get("first").await.unwrap().data.unwrap_or_default();
+        data.len() == 1 && data["said"].0 == b"ours"
+    };
+    wait_until(PLENTY, "the Secret to be put right", right).await;
+
+    world.deployment("web", spec(module, "second")).await;
+    let renamed = async || {
+        let second = world.api::<Secret>().get_opt("second").await.unwrap();
+        second.is_some_and(|secret| secret.data.is_some()) && said(&world, "first").await.is_none()
+    };
+    wait_until(PLENTY, "the values to be in the second Secret alone", renamed).await;
+    assert_eq!(world.count("SELECT count(*) FROM activity_log WHERE action = 'outputs.published'").await, 3);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_no_secret_holds_is_named() {
+    let world = World::new().await;
+    let data = "resource \"terraform_data\" \"a\" {}\n";
+    world.deployment("name", spec(&format!("{data}output \"größe\" {{ value = 1 }}"), "name")).await;
+    let large =
+        format!("{data}output \"text\" {{ value = join(\"\", [for n in range(1024) : format(\"%01100d\", n)]) }}");
+    world.deployment("size", spec(&large, "size")).await;
+    for (name, output) in [("name", "größe"), ("size", "text")] {
+        let told = message(&world.ready(name, "SourceInvalid").await);
+        assert!(told.contains(output) && told.contains("spec.outputs.include"), "{told}");
+        assert!(world.api::<Secret>().get_opt(name).await.unwrap().is_none());
+    }
+    world.controller.stop().await;
+}
