@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use uuid::Uuid;
 
 use crate::gates::{Gate, Shut};
 use crate::ground::{Ground, PLENTY, Seen};
@@ -105,7 +106,7 @@ impl Kill {
     /// Brings the deployment there and kills. Answers the run that was hit and the digests that were approved.
     pub(crate) async fn strike(&self, ground: &Ground) -> (Seen, Vec<String>, u32) {
         let name = self.name();
-        let (mut turn, mut approved) = (1, Vec::new());
+        let (mut turn, mut approved, mut before) = (1, Vec::new(), None);
         ground.put(&name, turn).await;
         if !self.moment.pauses() {
             ground.go(&name);
@@ -116,11 +117,12 @@ impl Kill {
             if let Some(place) = self.moment.gate() {
                 gate = Some(Shut::at(&ground.database.url, place, &name).await);
             }
+            before = ground.newest(&name).await.map(|run| run.id);
             ground.approve(&name, &plan).await;
             approved.push(plan);
         }
         loop {
-            match self.attempt(ground, &name).await {
+            match self.attempt(ground, &name, before).await {
                 Some(hit) => {
                     self.aftermath(ground, &name, hit.hand, gate).await;
                     return (hit.run, approved, turn);
@@ -128,6 +130,7 @@ impl Kill {
                 // The other moments last until somebody is hit.
                 None if self.moment == Moment::InitOrPlan => {
                     turn += 1;
+                    before = ground.newest(&name).await.map(|run| run.id);
                     ground.put(&name, turn).await;
                 }
                 None => {}
@@ -135,9 +138,15 @@ impl Kill {
         }
     }
 
-    async fn attempt(&self, ground: &Ground, name: &str) -> Option<Hit> {
+    /// `None` where the moment was missed; `before` is the run after which it comes.
+    async fn attempt(&self, ground: &Ground, name: &str, before: Option<Uuid>) -> Option<Hit> {
         let end = Instant::now() + PLENTY;
+        let over = |run: &Seen| Some(run.id) != before && run.phase == "Succeeded";
         while self.seen(ground, name).await.is_none() {
+            // `init` and `plan` are short: on a busy machine a run may be through between two looks.
+            if self.moment == Moment::InitOrPlan && ground.newest(name).await.is_some_and(|run| over(&run)) {
+                return None;
+            }
             assert!(Instant::now() < end, "{name}: waited for {:?}: {:?}", self.moment, ground.newest(name).await);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
