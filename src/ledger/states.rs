@@ -84,6 +84,11 @@ pub enum StateClaim {
         /// Its newest serial.
         serial: i64,
     },
+    /// A run of a former object of this name is under way: what it will leave is not known yet.
+    Busy {
+        /// That run.
+        run: Uuid,
+    },
 }
 
 /// What became of a state that a dead run left in its working directory.

@@ -138,11 +138,13 @@ async fn a_new_object_of_an_old_name_takes_nothing_over_unasked() {
     let key = state_key(&old);
     let run = applying(&writer, &old).await;
     writer.lock(run, &json!({"ID": "l"})).await.unwrap().unwrap();
-    put(&writer, run, &state(1, "lineage-a", 1)).await.unwrap();
-    writer.finish(run, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
     let new = world.subject("acme");
-    let found = StateClaim::Found { lineage: "lineage-a".into(), serial: 1 };
     let claim = async |adopt| writer.claim_state(&new, &key, adopt).await.unwrap();
+    assert_eq!(claim(None).await, StateClaim::Busy { run }, "nobody knows yet what the old one builds");
+    put(&writer, run, &state(1, "lineage-a", 1)).await.unwrap();
+    assert_eq!(claim(Some("lineage-a")).await, StateClaim::Busy { run });
+    writer.finish(run, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
+    let found = StateClaim::Found { lineage: "lineage-a".into(), serial: 1 };
     assert_eq!(claim(None).await, found);
     writer.release_state(&old, &key).await.unwrap();
     assert_eq!(claim(None).await, found);
