@@ -161,6 +161,11 @@ impl Installation {
         let text = std::fs::read_to_string(path)
             .map_err(Error::io(format!("{}: name it with --config or LANDFALL_CONFIG", path.display())))?;
         let wrong = |what: String| Error::Integrity(format!("{}: {what}", path.display()));
+        // Another file, a key perhaps, must not be shown: an error of the typed reading would quote it.
+        let value: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        if !value.is_mapping() {
+            return Err(wrong("is no mapping of the fields of landfall.yaml; see docs/landfall-yaml.md".into()));
+        }
         let installation: Self = serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         check::check(&installation).map_err(wrong)?;
         Ok(installation)

@@ -75,8 +75,10 @@ impl FromStr for DeploymentName {
 /// # Errors
 /// No kubeconfig that can be used.
 pub(super) async fn kubeconfig() -> Result<Config> {
-    Config::infer().await.map_err(|e| {
-        Error::condition(Reason::ApiServerUnavailable, format!("no usable kubeconfig ({e}); set KUBECONFIG"))
+    // The cause would show the file's text, and tokens with it.
+    Config::infer().await.map_err(|_| {
+        let message = "no usable kubeconfig: set KUBECONFIG to a file with which `kubectl get tfd` works";
+        Error::condition(Reason::ApiServerUnavailable, message)
     })
 }
 

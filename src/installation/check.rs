@@ -137,5 +137,9 @@ mod tests {
         std::fs::write(&file, text.replace("concurrency", "concurency")).unwrap();
         let said = Installation::load(&file).unwrap_err().to_string();
         assert!(said.contains("landfall.yaml") && said.contains("concurency"), "{said}");
+        // Whoever names the key's file by mistake does not see the key.
+        std::fs::write(&file, "c2VjcmV0IGtleQ==\n").unwrap();
+        let said = Installation::load(&file).unwrap_err().to_string();
+        assert!(said.contains("no mapping") && !said.contains("c2Vj"), "{said}");
     }
 }
