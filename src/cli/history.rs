@@ -26,7 +26,7 @@ pub(super) struct History {
     /// Not older than this: a duration such as `2h`, or a time such as `2026-11-20T20:00:00Z`.
     #[arg(long)]
     since: Option<Since>,
-    /// At most so many, the newest.
+    /// At most so many, the newest; standard error says when there are older ones.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
     /// JSON for scripts.
@@ -86,8 +86,13 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
     let (kind, name) = arguments.object.clone().map(|ObjectName(kind, name)| (kind, name)).unzip();
     let since = arguments.since.as_ref().map(|since| since.0);
     let filter =
-        HistoryFilter { cluster, kind, name, namespace, since, limit: arguments.limit, ..HistoryFilter::default() };
-    let rows = select(&pool, &filter).await?;
+        HistoryFilter { cluster, kind, name, namespace, since, limit: arguments.limit + 1, ..HistoryFilter::default() };
+    let mut rows = select(&pool, &filter).await?;
+    let more = rows.len().saturating_sub(arguments.limit as usize);
+    if more > 0 {
+        rows.drain(..more);
+        eprintln!("landfall: older events are left out; raise --limit ({}) or narrow with --since", arguments.limit);
+    }
     if arguments.json {
         return json(&rows);
     }

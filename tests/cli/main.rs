@@ -93,9 +93,12 @@ async fn history_tells_who_and_marks_what_nobody_vouches_for() {
          TIME kubectl (unverified) plan.started tfd/shop/web change=Apply\n\
          TIME alice plan.cancelled tfd/shop/web change=Apply reason=Cancelled serial=1\n"
     );
-    let (_, out, _) = world.landfall(&["history", "--since", "1h", "--limit", "1", "--json"]);
+    let (_, out, err) = world.landfall(&["history", "--since", "1h", "--limit", "1", "--json"]);
     let rows: Vec<Value> = serde_json::from_str(&out).unwrap();
     assert_eq!((rows.len(), &rows[0]["action"]), (1, &Value::from("plan.cancelled")));
+    assert!(err.contains("older events are left out"), "{err}");
+    let (_, _, err) = world.landfall(&["history", "--since", "1h"]);
+    assert_eq!(err, "", "nothing is left out");
     let (code, _, _) = world.landfall(&["history", "pod/web"]);
     assert_eq!(code, 2);
 }
