@@ -104,6 +104,9 @@ pub struct RunSpec {
     pub variables: BTreeMap<String, SecretText>,
     /// Variables to be declared sensitive.
     pub sensitive: BTreeSet<String>,
+    /// What the state before this run marks as sensitive, wherever it came from: not to be shown either.
+    #[serde(default, with = "exposed_list")]
+    pub hidden: Vec<SecretText>,
     /// How long its steps may take.
     pub limits: Limits,
 }
@@ -144,6 +147,19 @@ mod exposed {
     ) -> Result<BTreeMap<String, SecretText>, D::Error> {
         let plain = BTreeMap::<String, String>::deserialize(from)?;
         Ok(plain.into_iter().map(|(name, text)| (name, SecretText::new(text))).collect())
+    }
+}
+
+/// The same for values without names.
+mod exposed_list {
+    use super::{Deserialize, SecretText};
+
+    pub(super) fn serialize<S: serde::Serializer>(list: &[SecretText], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(list.iter().map(SecretText::expose))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<SecretText>, D::Error> {
+        Ok(Vec::<String>::deserialize(from)?.into_iter().map(SecretText::new).collect())
     }
 }
 

@@ -210,7 +210,7 @@ pub fn state_outputs(bytes: &[u8]) -> Result<BTreeMap<String, Output>> {
 }
 
 /// A parser's message may quote the text that it met, and a state holds secrets: only the place is told.
-fn unreadable(error: &serde_json::Error) -> Error {
+pub(super) fn unreadable(error: &serde_json::Error) -> Error {
     Error::Integrity(format!("no state file: unreadable at line {}, column {}", error.line(), error.column()))
 }
 

@@ -183,3 +183,28 @@ async fn local_runs_nothing_while_there_are_deployments_of_two_organizations() {
     world.ready("web", "Applied").await;
     world.controller.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_state_holds_of_a_secret_is_not_shown_by_a_later_module() {
+    let world = World::new().await;
+    world.secret("web", json!({"token": "of-the-state-alone"})).await;
+    let holds = "variable \"token\" { type = string }\nresource \"terraform_data\" \"s\" { input = var.token }";
+    world
+        .deployment(
+            "web",
+            json!({"source": {"inline": {"main.tf": holds}},
+        "variablesFrom": [{"secretKeyRef": {"name": "web", "key": "token"}, "as": "token"}]}),
+        )
+        .await;
+    let plan = digest(&world.ready("web", "ApprovalRequired").await);
+    world.command("web", "approve", &plan).await;
+    world.ready("web", "Applied").await;
+
+    let shows = "resource \"terraform_data\" \"s\" {\n  lifecycle {\n    ignore_changes = [input]\n    postcondition {\n\
+        condition     = self.output == \"\"\n      error_message = \"it is: ${nonsensitive(sensitive(self.output))}\"\n    }\n  }\n}";
+    world.deployment("web", json!({"source": {"inline": {"main.tf": shows}}, "retry": {"limit": 0}})).await;
+    let failed = world.ready("web", "RetriesExhausted").await;
+    let text = message(&failed);
+    assert!(text.contains("it is: ") && !text.contains("of-the-state-alone"), "{text}");
+    world.controller.stop().await;
+}

@@ -32,6 +32,7 @@ pub(crate) fn spec(id: Uuid, kind: RunKind, change: Change, secret: &str) -> Run
         environment: [("TOKEN".into(), SecretText::new(secret))].into(),
         variables: [("v".into(), SecretText::new(Value::String(secret.into()).to_string()))].into(),
         sensitive: ["v".into()].into(),
+        hidden: Vec::new(),
         limits: landfall::run::protocol::Limits { init: 1, plan: 1, apply: 1, grace: 1 },
     }
 }

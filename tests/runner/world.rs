@@ -115,6 +115,7 @@ impl World {
             environment: BTreeMap::new(),
             variables: BTreeMap::from([("world".to_owned(), SecretText::new(world))]),
             sensitive: BTreeSet::new(),
+            hidden: Vec::new(),
             limits: Limits { init: 60, plan: 60, apply: 120, grace: 60 },
         }
     }

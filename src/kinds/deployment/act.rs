@@ -20,6 +20,7 @@ use crate::ledger::{Actor, Event, Subject};
 use crate::reconcile::commands::{Command, Verb};
 use crate::reconcile::{commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
+use crate::run::secrets;
 use crate::run::token;
 use crate::{Error, Result};
 
@@ -167,16 +168,30 @@ async fn plan(
 ) -> Result<Outcome> {
     let inputs = inputs(seen)?;
     let adopt = object.spec.state.as_ref().and_then(|s| s.adopt.as_deref());
-    if let StateClaim::Found { lineage, serial } =
-        cx.ledger.claim_state(&seen.subject, &state_key(&seen.subject), adopt).await?
-    {
-        return Err(Error::condition(
+    let (reason, message) = match cx.ledger.claim_state(&seen.subject, &state_key(&seen.subject), adopt).await? {
+        StateClaim::Held => return begin_plan(cx, object, seen, inputs, change, attempt).await,
+        StateClaim::Found { lineage, serial } => (
             Reason::StateFound,
             format!(
                 "a state of lineage {lineage} (serial {serial}) stands under this name; adopt it with spec.state.adopt"
             ),
-        ));
-    }
+        ),
+        StateClaim::Busy { run } => (
+            Reason::StateLocked,
+            format!("run {run} of a former object of this name is under way; what it leaves is looked at when it ends"),
+        ),
+    };
+    Err(Error::condition(reason, message))
+}
+
+async fn begin_plan(
+    cx: &Context,
+    object: &TerraformDeployment,
+    seen: &Observed,
+    inputs: &Inputs,
+    change: Change,
+    attempt: i32,
+) -> Result<Outcome> {
     let credentials: Vec<_> = inputs.credential.iter().map(|c| c.subject.clone()).collect();
     cx.ledger.put_references(&seen.subject, &credentials).await?;
     let id = Uuid::now_v7();
@@ -197,7 +212,7 @@ async fn plan(
             }),
             requested_by: requester(object, seen),
             token_hash: rand::random(),
-            inputs: run_spec(cx, object, inputs, id, RunKind::Plan, change, None),
+            inputs: run_spec(cx, object, seen, inputs, (id, RunKind::Plan, change), None).await?,
             snapshot: inputs.snapshot.clone(),
         })
         .await?;
@@ -234,7 +249,7 @@ async fn apply(
                 None => Actor::Controller(cx.ledger.holder().to_owned()),
             },
             token_hash: rand::random(),
-            inputs: run_spec(cx, object, inputs, id, RunKind::Apply, plan.change, Some(digest)),
+            inputs: run_spec(cx, object, seen, inputs, (id, RunKind::Apply, plan.change), Some(digest)).await?,
         })
         .await?;
     Ok(match created {
@@ -333,19 +348,19 @@ fn requester(object: &TerraformDeployment, seen: &Observed) -> Actor {
     watch::requester(object).map_or(Actor::Unknown, |manager| Actor::FieldManager(manager.to_owned()))
 }
 
-fn run_spec(
+async fn run_spec(
     cx: &Context,
     object: &TerraformDeployment,
+    seen: &Observed,
     inputs: &Inputs,
-    id: Uuid,
-    kind: RunKind,
-    change: Change,
+    (id, kind, change): (Uuid, RunKind, Change),
     plan_digest: Option<String>,
-) -> RunSpec {
+) -> Result<RunSpec> {
+    let state = cx.ledger.state_bytes(&seen.subject.organization, &state_key(&seen.subject), None).await?;
     let timeouts = &object.spec.timeouts;
     let seconds = |text: &DurationText| text.get().map_or(300, |d| d.as_secs());
     let apply = if change == Change::Destroy { &timeouts.destroy } else { &timeouts.apply };
-    RunSpec {
+    Ok(RunSpec {
         id,
         kind,
         change,
@@ -354,11 +369,12 @@ fn run_spec(
         environment: inputs.credential.as_ref().map(|c| c.environment.clone()).unwrap_or_default(),
         variables: inputs.variables.clone(),
         sensitive: inputs.sensitive.clone(),
+        hidden: state.as_deref().map_or(Ok(Vec::new()), |bytes| secrets::of_state(bytes))?,
         limits: Limits {
             init: seconds(&timeouts.init),
             plan: seconds(&timeouts.plan),
             apply: seconds(apply),
             grace: cx.installation.executor.stop_grace_seconds,
         },
-    }
+    })
 }
