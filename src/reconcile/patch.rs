@@ -4,8 +4,8 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::Object;
-use crate::Result;
 use crate::api::FIELD_MANAGER;
+use crate::{Error, Result};
 
 /// What became of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,25 +25,24 @@ pub enum Written {
 /// # Errors
 /// The API server's.
 pub async fn status<K: Object>(client: &kube::Client, object: &K, status: &Value) -> Result<Written> {
-    let present = serde_json::to_value(object).ok().and_then(|mut o| o.get_mut("status").map(Value::take));
-    if present.as_ref().unwrap_or(&Value::Null) == status {
+    let mut body = serde_json::to_value(object).map_err(|e| Error::Integrity(e.to_string()))?;
+    if body.get("status").unwrap_or(&Value::Null) == status {
         return Ok(Written::Same);
     }
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
-    // Of a write to /status the API server takes the status alone, but wants the spec to pass its schema.
-    let body = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": {
-            "name": name,
-            "namespace": meta.namespace,
-            "uid": meta.uid,
-            "resourceVersion": meta.resource_version,
-        },
-        "spec": serde_json::to_value(object).ok().and_then(|mut o| o.get_mut("spec").map(Value::take)),
-        "status": status,
-    });
+    // Of a write to /status the API server takes the status alone. But whoever owned a field of the metadata that is not sent
+    // owns it no more, and when a command was given is known by its owner.
+    if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    if let Some(members) = body.as_object_mut() {
+        members.extend([
+            ("apiVersion".to_owned(), json!(K::api_version(&()))),
+            ("kind".to_owned(), json!(K::kind(&()))),
+            ("status".to_owned(), status.clone()),
+        ]);
+    }
     let api: Api<K> = Api::namespaced(client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.replace_subresource("status", name, &params, &body).await {

@@ -76,3 +76,24 @@ async fn a_namespace_that_is_not_there_is_of_no_organization() {
     let error = answer.unwrap_err();
     assert!(error.class() == landfall::Class::Transient && error.to_string().contains("\"vanished\""), "{error}");
 }
+
+/// A status says nothing of annotations, and must not cost them their owner: a command's time is read there.
+#[tokio::test]
+async fn a_status_that_is_written_leaves_commands_their_time() {
+    let world = World::new().await;
+    world.patch(User::Alice, command("approve", DIGEST, "alice")).await.unwrap();
+    let client = User::Admin.client().await;
+    let api: Api<TerraformDeployment> = Api::namespaced(client.clone(), &world.namespace);
+    let read = async || {
+        let mut web = api.get("web").await.unwrap();
+        watch::slim(&mut web);
+        web
+    };
+    let before = read().await;
+    let status = json!({"phase": "Pending", "conditions": []});
+    let written = landfall::reconcile::patch::status(&client, &before, &status).await.unwrap();
+    assert_eq!(written, landfall::reconcile::patch::Written::Changed);
+    let given = |web: &TerraformDeployment| watch::annotated_at(web, "landfall.dev/approve");
+    assert!(given(&before).is_some());
+    assert_eq!(given(&read().await), given(&before));
+}
