@@ -61,6 +61,7 @@ async fn what_stands_in_a_namespace_that_vanished_stays_whose_it_was() {
     world.deployment("web", json!({"source": {"inline": {"main.tf": ""}}, "suspend": true})).await;
     let ours = "SELECT count(*) FROM terraform_deployments WHERE name = 'web' AND organization_id = 'acme'";
     wait_until(PLENTY, "the row", async || world.count(ours).await == 1).await;
+    world.until("web", "the finalizer", |o| o.metadata.finalizers.is_some()).await;
 
     let api: Api<Namespace> = Api::all(world.client.clone());
     let mut namespace = api.delete(&world.namespace, &Default::default()).await.unwrap().left().unwrap();
