@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::access::Gate;
 use crate::api::FIELD_MANAGER;
+use crate::health::{Health, Part};
 use crate::installation::Installation;
 use crate::ledger::{Keyring, Ledger, Subject};
 use crate::metrics::Metrics;
@@ -23,7 +24,7 @@ use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Clock, Leadership, patch, wake};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
-use crate::web::{self, Health};
+use crate::web;
 use crate::{Class, Error, Result, kinds};
 
 /// In Landfall's own namespace; holds the cluster's id.
@@ -80,9 +81,8 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let Setup { installation, client, database_url, listener, holder, program, metrics, clock } = setup;
     let engines = Arc::new(Engines::ask(&installation.engines)?);
     let executor = Arc::new(local(&installation, program, &listener)?);
-    let health = Arc::new(Health::default());
-    health.expect("ledger");
-    health.expect("cluster");
+    let health = Health::default();
+    let (ledger_health, cluster_health) = (health.part("ledger"), health.part("cluster"));
     let connect =
         || async { Ledger::connect(&database_url, Keyring::from_installation(&installation.encryption)?).await };
     let ledger = patiently("Postgres", &shutdown, connect).await?;
@@ -95,10 +95,10 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
         runs: web::runs::RunApi::new(ledger.clone(), Arc::new(waker.clone())),
     };
     served.spawn(async move { axum::serve(listener, web::router(state)).await });
-    served.spawn(watch_ledger(ledger.clone(), health.clone()));
+    served.spawn(watch_ledger(ledger.clone(), ledger_health));
     let cluster = patiently("the API server", &shutdown, || cluster_id(&client, &installation.namespace)).await?;
     patiently("Postgres", &shutdown, || ledger.register_cluster(cluster, "")).await?;
-    health.good("cluster");
+    cluster_health.good();
 
     let lease = Duration::from_secs(installation.limits.lease_seconds);
     let leadership = Leadership::new(client.clone(), &installation.namespace, &holder, lease);
@@ -124,6 +124,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
                     waker,
                     ledger: writer,
                     metrics: metrics.clone(),
+                    health,
                     deposed: deposed.clone(),
                     client,
                     cluster,
@@ -218,11 +219,11 @@ pub fn cluster_of(map: &ConfigMap) -> Option<Uuid> {
     Uuid::parse_str(map.data.as_ref()?.get("id")?).ok()
 }
 
-async fn watch_ledger(ledger: Ledger, health: Arc<Health>) -> std::io::Result<()> {
+async fn watch_ledger(ledger: Ledger, health: Part) -> std::io::Result<()> {
     loop {
         match ledger.ping().await {
-            Ok(()) => health.good("ledger"),
-            Err(error) => health.bad("ledger", error.to_string()),
+            Ok(()) => health.good(),
+            Err(error) => health.bad(error.to_string()),
         }
         tokio::time::sleep(Duration::from_secs(5)).await;
     }

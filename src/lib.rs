@@ -11,6 +11,7 @@
 //! | `providers` | vendors' protocols behind one HTTP client |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | [`controller`] | the process: what is started in which order, and how it ends |
+//! | [`health`] | what `/readyz` tells |
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
@@ -26,6 +27,7 @@ pub mod api;
 pub mod cli;
 pub mod controller;
 pub mod error;
+pub mod health;
 pub mod installation;
 pub mod kinds;
 pub mod ledger;

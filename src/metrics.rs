@@ -48,6 +48,11 @@ struct ProbeLabels {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabel {
+    resource: String,
+}
+
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
@@ -57,6 +62,8 @@ pub struct Metrics {
     status_writes: Family<KindLabel, Counter>,
     probes: Family<ProbeLabels, Counter>,
     mirror_pending: Family<KindLabel, Gauge>,
+    watches_unlisted: Family<ResourceLabel, Gauge>,
+    watch_errors: Family<ResourceLabel, Counter>,
     leading: Gauge,
     anchors_lost: Gauge,
 }
@@ -71,6 +78,8 @@ impl Default for Metrics {
             status_writes: Family::default(),
             probes: Family::default(),
             mirror_pending: Family::default(),
+            watches_unlisted: Family::default(),
+            watch_errors: Family::default(),
             leading: Gauge::default(),
             anchors_lost: Gauge::default(),
         };
@@ -85,6 +94,12 @@ impl Default for Metrics {
             "Objects that Postgres has not heard of yet",
             metrics.mirror_pending.clone(),
         );
+        registry.register(
+            "watches_unlisted",
+            "Watches that have not listed yet, of which /readyz tells the namespaces",
+            metrics.watches_unlisted.clone(),
+        );
+        registry.register("watch_errors", "How often a watch broke", metrics.watch_errors.clone());
         registry.register(
             "anchors_lost",
             "Anchored events that the activity log does not hold any more",
@@ -136,6 +151,17 @@ impl Metrics {
     /// How many objects wait for the mirror.
     pub fn mirror_pending(&self, kind: &'static str, objects: usize) {
         self.mirror_pending.get_or_create(&KindLabel { kind }).set(i64::try_from(objects).unwrap_or(i64::MAX));
+    }
+
+    /// How many watches of this resource have not listed yet.
+    pub fn watches_unlisted(&self, resource: &str, watches: usize) {
+        let label = ResourceLabel { resource: resource.into() };
+        self.watches_unlisted.get_or_create(&label).set(i64::try_from(watches).unwrap_or(i64::MAX));
+    }
+
+    /// A watch of this resource broke.
+    pub fn watch_broke(&self, resource: &str) {
+        self.watch_errors.get_or_create(&ResourceLabel { resource: resource.into() }).inc();
     }
 
     /// How many anchored events the log does not hold.

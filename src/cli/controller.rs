@@ -73,10 +73,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::io("runtime"))
 }
 
+/// The watcher repeats at each try what the watches themselves tell once.
+const LOGGED: &str = "landfall=info,kube_runtime::watcher=error,warn";
+
 /// One JSON object a line, to stderr; RUST_LOG says how much.
 fn log_json() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("landfall=info,warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     // A second subscriber in one process is refused, and the first goes on.
     let _ = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

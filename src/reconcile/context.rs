@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::wake::Waker;
 use crate::access::Gate;
+use crate::health::Health;
 use crate::installation::Installation;
 use crate::ledger::Writer;
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub struct Context {
     pub gate: Arc<Gate>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// What `/readyz` tells.
+    pub health: Health,
     /// Wakes objects.
     pub waker: Waker,
     /// Cancelled when this process must no longer lead.

@@ -23,6 +23,7 @@ use super::namespaces::Relabelled;
 use super::patch::{self, Written};
 use super::wake::{Waker, key_of};
 use super::watch::{Change, View, events};
+use super::watched::{Needed, Watches};
 use super::{Context, Kind, Next, Object, Report};
 use crate::api::Reason;
 use crate::ledger::ObjectKind;
@@ -131,18 +132,15 @@ pub async fn run<K: Kind>(
 
 /// From the watch to the store, the mirror, the tap and the controller. Nothing here waits for anything but the watch.
 async fn pump<O: Object>(cx: Context, follow: Follow<O>, pending: Arc<Pending<O>>, woken: mpsc::UnboundedSender<O>) {
-    let Follow { kind, writer, mut tap, listed } = follow;
+    let Follow { writer, mut tap, listed, .. } = follow;
     let namespaces = &cx.installation.watch_namespaces;
     let mut view = View::new(writer, namespaces.len().max(1));
+    let mut watches = Watches::of::<O>(&cx, namespaces, Needed::ByAll);
     let mut events = events::<O>(&cx.client, namespaces);
     while let Some((number, event)) = events.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                tracing::warn!(kind = kind.as_str(), %error, "the watch broke and is taken up again");
-                pending.broke();
-                continue;
-            }
+        let Some(event) = watches.pass(number, event) else {
+            pending.broke();
+            continue;
         };
         for change in view.take(number, event) {
             pending.note(&change, cx.clock.now());

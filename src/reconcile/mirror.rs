@@ -21,7 +21,7 @@ const LIMIT: usize = 10_000;
 /// How often it is noted that a watch stands while nothing changes.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 /// A watch that broke and did not break again for so long stands: taking it up again is tried more often than that.
-const CALM: Duration = Duration::from_secs(120);
+pub(super) const CALM: Duration = Duration::from_secs(120);
 /// Rows of one write.
 const BATCH: usize = 200;
 

@@ -14,6 +14,7 @@ pub mod namespaces;
 pub mod patch;
 pub mod wake;
 pub mod watch;
+mod watched;
 
 pub use context::{Clock, Context};
 pub use driver::{Follow, Followed, Tap, follow, run};

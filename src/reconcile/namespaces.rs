@@ -10,6 +10,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 
 use super::Context;
+use super::watched::{Needed, Watches};
 use crate::api::ORGANIZATION_LABEL;
 
 /// Told the name of a namespace that went to another organization. It must not wait.
@@ -19,16 +20,12 @@ pub type Relabelled = Box<dyn Fn(&str) + Send + Sync>;
 pub async fn follow(cx: Context, tell: Vec<Relabelled>) {
     let api: Api<PartialObjectMeta<Namespace>> = Api::all(cx.client.clone());
     let mut events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut watches = Watches::of::<Namespace>(&cx, &[], Needed::ToBeWoken);
     let mut labels = Labels::default();
     while let Some(event) = events.next().await {
-        match event {
-            Ok(event) => {
-                if let Some(namespace) = labels.take(event) {
-                    tracing::info!(namespace, "goes to another organization");
-                    tell.iter().for_each(|tell| tell(&namespace));
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the watch of namespaces broke and is taken up again"),
+        if let Some(namespace) = watches.pass(0, event).and_then(|event| labels.take(event)) {
+            tracing::info!(namespace, "goes to another organization");
+            tell.iter().for_each(|tell| tell(&namespace));
         }
     }
 }

@@ -13,6 +13,7 @@ use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::watched::{Needed, Watches};
 use super::{Context, Kind, Object, watch};
 use crate::ledger::ObjectKind;
 
@@ -92,13 +93,12 @@ where
         + 'static,
 {
     let mut versions = Versions::default();
-    let mut events = watch::metadata::<K>(&cx.client, &cx.installation.watch_namespaces);
+    let namespaces = &cx.installation.watch_namespaces;
+    let mut watches = Watches::of::<K>(&cx, namespaces, Needed::ToBeWoken);
+    let mut events = watch::metadata::<K>(&cx.client, namespaces);
     while let Some((number, event)) = events.next().await {
-        match event {
-            Ok(event) => {
-                versions.take(number, event).iter().for_each(|key| referrers.iter().for_each(|r| r(named, key)))
-            }
-            Err(error) => tracing::warn!(?named, %error, "the watch broke and is taken up again"),
+        if let Some(event) = watches.pass(number, event) {
+            versions.take(number, event).iter().for_each(|key| referrers.iter().for_each(|r| r(named, key)));
         }
     }
 }

@@ -11,14 +11,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::health::Health;
 use crate::metrics::Metrics;
-pub use health::Health;
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct State {
-    /// Whether this process lives and may get requests.
-    pub health: Arc<Health>,
+    /// What this process needs, and how that is.
+    pub health: Health,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
     /// What runners ask.

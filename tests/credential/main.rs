@@ -19,4 +19,5 @@ mod outage;
 mod probing;
 mod quiet;
 mod rows;
+mod watches;
 mod world;

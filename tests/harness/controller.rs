@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::config::Kubeconfig;
 use landfall::Result;
 use landfall::controller::{Setup, serve};
 use landfall::installation::Installation;
@@ -31,6 +32,8 @@ pub struct Home {
     pub installation: Installation,
     /// Postgres, as a member of `landfall_writer`.
     pub database_url: String,
+    /// Whom the admin plays in the controller's place, where it is not the controller itself.
+    pub user: Option<String>,
     /// What is started as runner.
     pub program: PathBuf,
     files: TempDir,
@@ -80,6 +83,7 @@ impl Home {
             namespace: own,
             installation: serde_json::from_value(value).unwrap(),
             database_url,
+            user: None,
             program: env!("CARGO_BIN_EXE_landfall").into(),
             files,
         }
@@ -128,12 +132,34 @@ impl Home {
     pub fn landfall(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
         command.args(arguments).env("LANDFALL_CONFIG", self.config()).env("DATABASE_URL", &self.database_url);
-        command.env("KUBECONFIG", User::Controller.kubeconfig()).stdin(Stdio::null()).kill_on_drop(true);
+        command.env("KUBECONFIG", self.kubeconfig()).stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
+    fn kubeconfig(&self) -> PathBuf {
+        let Some(user) = &self.user else { return User::Controller.kubeconfig().into() };
+        let mut config = Kubeconfig::read_from(User::Admin.kubeconfig()).unwrap();
+        for info in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+            info.impersonate = Some(user.clone());
+        }
+        let file = self.files.path().join("kubeconfig");
+        std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();
+        file
+    }
+
     /// Starts `landfall controller` here, and waits until it is ready. It logs all that it can.
-    pub async fn spawn(mut self) -> Process {
+    pub async fn spawn(self) -> Process {
+        let mut process = self.launch().await;
+        wait_until(Duration::from_secs(60), "the controller to be ready", async || {
+            process.lives();
+            process.get("readyz").await.is_some()
+        })
+        .await;
+        process
+    }
+
+    /// The same, and waits only until it serves.
+    pub async fn launch(mut self) -> Process {
         if self.installation.listen.port() == 0 {
             self.installation.listen = free_address();
         }
@@ -142,10 +168,9 @@ impl Home {
         let child = command.env("RUST_LOG", "debug").stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let address = self.installation.listen;
         let mut process = Process { home: self, address, child };
-        wait_until(Duration::from_secs(60), "the controller to be ready", async || {
-            let ended = process.child.try_wait().unwrap();
-            assert!(ended.is_none(), "{ended:?}: {}", std::fs::read_to_string(process.home.log()).unwrap());
-            process.get("readyz").await.is_some()
+        wait_until(Duration::from_secs(60), "the controller to serve", async || {
+            process.lives();
+            process.get("livez").await.is_some()
         })
         .await;
         process
@@ -153,6 +178,13 @@ impl Home {
 }
 
 impl Process {
+    /// Its pid; panics with its log where it has ended.
+    pub fn lives(&mut self) -> u32 {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "{ended:?}: {}", std::fs::read_to_string(self.home.log()).unwrap());
+        self.child.id().unwrap()
+    }
+
     /// What it serves at this path; `None` where that is no success.
     pub async fn get(&self, path: &str) -> Option<String> {
         let answer = reqwest::get(format!("http://{}/{path}", self.address)).await.ok()?;
