@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The same words are said again after this,
+const SOON: Duration = Duration::from_secs(1);
+/// then after twice the time, up to this.
+const QUIET: Duration = Duration::from_secs(300);
 
 /// How all parts are. Clones tell of the same.
 #[derive(Clone, Debug, Default)]
@@ -69,9 +75,42 @@ impl Drop for Part {
     }
 }
 
+/// When something that lasts is said again in the log.
+#[derive(Debug, Default)]
+pub struct Saying {
+    words: String,
+    pause: Duration,
+    due: Option<Instant>,
+}
+
+impl Saying {
+    /// At once where it is new, then after 1 s, 2 s, 4 s and so on, up to 5 min.
+    pub fn is_due(&mut self, words: &str, now: Instant) -> bool {
+        if words != self.words {
+            *self = Self { words: words.to_owned(), ..Self::default() };
+        }
+        if self.due.is_some_and(|due| now < due) {
+            return false;
+        }
+        self.pause = (self.pause * 2).clamp(SOON, QUIET);
+        self.due = now.checked_add(self.pause);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_words_are_said_ever_more_rarely_and_new_ones_at_once() {
+        let (mut saying, began) = (Saying::default(), Instant::now());
+        let mut said = |words: &str, second| saying.is_due(words, began + Duration::from_secs(second));
+        let seconds: Vec<u64> = (0..20).filter(|second| said("refused", *second)).collect();
+        assert_eq!(seconds, [0, 1, 3, 7, 15]);
+        assert!(said("forbidden", 20));
+        assert!((21..2000).filter(|second| said("forbidden", *second)).count() < 15);
+    }
 
     #[test]
     fn one_part_that_is_away_is_enough_and_a_part_that_is_dropped_is_forgotten() {

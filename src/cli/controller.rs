@@ -49,16 +49,20 @@ pub(super) fn controller(arguments: &Controller) -> Result<()> {
     let installation = Installation::load(&arguments.config)?;
     let database_url = arguments.database.url()?;
     log_json();
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(cancel_on_signal(shutdown.clone()));
-        let client = kube::Client::try_default().await.map_err(|e| {
+        let cluster = kube::Config::infer().await.map_err(|e| {
             Error::condition(Reason::ApiServerUnavailable, format!("no way to the API server: {e}; set KUBECONFIG"))
         })?;
         let listen = installation.listen;
         let listener = TcpListener::bind(listen).await.map_err(Error::io(format!("listen: {listen}")))?;
-        serve(Setup::new(installation, client, database_url, listener)?, shutdown).await
-    })
+        serve(Setup::new(installation, cluster, database_url, listener)?, shutdown).await
+    });
+    // A name that is looked up, or a program that gives credentials, may take its time: it is not waited for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Brings the database's schema up to date; twice is a no-op.

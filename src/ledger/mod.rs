@@ -71,21 +71,43 @@ impl std::fmt::Debug for Ledger {
 }
 
 impl Ledger {
-    /// Connects as `landfall_writer`, of which the URL's role must be a member. Nothing is written; keyed digests are those of
-    /// the installation only in the hands of a [`Writer`].
+    /// [`Ledger::lazy`] and [`Ledger::check`].
     ///
     /// # Errors
-    /// Postgres is away, the role may not write, or the schema is older than this program.
+    /// Theirs.
     pub async fn connect(url: &str, keys: Keyring) -> Result<Self> {
-        let options = options(url)?;
-        let mut connection = connect(&options).await?;
-        connection.execute(AS_WRITER).await.map_err(not_a_writer)?;
-        schema::check(&mut connection).await?;
-        connection.close().await?;
-        let pool = pool(options, Some(AS_WRITER));
+        let ledger = Self::lazy(url, keys)?;
+        ledger.check().await?;
+        Ok(ledger)
+    }
+
+    /// Connects when it is first used, as `landfall_writer`, of which the URL's role must be a member. Keyed digests are
+    /// those of the installation only in the hands of a [`Writer`]. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The URL is no Postgres URL.
+    pub fn lazy(url: &str, keys: Keyring) -> Result<Self> {
+        let pool = pool(options(url)?, Some(AS_WRITER));
         let (appender, entries) = mpsc::channel(appender::QUEUE);
         tokio::spawn(appender::run(pool.clone(), entries));
         Ok(Self { pool, keys: Arc::new(keys), appender, fence: None })
+    }
+
+    /// Whether it can be used. Nothing is written.
+    ///
+    /// # Errors
+    /// Transient while Postgres is away. Else it lets nobody in by this URL, the role may not write, or the schema is
+    /// older than this program.
+    pub async fn check(&self) -> Result<()> {
+        let options = self.pool.connect_options();
+        let mut connection = dial(&options).await.map_err(|why| match why {
+            NoConnection::Refused(words) => Error::Integrity(words),
+            NoConnection::Away(words) => Error::condition(Reason::LedgerUnavailable, words),
+        })?;
+        connection.execute(AS_WRITER).await.map_err(not_a_writer)?;
+        schema::check(&mut connection).await?;
+        connection.close().await?;
+        Ok(())
     }
 
     /// The keys that seal and digest.
@@ -121,21 +143,37 @@ pub async fn reader(url: &str) -> Result<PgPool> {
 /// How long a server may take to let somebody in.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One connection: a pool would keep trying until its patience ends, and could not say what is wrong with the URL.
+/// Why there is no connection, in words that quote no password.
+enum NoConnection {
+    /// Postgres knows no such user, password or database.
+    Refused(String),
+    /// Nobody answers, or not yet.
+    Away(String),
+}
+
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
+    dial(options).await.map_err(|(NoConnection::Refused(words) | NoConnection::Away(words))| {
+        Error::condition(Reason::LedgerUnavailable, words)
+    })
+}
+
+/// One connection: a pool would keep trying until its patience ends, and could not say what is wrong with the URL.
+async fn dial(options: &PgConnectOptions) -> Result<PgConnection, NoConnection> {
+    let mut refused = false;
     let cause = match tokio::time::timeout(PATIENCE, PgConnection::connect_with(options)).await {
         Ok(Ok(connection)) => return Ok(connection),
-        Ok(Err(sqlx::Error::Database(refusal))) => refusal.to_string(),
+        Ok(Err(sqlx::Error::Database(refusal))) => {
+            refused = refusal.code().is_some_and(|code| code.starts_with("28") || code == "3D000");
+            refusal.to_string()
+        }
         Ok(Err(sqlx::Error::Io(error))) => error.to_string(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => format!("no answer within {} s", PATIENCE.as_secs()),
     };
     let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
     let database = options.get_database().unwrap_or(user);
-    Err(Error::condition(
-        Reason::LedgerUnavailable,
-        format!("DATABASE_URL: no connection to database {database:?} at {host}:{port} as {user:?}: {cause}"),
-    ))
+    let words = format!("DATABASE_URL: no connection to database {database:?} at {host}:{port} as {user:?}: {cause}");
+    Err(if refused { NoConnection::Refused(words) } else { NoConnection::Away(words) })
 }
 
 const AS_WRITER: &str = "SET ROLE landfall_writer";

@@ -11,7 +11,7 @@ const CAP: Duration = Duration::from_secs(300);
 
 /// The rest after `failures` in a row: somewhere in `0..=min(300 s, 1 s · 2^failures)`, where `share` in `0..=1` says
 /// where (full jitter: objects that failed together must not come back together).
-pub(super) fn rest(failures: u32, share: f64) -> Duration {
+pub fn rest(failures: u32, share: f64) -> Duration {
     let ceiling =
         BASE.saturating_mul(1u32.checked_shl(failures).filter(|_| failures < 31).unwrap_or(u32::MAX)).min(CAP);
     ceiling.mul_f64(if share.is_finite() { share.clamp(0.0, 1.0) } else { 1.0 })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::sync::watch as signal;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -36,6 +37,8 @@ pub struct Context {
     pub waker: Waker,
     /// Cancelled when this process must no longer lead.
     pub deposed: CancellationToken,
+    /// Its other end waits until the last copy of this context is dropped.
+    pub alive: signal::Receiver<()>,
 }
 
 /// Tells the time; a test may put it.

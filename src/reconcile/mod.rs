@@ -1,7 +1,7 @@
 //! The generic machinery under every kind: observe, decide, act, report.
 
 pub mod anchors;
-mod backoff;
+pub mod backoff;
 pub mod commands;
 pub mod conditions;
 mod context;

@@ -19,5 +19,6 @@ mod outage;
 mod probing;
 mod quiet;
 mod rows;
+mod start;
 mod watches;
 mod world;

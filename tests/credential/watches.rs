@@ -66,7 +66,11 @@ async fn a_namespace_without_the_role_is_named_until_the_role_is_bound() {
     let (bound, bare, user) = (world.namespace.clone(), namespace().await, format!("u-{}", Uuid::new_v4().simple()));
     let database = Database::fresh().await;
     let mut home = Home::new(&[bound.clone(), bare.clone()], &database, |_| {}).await;
-    home.user = Some(user.clone());
+    home.with_kubeconfig(User::Admin, |config| {
+        for info in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+            info.impersonate = Some(user.clone());
+        }
+    });
     bind_cluster(&user).await;
     bind(&user, &home.namespace).await;
     bind(&user, &bound).await;

@@ -32,8 +32,8 @@ pub struct Home {
     pub installation: Installation,
     /// Postgres, as a member of `landfall_writer`.
     pub database_url: String,
-    /// Whom the admin plays in the controller's place, where it is not the controller itself.
-    pub user: Option<String>,
+    /// How the process reaches the API server.
+    kubeconfig: Option<PathBuf>,
     /// What is started as runner.
     pub program: PathBuf,
     files: TempDir,
@@ -83,7 +83,7 @@ impl Home {
             namespace: own,
             installation: serde_json::from_value(value).unwrap(),
             database_url,
-            user: None,
+            kubeconfig: None,
             program: env!("CARGO_BIN_EXE_landfall").into(),
             files,
         }
@@ -97,8 +97,8 @@ impl Home {
         // Runners come back to it.
         self.installation.listen = address;
         let installation = self.installation.clone();
-        let client = User::Controller.client().await;
-        let mut setup = Setup::new(installation, client, self.database_url.clone(), listener).unwrap();
+        let cluster = User::Controller.config().await;
+        let mut setup = Setup::new(installation, cluster, self.database_url.clone(), listener).unwrap();
         setup.program = self.program.clone();
         let (metrics, shutdown) = (setup.metrics.clone(), CancellationToken::new());
         let task = Some(tokio::spawn(serve(setup, shutdown.clone())));
@@ -137,14 +137,16 @@ impl Home {
     }
 
     fn kubeconfig(&self) -> PathBuf {
-        let Some(user) = &self.user else { return User::Controller.kubeconfig().into() };
-        let mut config = Kubeconfig::read_from(User::Admin.kubeconfig()).unwrap();
-        for info in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
-            info.impersonate = Some(user.clone());
-        }
+        self.kubeconfig.clone().unwrap_or_else(|| User::Controller.kubeconfig().into())
+    }
+
+    /// Gives the program a changed copy of this user's kubeconfig.
+    pub fn with_kubeconfig(&mut self, user: User, change: impl FnOnce(&mut Kubeconfig)) {
+        let mut config = Kubeconfig::read_from(user.kubeconfig()).unwrap();
+        change(&mut config);
         let file = self.files.path().join("kubeconfig");
         std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();
-        file
+        self.kubeconfig = Some(file);
     }
 
     /// Starts `landfall controller` here, and waits until it is ready. It logs all that it can.

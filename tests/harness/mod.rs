@@ -79,7 +79,8 @@ impl User {
         })
     }
 
-    async fn config(self) -> Config {
+    /// The way to the API server as this user.
+    pub async fn config(self) -> Config {
         let file = Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
         Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.expect("a usable kubeconfig")
     }

@@ -51,8 +51,13 @@ async fn half_a_minute_without_postgres_and_then_without_the_api_server_loses_no
     OWN_BED
         .scope(values, async {
             let ground = Ground::new(Database::on(&env("DATABASE_SUPERUSER_URL")).await, 4).await;
+            let (pid, epoch) = (ground.process.hand().await.pid(), "SELECT writer_epoch FROM clusters");
             without_postgres(&bed, &ground).await;
+            let before = ground.count(epoch).await;
             without_api_server(&bed, &ground).await;
+            assert!(ground.count(epoch).await > before, "it led anew");
+            assert_eq!(ground.process.hand().await.pid(), pid, "the same process lives through both");
+            assert_eq!(ground.process.starts().await, 1);
             let died = "SELECT count(*) FROM terraform_runs WHERE phase IN ('Interrupted', 'Failed', 'Cancelled')";
             assert_eq!(ground.count(died).await, 0, "an outage is no reason for a run to die");
             assert_eq!(ground.count("SELECT count(*) FROM terraform_runs WHERE kind = 'Apply'").await, 5);
@@ -104,7 +109,6 @@ async fn without_postgres(bed: &Bed, ground: &Ground) {
     settled(ground, "mid", applied).await;
     settled(ground, "waits", vec![waiting]).await;
     settled(ground, "new", Vec::new()).await;
-    assert_eq!(ground.process.starts().await, 1, "the controller lives through it");
 }
 
 async fn without_api_server(bed: &Bed, ground: &Ground) {
