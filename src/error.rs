@@ -130,8 +130,17 @@ fn of_postgres(error: &sqlx::Error) -> Reason {
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        other => root(other),
     }
+}
+
+/// The innermost cause: what stands around it tells of layers, as `client error (Connect)`.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 impl From<kube::Error> for Error {
@@ -159,6 +168,14 @@ mod tests {
         for code in [401, 429, 500, 503] {
             assert_eq!(told(code), Reason::ApiServerUnavailable, "{code}");
         }
+    }
+
+    #[test]
+    fn an_api_server_that_is_away_is_told_by_the_cause_and_not_by_the_layers_around_it() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+        let layered = std::io::Error::other(Error::io("client error (Connect)")(refused));
+        let error = Error::from(kube::Error::Service(Box::new(layered)));
+        assert_eq!(error.to_string(), "API server: Connection refused");
     }
 
     #[test]

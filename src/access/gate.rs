@@ -26,6 +26,9 @@ const SETTLING: SignedDuration = SignedDuration::from_secs(3);
 const PROOF: &str = "landfall.dev/proof";
 const REFUSAL: &str = "ValidatingAdmissionPolicy 'landfall-commands'";
 
+/// How an objection ends that passes by itself within seconds.
+pub const GIVE_IT_AGAIN: &str = "give it again";
+
 /// Uids and resourceVersions.
 type Versions = Vec<(Option<String>, Option<String>)>;
 
@@ -59,7 +62,7 @@ impl Standing {
             Some(given) => {
                 let given = given.map_or("at a time that is not known".to_owned(), |at| format!("at {at:.0}"));
                 Some(format!(
-                    "it was given {given}, and the policies that guard it count from {since:.0}; give it again"
+                    "it was given {given}, and the policies that guard it count from {since:.0}; {GIVE_IT_AGAIN}"
                 ))
             }
         }
@@ -132,7 +135,7 @@ impl Gate {
         }
         if !is_enforced(api, name).await? {
             let object = "ValidatingAdmissionPolicy/landfall-commands".to_owned();
-            let problem = "is installed and not enforced yet; try again in a moment".to_owned();
+            let problem = format!("is installed and not enforced yet; {GIVE_IT_AGAIN}");
             return Ok(Standing::Flawed(Flaw { object, problem }));
         }
         *self.lock() = versions;

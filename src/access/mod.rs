@@ -8,7 +8,7 @@ mod secret;
 
 pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
-pub use gate::{Flaw, Gate, Standing};
+pub use gate::{Flaw, GIVE_IT_AGAIN, Gate, Standing};
 pub use redact::{Redactor, cap};
 pub(crate) use reference::organization_if_found;
 pub use reference::{organization, organization_of, resolve_credential};

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::Api;
+use sqlx::PgPool;
 
+use super::near::near;
 use super::reading::{json, pool};
-use super::target::kubeconfig;
+use super::target::Cluster;
 use crate::api::Organization;
 use crate::api::Reason;
 use crate::ledger::audit::{Anchor, ChainReport, anchors, verify};
+use crate::ledger::organizations;
 use crate::reconcile::anchors as kept;
 use crate::{Error, Result};
 
@@ -35,7 +38,8 @@ pub(super) struct Verify {
     /// Heads that were kept outside of Postgres: a JSON array of organization, seq and hash.
     #[arg(long)]
     anchors: Option<PathBuf>,
-    /// The same from the ConfigMap in which the controller keeps them, in Landfall's own namespace.
+    /// The same from the ConfigMap in which the controller keeps them, in Landfall's own namespace: `landfall-system`, or the one
+    /// that is given.
     #[arg(
         long,
         value_name = "NAMESPACE",
@@ -65,14 +69,12 @@ pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
         (None, None) => Vec::new(),
     };
     let organization = arguments.organization.clone().map(Organization);
-    let reports = verify(&pool().await?, organization.as_ref(), &kept).await?;
+    let pool = pool().await?;
+    let reports = verify(&pool, organization.as_ref(), &kept).await?;
     let text = if arguments.json { json(&reports)? } else { reports.iter().map(line).collect() };
     let damaged = reports.iter().filter(|report| report.damage.is_some()).count();
     let verdict = if reports.is_empty() {
-        Err(Error::condition(
-            Reason::IntegrityViolation,
-            "there is no chain that this role may see; a new ledger has none",
-        ))
+        Err(Error::condition(Reason::IntegrityViolation, none(&pool, arguments.organization.as_deref()).await?))
     } else if damaged > 0 {
         let text =
             format!("{damaged} of {} chains damaged; compare with a backup or with what was exported", reports.len());
@@ -81,6 +83,19 @@ pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
         Ok(())
     };
     Ok((text, verdict))
+}
+
+/// Why there is no chain to walk.
+async fn none(pool: &PgPool, organization: Option<&str>) -> Result<String> {
+    const ROLE: &str = "this role sees no chain: a new ledger has none, and a reader needs a row of org_access";
+    let Some(name) = organization else { return Ok(ROLE.to_owned()) };
+    let known = organizations(pool).await?;
+    let next = match near(name, known.iter().map(String::as_str)).as_slice() {
+        _ if known.is_empty() => ROLE.to_owned(),
+        [] => "`landfall audit verify` without --organization names those that there are".to_owned(),
+        names => format!("did you mean {}?", names.join(" or ")),
+    };
+    Ok(format!("--organization {name}: there is no such chain; {next}"))
 }
 
 fn read(path: &PathBuf) -> Result<Vec<Anchor>> {
@@ -93,9 +108,9 @@ fn read(path: &PathBuf) -> Result<Vec<Anchor>> {
 }
 
 async fn from_cluster(namespace: &str) -> Result<Vec<Anchor>> {
-    let client = kube::Client::try_from(kubeconfig().await?)?;
-    let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
-    match maps.get_opt(kept::CONFIG_MAP).await? {
+    let cluster = Cluster::of(None).await?;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.client.clone(), namespace);
+    match maps.get_opt(kept::CONFIG_MAP).await.map_err(|error| cluster.said(error))? {
         Some(map) => kept::read(&map),
         None => Err(Error::condition(
             Reason::IntegrityViolation,

@@ -1,23 +1,15 @@
 //! `landfall approve`, `cancel`, `retry`: commands as annotations, in the caller's own name.
 
-use std::time::Duration;
+use kube::ResourceExt;
+use serde_json::{Value, json};
 
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, ResourceExt};
-use serde_json::json;
-
-use super::target::{Target, kubeconfig};
-use crate::api::{ApprovalStatus, PlanStatus, Reason, TerraformDeployment, annotation};
-use crate::reconcile::patch::is_conflict;
+use super::give::{Given, Patience, Wish, World};
+use super::target::Target;
+use crate::api::{
+    ApprovalStatus, Change, DeploymentPhase, PlanStatus, Reason, RunStatus, TerraformDeployment, annotation,
+};
+use crate::reconcile::commands::Verb;
 use crate::{Error, Result};
-
-/// Field manager of what people command.
-const MANAGER: &str = "landfall-cli";
-/// The controller writes status whenever it likes: so often a command is sent again.
-const CONFLICTS: u32 = 5;
-/// Before the first time; each further one takes so much longer.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// `landfall approve`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +19,8 @@ pub(super) struct Approve {
     /// The digest that you have read; the command fails where another plan is current.
     #[arg(long, value_name = "sha256:…")]
     digest: Option<String>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 /// `landfall cancel` and `landfall retry`.
@@ -37,34 +31,56 @@ pub(super) struct OnRun {
     /// The run; the newest where it is left out.
     #[arg(long)]
     run: Option<String>,
+    #[command(flatten)]
+    patience: Patience,
 }
 
-/// Approves the current plan.
+/// Approves the current plan, and says what the controller made of it.
 ///
 /// # Errors
-/// No plan waits, another one than `--digest` is current, or admission refuses.
+/// No plan waits, another one is current, admission refuses, the approval was discarded, or nobody answered in time.
 pub(super) async fn approve(arguments: &Approve) -> Result<String> {
     let mut world = World::of(&arguments.target).await?;
     let plan = waiting(&world.object)?.clone();
     if let Some(read) = arguments.digest.as_deref().filter(|d| *d != plan.digest) {
-        return Err(stale(&format!("--digest {read}"), &plan.digest));
+        return Err(stale(&format!("--digest {read}"), Some(&plan.digest)));
     }
-    let same = |object: &TerraformDeployment| match waiting(object)? {
+    let needed = |object: &TerraformDeployment| match waiting(object)? {
         now if now.digest == plan.digest => Ok(approval_of(object, &plan.digest).is_none()),
-        now => Err(stale(&format!("the plan {} that was read first", plan.digest), &now.digest)),
+        now => Err(stale(&format!("the plan {} that was read first", plan.digest), Some(&now.digest))),
     };
-    let by = world.command(annotation::APPROVE, &plan.digest, same).await?;
-    let json = arguments.target.json;
-    Ok(match (by, approval_of(&world.object, &plan.digest)) {
-        (None, Some(before)) => already(before, json),
-        (by, _) => approved(&by.unwrap_or_default(), &plan, json),
-    })
+    let wish = Wish { verb: Verb::Approve, value: &plan.digest, patience: &arguments.patience };
+    let given = world.give(wish, needed).await?;
+    let (json, before) = (arguments.target.json, approval_of(&world.object, &plan.digest));
+    match (given, before) {
+        (Given::Sent(by), _) => Ok(sent(Verb::Approve, &plan.digest, &by, json)),
+        (Given::Stale, _) => {
+            let now = world.status().plan.filter(|now| now.digest != plan.digest);
+            Err(stale(&format!("the plan {}", plan.digest), now.as_ref().map(|now| now.digest.as_str())))
+        }
+        // What is destroyed is let go.
+        (Given::Gone(by), _) if plan.kind == Change::Destroy => Ok(approved(&by, &plan, json)),
+        (Given::Gone(_), _) => Err(gone(&world.object)),
+        (Given::Taken(by), Some(first)) if first.by != by => Ok(already(first, json)),
+        (Given::Needless, Some(first)) => Ok(already(first, json)),
+        (Given::Taken(by), _) => Ok(approved(&by, &plan, json)),
+        (Given::Needless, None) => Err(stale(&format!("the plan {}", plan.digest), None)),
+    }
 }
 
-fn stale(read: &str, current: &str) -> Error {
+fn stale(read: &str, current: Option<&str>) -> Error {
+    let now = match current {
+        Some(digest) => format!("the current plan is {digest}; read it with `landfall plan`"),
+        None => "it is not current any more, and a newer one follows; read that with `landfall plan`".to_owned(),
+    };
+    Error::condition(Reason::ApprovalStale, format!("stale, nothing was approved: {read}: {now}"))
+}
+
+fn gone(object: &TerraformDeployment) -> Error {
+    let name = object.name_any();
     Error::condition(
-        Reason::ApprovalStale,
-        format!("{read}: the current plan is {current}; read it with `landfall plan`"),
+        Reason::Progressing,
+        format!("tfd/{name} was deleted meanwhile; `landfall history tfd/{name}` tells what became of it"),
     )
 }
 
@@ -75,7 +91,7 @@ fn approval_of<'a>(object: &'a TerraformDeployment, digest: &str) -> Option<&'a 
 fn approved(by: &str, plan: &PlanStatus, json: bool) -> String {
     let (digest, s) = (&plan.digest, plan.summary);
     if json {
-        return format!("{}\n", json!({"approved": digest, "by": by, "run": plan.run_id, "summary": s}));
+        return line(&json!({"approved": digest, "by": by, "run": plan.run_id, "summary": s}));
     }
     let (add, change, destroy, replace) = (s.add, s.change, s.destroy, s.replace);
     format!("{by} approved {digest} ({add} to add, {change} to change, {destroy} to destroy, {replace} to replace)\n")
@@ -85,12 +101,25 @@ fn approved(by: &str, plan: &PlanStatus, json: bool) -> String {
 fn already(before: &ApprovalStatus, json: bool) -> String {
     let ApprovalStatus { digest, by, at, run_id } = before;
     if json {
-        return format!("{}\n", json!({"approved": digest, "by": by, "already": true, "at": at, "appliedBy": run_id}));
+        return line(&json!({"approved": digest, "by": by, "already": true, "at": at, "appliedBy": run_id}));
     }
     match run_id {
         Some(run) => format!("{digest} was already applied by run {run}; {by} approved it at {at}\n"),
         None => format!("{digest} was already approved by {by} at {at}\n"),
     }
+}
+
+/// What nobody has answered yet is no answer.
+fn sent(verb: Verb, value: &str, by: &str, json: bool) -> String {
+    let word = verb.word();
+    if json {
+        return line(&json!({"sent": word, "value": value, "by": by}));
+    }
+    format!("{by} gave {word} {value}; whether it is taken stands in status.lastHandled\n")
+}
+
+fn line(value: &Value) -> String {
+    format!("{value}\n")
 }
 
 fn waiting(object: &TerraformDeployment) -> Result<&PlanStatus> {
@@ -107,83 +136,106 @@ fn waiting(object: &TerraformDeployment) -> Result<&PlanStatus> {
 /// Stops a run gracefully.
 ///
 /// # Errors
-/// There is no run, or admission refuses.
+/// No such run is under way, admission refuses, the command was discarded, or nobody answered in time.
 pub(super) async fn cancel(arguments: &OnRun) -> Result<String> {
-    on_run(arguments, annotation::CANCEL, "cancels").await
+    on_run(arguments, Verb::Cancel).await
 }
 
 /// Starts over after failed attempts.
 ///
 /// # Errors
-/// There is no run, or admission refuses.
+/// There is nothing to start over, admission refuses, the command was discarded, or nobody answered in time.
 pub(super) async fn retry(arguments: &OnRun) -> Result<String> {
-    on_run(arguments, annotation::RETRY, "retries").await
+    on_run(arguments, Verb::Retry).await
 }
 
-async fn on_run(arguments: &OnRun, annotation: &'static str, verb: &str) -> Result<String> {
+async fn on_run(arguments: &OnRun, verb: Verb) -> Result<String> {
     let mut world = World::of(&arguments.target).await?;
-    let newest = world.object.status.as_ref().and_then(|s| s.last_run.as_ref()).map(|r| r.id.clone());
-    let Some(run) = arguments.run.clone().or(newest) else {
-        return Err(Error::condition(Reason::Progressing, format!("tfd/{} has no run yet", world.object.name_any())));
+    let run = newest(&world.object, arguments.run.as_deref())?.id.clone();
+    let needed = |object: &TerraformDeployment| {
+        let newest = newest(object, Some(&run))?;
+        match verb {
+            Verb::Cancel => cancellable(newest)?,
+            _ => retriable(object, newest)?,
+        }
+        let handled = object.status.as_ref().map(|status| &status.last_handled);
+        Ok(handled.is_none_or(|handled| handled.get(verb.word()) != Some(&run)))
     };
-    let by = world.command(annotation, &run, |_| Ok(true)).await?.unwrap_or_default();
-    Ok(if arguments.target.json {
-        format!("{}\n", json!({"command": annotation, "run": run, "by": by}))
+    let given = world.give(Wish { verb, value: &run, patience: &arguments.patience }, needed).await?;
+    let json = arguments.target.json;
+    let by = match given {
+        Given::Sent(by) => return Ok(sent(verb, &run, &by, json)),
+        Given::Gone(_) | Given::Stale => return Err(gone(&world.object)),
+        Given::Needless => None,
+        Given::Taken(by) => Some(by),
+    };
+    // One that ended by itself before the command came was not cancelled.
+    if let (Verb::Cancel, Ok(now)) = (verb, newest(&world.object, Some(&run)))
+        && now.phase != "Cancelled"
+    {
+        cancellable(now)?;
+    }
+    Ok(if json {
+        line(&json!({"command": verb.annotation(), "run": run, "by": by, "already": by.is_none()}))
     } else {
-        format!("{by} {verb} run {run}\n")
+        match (by, verb) {
+            (Some(by), Verb::Cancel) => format!("{by} cancels run {run}\n"),
+            (Some(by), _) => format!("{by} retries run {run}\n"),
+            (None, _) => format!("{} of run {run} was taken before; {}\n", verb.word(), standing(&world.object)),
+        }
     })
 }
 
-struct World {
-    client: Client,
-    api: Api<TerraformDeployment>,
-    object: TerraformDeployment,
+/// The newest run, which is the only one that a command may name.
+fn newest<'a>(object: &'a TerraformDeployment, named: Option<&str>) -> Result<&'a RunStatus> {
+    let name = object.name_any();
+    let Some(run) = object.status.as_ref().and_then(|s| s.last_run.as_ref()) else {
+        return Err(Error::condition(Reason::Progressing, format!("tfd/{name} has no run yet; {}", standing(object))));
+    };
+    match named.filter(|id| *id != run.id) {
+        None => Ok(run),
+        Some(id) => Err(Error::condition(
+            Reason::Progressing,
+            format!("run {id} is not the newest run of tfd/{name}: that is {} ({} {})", run.id, run.kind, run.phase),
+        )),
+    }
 }
 
-impl World {
-    async fn of(target: &Target) -> Result<Self> {
-        let config = kubeconfig().await?;
-        let namespace = target.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config)?;
-        let api: Api<TerraformDeployment> = Api::namespaced(client.clone(), &namespace);
-        let object = api.get(&target.object.0).await?;
-        Ok(Self { client, api, object })
-    }
+fn under_way(run: &RunStatus) -> bool {
+    matches!(run.phase.as_str(), "Pending" | "Running")
+}
 
-    /// Sets the annotation in the caller's name, as admission demands, and says that name; `None` where `wanted` says that
-    /// there is no need. Where somebody else wrote the object meanwhile, it is read and asked again.
-    async fn command(
-        &mut self,
-        annotation: &str,
-        value: &str,
-        wanted: impl Fn(&TerraformDeployment) -> Result<bool>,
-    ) -> Result<Option<String>> {
-        let user = self.caller().await?;
-        let name = self.object.name_any();
-        for attempt in 0..=CONFLICTS {
-            if !wanted(&self.object)? {
-                return Ok(None);
-            }
-            let body = json!({"metadata": {
-                "resourceVersion": self.object.resource_version(),
-                "annotations": {annotation: value, annotation::COMMAND_BY: user},
-            }});
-            let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-            match self.api.patch(&name, &params, &Patch::Merge(&body)).await {
-                Err(error) if is_conflict(&error) && attempt < CONFLICTS => {
-                    tokio::time::sleep(PAUSE * (attempt + 1)).await
-                }
-                done => return Ok(done.map(|_| Some(user))?),
-            }
-            self.object = self.api.get(&name).await?;
-        }
-        Ok(None)
+fn cancellable(run: &RunStatus) -> Result<()> {
+    if under_way(run) {
+        return Ok(());
     }
+    let message = format!("nothing to cancel: the newest run, {} ({}), has ended: {}", run.id, run.kind, run.phase);
+    Err(Error::condition(Reason::Progressing, message))
+}
 
-    /// The name by which the API server knows the caller.
-    async fn caller(&self) -> Result<String> {
-        let reviews = Api::<SelfSubjectReview>::all(self.client.clone());
-        let who = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
-        Ok(who.status.and_then(|s| s.user_info).and_then(|u| u.username).unwrap_or_default())
+/// Whether there is something to start over: a run that ended badly, or an object that a person must look at.
+fn retriable(object: &TerraformDeployment, run: &RunStatus) -> Result<()> {
+    use DeploymentPhase::{Applied, AwaitingApproval, Destroyed, NoChanges};
+    let nothing = |why: String| Err(Error::condition(Reason::Progressing, format!("nothing to retry: {why}")));
+    if under_way(run) {
+        return nothing(format!("run {} ({}) is under way; `landfall cancel` stops it", run.id, run.kind));
+    }
+    let phase = object.status.as_ref().and_then(|s| s.phase);
+    if run.phase == "Succeeded" && matches!(phase, Some(Applied | AwaitingApproval | Destroyed | NoChanges)) {
+        let again = annotation::RECONCILE;
+        return nothing(format!(
+            "the newest run, {} ({}), succeeded; for a new plan set the annotation {again}",
+            run.id, run.kind
+        ));
+    }
+    Ok(())
+}
+
+/// `it is Pending, SourceNotFound: …`.
+fn standing(object: &TerraformDeployment) -> String {
+    let ready = object.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
+    match ready {
+        Some(ready) => format!("it stands at {}: {}", ready.reason, ready.message),
+        None => "the controller has not looked at it yet".to_owned(),
     }
 }

@@ -5,12 +5,12 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::reading::{cluster_of, json, namespace, pool};
+use super::reading::{cluster_of, json, namespace, pool, unknown};
 use super::table::{instant, short, table};
 use super::target::WhichCluster;
-use crate::Result;
-use crate::api::DurationText;
-use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, history as select};
+use crate::api::{DurationText, Reason};
+use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, clusters_of, history as select};
+use crate::{Error, Result};
 
 /// `landfall history`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(super) struct History {
     limit: u32,
     /// JSON for scripts.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,14 +41,11 @@ impl FromStr for ObjectName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = "write tfd/NAME, cred/NAME, orgdomain/NAME, dnsrec/NAME or lcert/NAME";
+        let known = "write tfd/NAME or cred/NAME";
         let (kind, name) = text.split_once('/').ok_or(known)?;
         let kind = match kind {
             "tfd" | "terraformdeployment" | "terraformdeployments" => ObjectKind::TerraformDeployment,
             "cred" | "cloudcredential" | "cloudcredentials" => ObjectKind::CloudCredential,
-            "orgdomain" | "organizationdomain" | "organizationdomains" => ObjectKind::OrganizationDomain,
-            "dnsrec" | "dnsrecord" | "dnsrecords" => ObjectKind::DnsRecord,
-            "lcert" | "certificate" | "certificates" => ObjectKind::Certificate,
             _ => return Err(known.to_owned()),
         };
         if name.is_empty() || name.contains('/') { Err(known.to_owned()) } else { Ok(Self(kind, name.to_owned())) }
@@ -72,7 +69,7 @@ impl FromStr for Since {
 /// Lists events in the order of their time.
 ///
 /// # Errors
-/// The ledger is away.
+/// Nothing is on record of the object; the ledger is away.
 pub(super) async fn history(arguments: &History) -> Result<String> {
     let pool = pool().await?;
     let (namespace, cluster) = match &arguments.object {
@@ -88,6 +85,17 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
     let filter =
         HistoryFilter { cluster, kind, name, namespace, since, limit: arguments.limit + 1, ..HistoryFilter::default() };
     let mut rows = select(&pool, &filter).await?;
+    if rows.is_empty()
+        && let Some(ObjectName(kind, name)) = &arguments.object
+    {
+        let object = (*kind, filter.namespace.as_deref().unwrap_or_default(), name.as_str());
+        let known = clusters_of(&pool, *kind, object.1, name).await?;
+        if !known.iter().any(|id| cluster.is_none_or(|wanted| wanted == *id)) {
+            let place = cluster.map(|id| format!(" of cluster {id}")).unwrap_or_default();
+            let text = unknown(&pool, word(kind.as_str()), object, &place).await?;
+            return Err(Error::condition(Reason::Progressing, text));
+        }
+    }
     let more = rows.len().saturating_sub(arguments.limit as usize);
     if more > 0 {
         rows.drain(..more);
@@ -109,10 +117,7 @@ fn word(kind: &str) -> &str {
     match ObjectKind::parse(kind) {
         Some(ObjectKind::TerraformDeployment) => "tfd",
         Some(ObjectKind::CloudCredential) => "cred",
-        Some(ObjectKind::OrganizationDomain) => "orgdomain",
-        Some(ObjectKind::DnsRecord) => "dnsrec",
-        Some(ObjectKind::Certificate) => "lcert",
-        None => kind,
+        _ => kind,
     }
 }
 
@@ -130,6 +135,10 @@ fn who(row: &ActivityRow) -> String {
 /// The few details that tell the story; all of them are in the JSON.
 fn details(details: &Value) -> String {
     let mut parts = Vec::new();
+    let text = |name| details.get(name).and_then(Value::as_str);
+    if let (Some(command), Some(value)) = (text("command"), text("value")) {
+        parts.push(format!("{command} {}", if value.starts_with("sha256:") { short(value) } else { value.to_owned() }));
+    }
     if let Some(digest) = details.get("digest").and_then(Value::as_str) {
         parts.push(short(digest));
     }
@@ -139,7 +148,7 @@ fn details(details: &Value) -> String {
     {
         parts.push(format!("+{add} ~{change} -{destroy} ±{replace}"));
     }
-    for name in ["approvedBy", "call", "outcome", "change", "reason", "serial", "exitCode", "state", "why"] {
+    for name in ["by", "approvedBy", "call", "outcome", "change", "reason", "serial", "exitCode", "state", "why"] {
         match details.get(name) {
             Some(Value::String(text)) => parts.push(format!("{name}={text}")),
             Some(Value::Number(number)) => parts.push(format!("{name}={number}")),

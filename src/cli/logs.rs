@@ -13,7 +13,7 @@ use crate::{Error, Result};
 #[derive(Debug, clap::Args)]
 pub(super) struct Logs {
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     #[command(flatten)]
     which: WhichCluster,
     /// The run; the newest where it is left out.
@@ -25,6 +25,9 @@ pub(super) struct Logs {
     #[command(flatten)]
     keys: Keys,
 }
+
+/// The JSON where there is none.
+pub(super) const NONE: &str = r#"{"run": null, "phase": null, "log": ""}"#;
 
 /// How often a run that goes on is looked at again.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -4,8 +4,10 @@ mod audit;
 mod command;
 mod controller;
 mod generate;
+mod give;
 mod history;
 mod logs;
+mod near;
 mod plan;
 mod rbac;
 mod reading;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::api::Reason;
 use crate::{Error, Result};
 
 pub use generate::{Artifact, artifacts, custom_resources};
@@ -96,22 +99,41 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Approve(arguments) => answer(command::approve(&arguments)),
         Command::Cancel(arguments) => answer(command::cancel(&arguments)),
         Command::Retry(arguments) => answer(command::retry(&arguments)),
-        Command::Runs(arguments) => answer(runs::runs(&arguments)),
-        Command::Logs(arguments) => answer(logs::logs(&arguments)),
-        Command::Plan(arguments) => answer(plan::plan(&arguments)),
-        Command::History(arguments) => answer(history::history(&arguments)),
-        Command::State(command) => answer(state::state(&command)),
+        Command::Runs(arguments) => read(arguments.target.json, "[]", runs::runs(&arguments)),
+        Command::Logs(arguments) => read(arguments.target.json, logs::NONE, logs::logs(&arguments)),
+        Command::Plan(arguments) => read(arguments.target.json, plan::NONE, plan::plan(&arguments)),
+        Command::History(arguments) => read(arguments.json, "[]", history::history(&arguments)),
+        Command::State(command) => read(command.json(), "[]", state::state(&command)),
         Command::Audit(command) => verdict(audit::audit(&command)),
         Command::Generate { directory } => generate::write(&directory),
         Command::Runner(arguments) => return runner::execute(arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads no further, as `head`, has had enough.
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "landfall: {error}");
+            let _ = writeln!(std::io::stderr(), "landfall: {}", told(&error));
             ExitCode::from(code(&error))
         }
     }
+}
+
+/// One line: what, why, and what to do where the error itself does not say.
+fn told(error: &Error) -> String {
+    let text = error.to_string().replace(['\n', '\r'], " ");
+    let next = match (error, error.reason()) {
+        (Error::Ledger(_), Reason::LedgerUnavailable) => {
+            "; see whether Postgres is up, and whether DATABASE_URL leads to it"
+        }
+        // Tables that a role may not see are no tables to it.
+        (Error::Ledger(_), reason) if reason == Reason::Forbidden || text.contains("does not exist") => {
+            "; the role of DATABASE_URL must be a member of landfall_reader or landfall_auditor, and the schema be up to \
+             date (`landfall migrate`)"
+        }
+        _ => "",
+    };
+    text + next
 }
 
 /// 1 where somebody said no or what is stored is damaged, 2 where the question is at fault, 3 where nobody could be asked.
@@ -122,7 +144,7 @@ fn code(error: &Error) -> u8 {
             _ => 3,
         },
         Error::Ledger(_) | Error::Condition { .. } => {
-            if error.is_away() {
+            if error.is_away() || error.reason() == Reason::Timeout {
                 3
             } else {
                 1
@@ -137,6 +159,16 @@ fn code(error: &Error) -> u8 {
 /// Runs what needs the network, and prints its answer.
 fn answer(work: impl Future<Output = Result<String>>) -> Result<()> {
     verdict(async { Ok((work.await?, Ok(()))) })
+}
+
+/// The same for what reads: where there is nothing to show, scripts get `none` beside the error.
+fn read(json: bool, none: &str, work: impl Future<Output = Result<String>>) -> Result<()> {
+    verdict(async {
+        match work.await {
+            Err(error) if json && error.reason() == Reason::Progressing => Ok((format!("{none}\n"), Err(error))),
+            done => Ok((done?, Ok(()))),
+        }
+    })
 }
 
 /// The same, where the answer may be a bad one: it is printed all the same.

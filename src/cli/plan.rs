@@ -14,7 +14,7 @@ use crate::{Error, Result};
 #[derive(Debug, clap::Args)]
 pub(super) struct Plan {
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     #[command(flatten)]
     which: WhichCluster,
     /// The plan run; the newest that succeeded where it is left out.
@@ -23,6 +23,9 @@ pub(super) struct Plan {
     #[command(flatten)]
     keys: Keys,
 }
+
+/// The JSON where there is none.
+pub(super) const NONE: &str = r#"{"run": null, "changes": []}"#;
 
 #[derive(Deserialize)]
 struct PlanJson {

@@ -6,10 +6,11 @@ use kube::Config;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::near;
 use super::target::{Target, WhichCluster};
 use crate::api::Reason;
 use crate::installation::Installation;
-use crate::ledger::{Keyring, Ledger, ObjectKind, Run, clusters_of, deployment_standing, reader, runs};
+use crate::ledger::{Keyring, Ledger, ObjectKind, Run, clusters_of, deployment_standing, reader, recent_names, runs};
 use crate::{Error, Result};
 
 /// Where the keys are that open logs and plans.
@@ -69,9 +70,27 @@ pub(super) async fn cluster_of(
     let ids: Vec<String> = clusters.iter().map(Uuid::to_string).collect();
     let kind = kind.as_str();
     Err(Error::Usage(format!(
-        "several clusters have {kind} {name} in namespace {namespace}: say which with --cluster, one of {}",
+        "several clusters have {kind} {name} in namespace {namespace}, and there is no {}: say which with --cluster, one of {}",
+        which.looked(),
         ids.join(", ")
     )))
+}
+
+/// That nothing is on record of an object, and which was meant perhaps.
+pub(super) async fn unknown(
+    pool: &PgPool,
+    word: &str,
+    (kind, namespace, name): (ObjectKind, &str, &str),
+    place: &str,
+) -> Result<String> {
+    let known = recent_names(pool, kind).await?;
+    let hint = match known.is_empty() {
+        true => {
+            "this role sees no object of the kind: a reader needs a row of org_access for its organization".to_owned()
+        }
+        false => near::hint(word, (namespace, name), known, "`landfall history`"),
+    };
+    Ok(format!("nothing is on record of {word}/{name} in namespace {namespace}{place}; {hint}"))
 }
 
 /// A deployment, as people name it.
@@ -101,9 +120,10 @@ impl Deployment {
         let place = cluster.map(|id| format!(" of cluster {id}")).unwrap_or_default();
         let text = match self.standing(pool).await? {
             Some(standing) => format!("tfd/{name} in namespace {namespace} has no run yet; {standing}"),
-            None => format!(
-                "nothing is on record of tfd/{name} in namespace {namespace}{place}; name another namespace with -n"
-            ),
+            None => {
+                let object = (ObjectKind::TerraformDeployment, namespace.as_str(), name.as_str());
+                unknown(pool, "tfd", object, &place).await?
+            }
         };
         Err(Error::condition(Reason::Progressing, text))
     }

@@ -15,7 +15,7 @@ use crate::run::protocol::{RunKind, RunPhase};
 #[derive(Debug, clap::Args)]
 pub(super) struct Runs {
     #[command(flatten)]
-    target: Target,
+    pub(super) target: Target,
     #[command(flatten)]
     which: WhichCluster,
     /// At most so many.

@@ -17,6 +17,14 @@ pub(super) enum State {
     List(List),
 }
 
+impl State {
+    /// Whether scripts read the answer.
+    pub(super) fn json(&self) -> bool {
+        let Self::List(List { target, .. }) = self;
+        target.json
+    }
+}
+
 /// `landfall state list`.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {

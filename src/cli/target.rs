@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ListParams;
 use kube::{Api, Client, Config};
 use uuid::Uuid;
 
-use crate::api::Reason;
+use super::near;
+use crate::api::{Reason, TerraformDeployment};
 use crate::controller::{CLUSTER_CONFIG, cluster_of};
+use crate::reconcile::patch::is_not_found;
 use crate::{Error, Result};
 
 /// A deployment, as people name it.
@@ -31,7 +34,17 @@ pub(super) struct Target {
 pub(super) struct WhichCluster {
     /// The cluster's id, where several share the ledger; else that of the cluster to which the kubeconfig leads.
     #[arg(long, value_name = "ID")]
-    pub(super) cluster: Option<Uuid>,
+    cluster: Option<Uuid>,
+    #[command(flatten)]
+    own: OwnNamespace,
+}
+
+/// Where Landfall itself is installed.
+#[derive(Clone, Debug, Args)]
+pub(super) struct OwnNamespace {
+    /// Landfall's own namespace, `namespace` in landfall.yaml: the cluster's id is there.
+    #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAMESPACE", default_value = "landfall-system")]
+    landfall_namespace: String,
 }
 
 impl WhichCluster {
@@ -39,19 +52,24 @@ impl WhichCluster {
     pub(super) async fn id(&self) -> Option<Uuid> {
         match self.cluster {
             Some(id) => Some(id),
-            None => tokio::time::timeout(PATIENCE, of_kubeconfig()).await.ok().flatten(),
+            None => tokio::time::timeout(PATIENCE, self.of_kubeconfig()).await.ok().flatten(),
         }
+    }
+
+    /// Where the id was looked for, for whom it was not there.
+    pub(super) fn looked(&self) -> String {
+        format!("ConfigMap {}/{CLUSTER_CONFIG} of the kubeconfig's cluster", self.own.landfall_namespace)
+    }
+
+    async fn of_kubeconfig(&self) -> Option<Uuid> {
+        let client = Client::try_from(Config::infer().await.ok()?).ok()?;
+        let maps: Api<ConfigMap> = Api::namespaced(client, &self.own.landfall_namespace);
+        cluster_of(&maps.get_opt(CLUSTER_CONFIG).await.ok()??)
     }
 }
 
 /// How long the API server may take to tell its cluster's id: reading needs no cluster.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-async fn of_kubeconfig() -> Option<Uuid> {
-    let client = Client::try_from(Config::infer().await.ok()?).ok()?;
-    let maps: Api<ConfigMap> = Api::namespaced(client, "landfall-system");
-    cluster_of(&maps.get_opt(CLUSTER_CONFIG).await.ok()??)
-}
 
 /// `tfd/NAME`, or the kind's longer names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,13 +92,88 @@ impl FromStr for DeploymentName {
 ///
 /// # Errors
 /// No kubeconfig that can be used.
-pub(super) async fn kubeconfig() -> Result<Config> {
+async fn kubeconfig() -> Result<Config> {
     // The cause would show the file's text, and tokens with it.
     Config::infer().await.map_err(|_| {
-        let message = "no usable kubeconfig: set KUBECONFIG to a file with which `kubectl get tfd` works";
+        let file = std::env::var("KUBECONFIG").map(|path| format!(" (KUBECONFIG is {path:?})")).unwrap_or_default();
+        let message =
+            format!("no usable kubeconfig{file}: set KUBECONFIG to a file with which `kubectl get tfd` works");
         Error::condition(Reason::ApiServerUnavailable, message)
     })
 }
+
+/// The API server to which the kubeconfig leads.
+pub(super) struct Cluster {
+    pub(super) client: Client,
+    /// `--namespace`, else the kubeconfig's.
+    pub(super) namespace: String,
+    address: String,
+}
+
+impl Cluster {
+    /// Nobody is asked yet.
+    ///
+    /// # Errors
+    /// No kubeconfig that can be used.
+    pub(super) async fn of(namespace: Option<&String>) -> Result<Self> {
+        let config = kubeconfig().await?;
+        // Without what else a URL may hold, a password among it.
+        let host = config.cluster_url.authority().map_or("", |a| a.as_str());
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let address = format!("{}://{host}", config.cluster_url.scheme_str().unwrap_or("https"));
+        let namespace = namespace.cloned().unwrap_or_else(|| config.default_namespace.clone());
+        Ok(Self { client: Client::try_from(config)?, namespace, address })
+    }
+
+    /// An error of the API server, with where it is and what to do.
+    pub(super) fn said(&self, error: kube::Error) -> Error {
+        let address = &self.address;
+        let (error, refused) = match error {
+            kube::Error::Api(status) if status.code == 401 => (Error::from(kube::Error::Api(status)), true),
+            kube::Error::Api(status) => return kube::Error::Api(status).into(),
+            other => (other.into(), false),
+        };
+        let next = match refused {
+            true => "it does not know the kubeconfig's user; log in again",
+            false => "see whether it is up, and whether KUBECONFIG leads to the right one",
+        };
+        let cause = error.to_string();
+        let cause = cause.strip_prefix("API server: ").unwrap_or(&cause);
+        Error::condition(Reason::ApiServerUnavailable, format!("API server at {address}: {cause}; {next}"))
+    }
+
+    /// Why there is no deployment of that name: it is elsewhere, it is spelt otherwise, or the kind is not installed.
+    pub(super) async fn missing(&self, name: &str) -> Error {
+        let here = &self.namespace;
+        let everywhere: Api<TerraformDeployment> = Api::all(self.client.clone());
+        let list = ListParams::default().limit(CANDIDATES);
+        let (found, list) = match everywhere.list_metadata(&list).await {
+            Ok(list) => (list.items, "`kubectl get tfd -A`".to_owned()),
+            Err(error) if is_not_found(&error) => return self.unknown_kind(),
+            Err(_) => {
+                let own: Api<TerraformDeployment> = Api::namespaced(self.client.clone(), here);
+                let found = own.list_metadata(&list).await.map(|list| list.items).unwrap_or_default();
+                (found, format!("`kubectl get tfd -n {here}`"))
+            }
+        };
+        let found =
+            found.into_iter().map(|o| (o.metadata.namespace.unwrap_or_default(), o.metadata.name.unwrap_or_default()));
+        let hint = near::hint("tfd", (here, name), found, &list);
+        Error::condition(Reason::ApiServerRefused, format!("there is no tfd/{name} in namespace {here}; {hint}"))
+    }
+
+    fn unknown_kind(&self) -> Error {
+        let message = format!(
+            "the API server at {} does not know the kind TerraformDeployment; install it with \
+             `kubectl apply --server-side -k manifests/install`, or set KUBECONFIG to the right cluster",
+            self.address
+        );
+        Error::condition(Reason::ApiServerRefused, message)
+    }
+}
+
+/// Among so many names one is looked for that was meant.
+const CANDIDATES: u32 = 1000;
 
 #[cfg(test)]
 mod tests {

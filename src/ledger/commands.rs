@@ -7,10 +7,13 @@ use sqlx::Row;
 use super::{Actor, Event, Ledger, Subject, Writer};
 use crate::Result;
 
+/// The word of the last command that was taken away and not obeyed.
+pub const DISCARDED: &str = "discarded";
+
 /// A command that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// The word: `approve`, `approveRefused`, `cancel`, `retry`, `reconcile`.
+    /// The word: `approve`, `approveRefused`, `cancel`, `retry`, `reconcile`, or [`DISCARDED`].
     pub command: String,
     /// The annotation's value.
     pub value: String,
@@ -52,6 +55,44 @@ impl Writer {
             actor: Actor::User(by.to_owned()),
             action: "command.taken",
             details: json!({"command": command, "value": value}),
+        });
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Puts on record that a command was not obeyed, and why. Who gave it is what it says itself.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn discard_command(
+        &self,
+        subject: &Subject,
+        (command, value, by): (&'static str, &str, &str),
+        why: &str,
+    ) -> Result<()> {
+        let short =
+            |text: &str| text.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect::<String>();
+        let (value, by) = (short(value), short(by));
+        let mut tx = self.begin(&subject.organization).await?;
+        sqlx::query(
+            "INSERT INTO commands (organization_id, cluster_id, object_uid, command, value, given_by)
+             VALUES ($1, $2, $3, $4, to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\" ') || $5, $6)
+             ON CONFLICT (organization_id, object_uid, command)
+             DO UPDATE SET value = excluded.value, given_by = excluded.given_by, taken_at = clock_timestamp()",
+        )
+        .bind(subject.organization.as_str())
+        .bind(subject.cluster)
+        .bind(subject.uid)
+        .bind(DISCARDED)
+        .bind(format!("{command} {value} by {by}: {why}"))
+        .bind(&by)
+        .execute(tx.connection())
+        .await?;
+        tx.append(Event {
+            subject: subject.clone(),
+            actor: Actor::Controller(self.holder().to_owned()),
+            action: "command.discarded",
+            details: json!({"command": command, "value": value, "by": by, "why": why}),
         });
         tx.commit().await?;
         Ok(())

@@ -92,6 +92,29 @@ pub async fn history(pool: &PgPool, filter: &HistoryFilter) -> Result<Vec<Activi
     Ok(rows)
 }
 
+/// Namespaces and names of a kind, of those objects to which something happened last, as far as the pool's role may see.
+///
+/// # Errors
+/// Postgres's.
+pub async fn recent_names(pool: &PgPool, kind: ObjectKind) -> Result<Vec<(String, String)>> {
+    Ok(sqlx::query_as(
+        "SELECT DISTINCT object_namespace, object_name
+         FROM (SELECT object_kind, object_namespace, object_name FROM activity_log ORDER BY at DESC LIMIT 10000) recent
+         WHERE object_kind = $1",
+    )
+    .bind(kind.as_str())
+    .fetch_all(pool)
+    .await?)
+}
+
+/// The organizations of which something is on record, as far as the pool's role may see.
+///
+/// # Errors
+/// Postgres's.
+pub async fn organizations(pool: &PgPool) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("SELECT organization_id FROM audit_heads ORDER BY organization_id").fetch_all(pool).await?)
+}
+
 /// The clusters that have or had an object of this name, as far as the pool's role may see.
 ///
 /// # Errors

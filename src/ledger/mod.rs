@@ -36,9 +36,9 @@ mod words;
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;
-pub use commands::Taken;
+pub use commands::{DISCARDED, Taken};
 pub use health::CredentialFact;
-pub use history::{ActivityRow, HistoryFilter, clusters_of, history};
+pub use history::{ActivityRow, HistoryFilter, clusters_of, history, organizations, recent_names};
 pub use intents::{IntentId, NewIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
@@ -172,7 +172,10 @@ async fn dial(options: &PgConnectOptions) -> Result<PgConnection, NoConnection> 
     };
     let (host, port, user) = (options.get_host(), options.get_port(), options.get_username());
     let database = options.get_database().unwrap_or(user);
-    let words = format!("DATABASE_URL: no connection to database {database:?} at {host}:{port} as {user:?}: {cause}");
+    let words = format!(
+        "DATABASE_URL: no connection to database {database:?} at {host}:{port} as {user:?}: {cause}; see whether Postgres is up \
+         there, and whether the URL is right"
+    );
     Err(if refused { NoConnection::Refused(words) } else { NoConnection::Away(words) })
 }
 

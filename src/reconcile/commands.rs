@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::{Context, Object, watch};
 use crate::Result;
-use crate::api::{FIELD_MANAGER, annotation};
+use crate::api::{FIELD_MANAGER, LastHandled, annotation};
+use crate::ledger::{DISCARDED, Subject, Taken};
 
 /// A command, with the user who gave it as admission proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,30 @@ pub async fn objection<K: Object>(cx: &Context, object: &K, command: Option<&Com
     let api: Api<K> = Api::namespaced(cx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let standing = cx.gate.standing(&cx.client, &api, meta.name.as_deref().unwrap_or_default()).await?;
     Ok(standing.objection(command.map(|command| watch::annotated_at(object, command.verb.annotation()))))
+}
+
+/// Takes a command away that is not obeyed, on the record; says so for an Event.
+///
+/// # Errors
+/// The ledger's; the API server's, a conflict where the object has moved on.
+pub async fn discard<K: Object>(
+    cx: &Context,
+    object: &K,
+    subject: &Subject,
+    command: &Command,
+    why: &str,
+) -> Result<String> {
+    let Command { verb, value, by } = command;
+    cx.ledger.discard_command(subject, (verb.word(), value, by), why).await?;
+    clear(cx, object, command).await?;
+    Ok(format!("{} by {by:?} was not obeyed: {why}", verb.annotation()))
+}
+
+/// What status tells of the commands that were taken. One that was discarded stands until another is taken.
+pub fn handled(taken: &[Taken]) -> LastHandled {
+    let newest = taken.iter().map(|t| t.at).max();
+    let told = taken.iter().filter(|t| t.command != DISCARDED || Some(t.at) == newest);
+    told.map(|t| (t.command.clone(), t.value.clone())).collect()
 }
 
 /// Takes a command away, and the caller's name with the last of them, under the resourceVersion that was seen: one that was

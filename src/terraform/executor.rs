@@ -123,7 +123,10 @@ impl Local {
                 // Its result is told and its states are acknowledged: nothing here is needed any more.
                 let _ = fs::remove_dir_all(&folder);
             }
-            tracing::info!(%run, ?status, "the runner ended");
+            match status {
+                Ok(status) => tracing::info!(%run, "the runner ended: {status}"),
+                Err(error) => tracing::warn!(%run, %error, "the runner ended, and nobody knows how"),
+            }
         });
         Ok(())
     }

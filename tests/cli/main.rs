@@ -5,6 +5,7 @@ mod commands;
 #[path = "../harness/database.rs"]
 mod database;
 mod documents;
+mod told;
 mod world;
 
 use serde_json::Value;

@@ -2,6 +2,21 @@
 
 say() { printf '%s\n' "$*"; }
 
+# within SECONDS COMMAND … waits until the command succeeds.
+within() {
+    local deadline=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || return 1
+        sleep 0.2
+    done
+}
+
+not() { ! "$@"; }
+
+# controller_lives DIR is true while the controller that was started there runs; its pid may be another's by now.
+controller_lives() { [ "$(readlink "/proc/$(cat "$1/controller.pid" 2>/dev/null)/exe")" = "$1/bin/landfall" ]; }
+
 # environment_up DIR builds and starts everything; DIR/env says where it is. With profile=release the program is one to be
 # measured.
 environment_up() {
@@ -9,7 +24,13 @@ environment_up() {
     # What is written here holds passwords and keys.
     umask 077
     mkdir -p "$dir"
-    [ ! -e "$dir/env" ] || { say "up already: $dir/env"; return 0; }
+    if [ -e "$dir/env" ]; then
+        environment_again "$dir"
+        return
+    fi
+    # What an interrupted one left.
+    environment_down "$dir"
+    mkdir -p "$dir"
     "$testbed" deps
     "$testbed" build
     say '.. building landfall (a few minutes the first time)'
@@ -35,9 +56,30 @@ environment_up() {
     write_env "$dir"
 }
 
+# environment_again DIR starts what has ended of an environment that was up.
+environment_again() {
+    local dir=$1 gone
+    gone=$("$testbed" status "$dir/bed" | awk '$2 == "down" {print $1}')
+    "$testbed" up "$dir/bed"
+    set -a
+    # shellcheck disable=SC1091
+    . "$dir/bed/env"
+    # shellcheck disable=SC1091
+    . "$dir/env"
+    set +a
+    if ! controller_lives "$dir"; then
+        gone="$gone controller"
+        launch_controller "$dir"
+    fi
+    # shellcheck disable=SC2086
+    if [ -n "$gone" ]; then say "up again, having started:" $gone; else say "up already: $dir/env"; fi
+}
+
 install_landfall() {
     local dir=$1 password
     kubectl apply --server-side -k manifests/install >"$dir/install.log" 2>&1 || failed "install: $(tail -n 1 "$dir/install.log")"
+    # The API server tells of new kinds a moment after it has them.
+    within 60 kubectl get landfall -A || failed 'the API server does not tell of the kinds'
     kubectl create namespace team-a >/dev/null
     local user
     for user in alice:landfall-approver alice:landfall-bypass alice:landfall-credential-user bob:landfall-editor bob:landfall-credential-user; do
@@ -68,16 +110,19 @@ start_controller() {
         echo "engineCliConfig: $ENGINE_CLI_CONFIG"
         echo "executor: {type: local, workDir: $dir/runs}"
     } >"$dir/landfall.yaml"
-    KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller \
-        >"$dir/controller.log" 2>&1 </dev/null &
+    launch_controller "$dir"
+}
+
+launch_controller() {
+    local dir=$1 listen deadline=$((SECONDS + 30))
+    listen=$(sed -n 's/^listen: //p' "$dir/landfall.yaml")
+    KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller >>"$dir/controller.log" 2>&1 </dev/null &
     echo $! >"$dir/controller.pid"
-    local tries
-    for tries in $(seq 150); do
-        ! curl -fsS -o /dev/null "http://127.0.0.1:$port/readyz" 2>/dev/null || return 0
-        kill -0 "$(cat "$dir/controller.pid")" 2>/dev/null || break
+    until curl -fsS -o /dev/null "http://$listen/readyz" 2>/dev/null; do
+        { kill -0 "$(cat "$dir/controller.pid")" 2>/dev/null && [ $SECONDS -lt $deadline ]; } ||
+            failed "the controller is not ready: $(tail -n 1 "$dir/controller.log")"
         sleep 0.2
     done
-    failed "the controller is not ready: $(tail -n 1 "$dir/controller.log")"
 }
 
 write_env() {
@@ -92,14 +137,10 @@ write_env() {
 
 # environment_down DIR ends what environment_up started there, by pid, and removes its data.
 environment_down() {
-    local dir=$1 pid tries
-    if [ -e "$dir/controller.pid" ]; then
-        pid=$(cat "$dir/controller.pid")
-        kill "$pid" 2>/dev/null || true
-        for tries in $(seq 150); do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.2
-        done
+    local dir=$1
+    if controller_lives "$dir"; then
+        kill "$(cat "$dir/controller.pid")" 2>/dev/null || true
+        within 30 not controller_lives "$dir" || say 'the controller does not end'
     fi
     [ ! -d "$dir/bed" ] || "$testbed" down "$dir/bed" --purge
     rm -rf "${dir:?}"/{bed,bin,runs,env,kek,landfall.yaml,controller.pid,controller.log,install.log}

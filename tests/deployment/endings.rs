@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use serde_json::json;
 
 use crate::harness::env;
-use crate::world::{World, digest, message};
+use crate::world::{World, digest, message, status};
 
 const DATA: &str = "resource \"terraform_data\" \"a\" {}";
 
@@ -174,6 +174,11 @@ async fn what_a_dead_run_left_holds_a_destroy_until_a_person_has_looked() {
     let discarded = "SELECT count(*) FROM activity_log WHERE action = 'command.discarded'";
     world.command("web", "retry", &uuid::Uuid::nil().to_string()).await;
     crate::harness::wait_until(crate::world::PLENTY, "the wrong id", async || world.count(discarded).await == 1).await;
+    let why = "and the newest run is another";
+    let told = |o: &landfall::api::TerraformDeployment| {
+        status(o).last_handled.get("discarded").is_some_and(|said| said.contains(why))
+    };
+    world.until("web", "the discard in status", told).await;
     world.ready("web", "Interrupted").await;
     world.command("web", "retry", &last).await;
     world.gone("web").await;

@@ -48,9 +48,7 @@ pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, ste
             Ok(Done::Taken(format!("{} asks for a probe", command.by)))
         }
         Step::Discard { command, why } => {
-            commands::clear(cx, object, command).await?;
-            let annotation = command.verb.annotation();
-            Ok(Done::Refused(format!("{annotation} by {:?} was not obeyed: {why}", command.by)))
+            commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Refused)
         }
         Step::Hold | Step::Rest { .. } => Ok(Done::Nothing),
     }

@@ -9,7 +9,7 @@ use super::decide::{HOURLY, Step, Verdict, verdict};
 use super::observe::{Facts, InUse, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialStatus, Reason, SecretSeen};
 use crate::reconcile::conditions::{self, Truth, whole_seconds};
-use crate::reconcile::{Announcement, Next, Report};
+use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::{Class, Error, Result};
 
 /// Names in a message; more are counted.
@@ -47,7 +47,7 @@ pub(super) fn report(
     }
     let mut status = object.status.clone().unwrap_or_default();
     if seen.facts != Facts::Away {
-        status.last_handled = seen.taken.iter().map(|t| (t.command.clone(), t.value.clone())).collect();
+        status.last_handled = commands::handled(&seen.taken);
     }
     let before = conditions::get(&status.conditions, "Valid").cloned();
     let held_before = conditions::get(&status.conditions, "Ready").is_some_and(|c| c.reason == Reason::InUse.as_str());

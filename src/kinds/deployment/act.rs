@@ -56,7 +56,10 @@ pub(super) async fn act(
     match step {
         Step::Guard => finalizer::add(cx, object.as_ref()).await.map(|()| Outcome::Done),
         Step::Take(command) => take(cx, object, seen, command).await,
-        Step::Discard { command, why } => discard(cx, object, seen, command, why).await,
+        // Given while the gate was open to anyone, it is forged for all we know.
+        Step::Discard { command, why } => commands::discard(cx, object.as_ref(), &seen.subject, command, why)
+            .await
+            .map(|message| Outcome::Refused(Reason::GateNotInstalled, message)),
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
@@ -78,8 +81,7 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
         Verb::Retry if command.run() != seen.history.0.first().map(|run| run.id) => {
             let newest = seen.history.0.first().map_or("there is none".to_owned(), |run| run.id.to_string());
             let why = format!("it names {:?}, and the newest run is another: {newest}", command.value);
-            forgo(cx, seen, command, &why).await?;
-            Outcome::Ignored(format!("retry by {} was not obeyed: {why}", command.by))
+            return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Ignored);
         }
         Verb::Retry | Verb::Reconcile => {
             record(cx, seen, command, command.verb.word()).await?;
@@ -88,34 +90,6 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
     };
     commands::clear(cx, object, command).await?;
     Ok(outcome)
-}
-
-/// A command that was given while the gate was open to anyone is forged for all we know: it is taken away.
-async fn discard(
-    cx: &Context,
-    object: &TerraformDeployment,
-    seen: &Observed,
-    command: &Command,
-    why: &str,
-) -> Result<Outcome> {
-    forgo(cx, seen, command, why).await?;
-    commands::clear(cx, object, command).await?;
-    let message = format!("{} by {:?} was not obeyed: {why}", command.verb.annotation(), command.by);
-    Ok(Outcome::Refused(Reason::GateNotInstalled, message))
-}
-
-/// Puts on record that a command is not obeyed. Who gave it is what it says itself.
-async fn forgo(cx: &Context, seen: &Observed, command: &Command, why: &str) -> Result<()> {
-    let short = |text: &str| text.chars().take(200).collect::<String>();
-    cx.ledger
-        .record(Event {
-            subject: seen.subject.clone(),
-            actor: Actor::Controller(cx.ledger.holder().to_owned()),
-            action: "command.discarded",
-            details: json!({"command": command.verb.word(), "value": short(&command.value), "by": short(&command.by), "why": why}),
-        })
-        .await
-        .map(drop)
 }
 
 async fn record(cx: &Context, seen: &Observed, command: &Command, word: &'static str) -> Result<()> {

@@ -170,10 +170,12 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
         return Some(Standing::attention(Reason::StateRegressed, message));
     }
     if let Some(found) = &seen.found_state {
+        let adopt = object.spec.state.as_ref().and_then(|s| s.adopt.as_deref());
+        let wrong = adopt.map(|other| format!(", and spec.state.adopt names another, {other}")).unwrap_or_default();
         return Some(Standing::attention(
             Reason::StateFound,
             format!(
-                "a state of lineage {} (serial {}) stands under this name, left by a former object; \
+                "a state of lineage {} (serial {}) stands under this name, left by a former object{wrong}; \
                  set spec.state.adopt to that lineage to go on with it",
                 found.lineage, found.serial
             ),

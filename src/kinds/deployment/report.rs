@@ -15,7 +15,7 @@ use crate::api::{
     TerraformDeploymentStatus,
 };
 use crate::ledger::runs::Run;
-use crate::reconcile::{Announcement, Next, Report, conditions};
+use crate::reconcile::{Announcement, Next, Report, commands, conditions};
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::{Class, Error};
 
@@ -104,9 +104,8 @@ fn told(word: &'static str, message: &str) -> Announcement {
 /// Everything in status that only retells what the ledger knows.
 fn facts(object: &TerraformDeployment, seen: &Observed) -> TerraformDeploymentStatus {
     let mut status = object.status.clone().unwrap_or_default();
-    let told = |word: &str| word != REFUSED || seen.refused_approval().is_some();
-    let taken = seen.taken.iter().filter(|t| told(&t.command));
-    status.last_handled = taken.map(|t| (t.command.clone(), t.value.clone())).collect();
+    status.last_handled = commands::handled(&seen.taken);
+    status.last_handled.retain(|word, _| word != REFUSED || seen.refused_approval().is_some());
     if seen.elsewhere.is_some() {
         // The rest stays as it was under the other organization.
         return status;

@@ -538,6 +538,11 @@ fn what_is_in_the_way_is_named_and_nothing_starts() {
     assert_eq!(reason(&next(&object(), &seen)), Reason::SourceInvalid);
     seen.found_state = Some(FoundState { lineage: "l".into(), serial: 3 });
     assert_eq!(reason(&next(&object(), &seen)), Reason::StateFound);
+    let mut astray = object();
+    astray.spec.state = Some(crate::api::StateSelector { adopt: Some("m".into()) });
+    let Step::Rest(standing) = next(&astray, &seen) else { panic!() };
+    assert!(standing.message.contains("lineage l (serial 3)"), "{}", standing.message);
+    assert!(standing.message.contains("spec.state.adopt names another, m"), "{}", standing.message);
     seen.regressed = Some("older".into());
     assert_eq!(reason(&next(&object(), &seen)), Reason::StateRegressed);
     seen.organizations = Some(2);
@@ -568,6 +573,17 @@ fn a_refused_approval_is_told_until_another_one_is_taken() {
     assert_eq!(handled(refused.clone()), json!({"approveRefused": "sha256:old"}));
     let both = [refused, taken("approve", "sha256:new", ago(1))].concat();
     assert_eq!(handled(both), json!({"approve": "sha256:new"}));
+}
+
+#[test]
+fn a_discarded_command_is_told_until_another_one_is_taken() {
+    let told = |other: i64, discarded: i64| {
+        let taken =
+            [taken("retry", "r1", ago(other)), taken("discarded", "approve x by eve: no", ago(discarded))].concat();
+        json!(crate::reconcile::commands::handled(&taken))
+    };
+    assert_eq!(told(2, 1), json!({"retry": "r1", "discarded": "approve x by eve: no"}));
+    assert_eq!(told(1, 2), json!({"retry": "r1"}));
 }
 
 #[test]
