@@ -114,7 +114,7 @@ start_controller() {
 }
 
 launch_controller() {
-    local dir=$1 listen deadline=$((SECONDS + 30))
+    local dir=$1 listen deadline=$((SECONDS + 60))
     listen=$(sed -n 's/^listen: //p' "$dir/landfall.yaml")
     KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller >>"$dir/controller.log" 2>&1 </dev/null &
     echo $! >"$dir/controller.pid"
