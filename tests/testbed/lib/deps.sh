@@ -24,6 +24,8 @@ missing_packages() {
     have psql || echo postgresql-client
     have pdns_server || [ -x /usr/sbin/pdns_server ] || echo pdns-server
     [ -n "$(pdns_schema)" ] || echo pdns-backend-sqlite3
+    { have knotd && have knotc; } || [ -x /usr/sbin/knotd ] || echo knot
+    { have knsupdate && have kdig; } || echo knot-dnsutils
     have sqlite3 || echo sqlite3
     "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
     have jq || echo jq
@@ -59,7 +61,7 @@ install_deps() {
 # apt_install PACKAGE … takes care that no service starts, now or at the next boot: tests start their own.
 apt_install() {
     local policy=/usr/sbin/policy-rc.d service services=()
-    for service in postgresql pdns; do
+    for service in postgresql pdns knot; do
         [ -e /etc/init.d/$service ] || [ -e /lib/systemd/system/$service.service ] || services+=($service)
     done
     if [ ! -e $policy ]; then
