@@ -8,6 +8,7 @@
 //! | [`access`] | whose an object is, which references are permitted, Secret bytes at the moment of use |
 //! | [`terraform`] | sources, the engine, the runner, executors |
 //! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
+//! | [`zones`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
 //! | `providers` | vendors' protocols behind one HTTP client |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | [`controller`] | the process: what is started in which order, and how it ends |
@@ -37,5 +38,6 @@ pub mod reconcile;
 pub mod run;
 pub mod terraform;
 pub mod web;
+pub mod zones;
 
 pub use error::{Class, Error, Result};
