@@ -3,21 +3,15 @@
 
 use serde_json::Value;
 
-use super::super::act::Outcome;
-use super::super::report::report;
 use super::*;
 use crate::Error;
-use crate::reconcile::{Next, Report};
+use crate::reconcile::Next;
 
 /// The same object with the status that the report leaves behind.
 fn with_status(object: &TerraformDeployment, status: &Value) -> TerraformDeployment {
     let mut object = object.clone();
     object.status = Some(serde_json::from_value(status.clone()).unwrap());
     object
-}
-
-fn reported(object: &TerraformDeployment, seen: &Observed) -> Report {
-    report(object, seen, &next(object, seen), Ok(&Outcome::Rested), now())
 }
 
 fn words(report: &Report) -> Vec<(bool, &str)> {

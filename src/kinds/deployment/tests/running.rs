@@ -1,0 +1,88 @@
+//! A run under way: started, stopped, given up, recovered.
+
+use super::*;
+
+#[test]
+fn a_run_that_was_committed_and_never_started_is_started() {
+    let pending = run(RunKind::Apply, RunPhase::Pending, 1);
+    let id = pending.id;
+    let mut seen = world(vec![pending]);
+    assert_eq!(next(&object(), &seen), Step::Start(id));
+    seen.liveness = Liveness::Alive;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+}
+
+#[test]
+fn a_run_that_no_runner_claims_is_given_up() {
+    let pending = run(RunKind::Plan, RunPhase::Pending, 11);
+    let id = pending.id;
+    assert_eq!(next(&object(), &world(vec![pending])), Step::Recover(id));
+}
+
+#[test]
+fn a_run_whose_process_is_gone_is_recovered_in_every_phase() {
+    for phase in [RunPhase::Claimed, RunPhase::Init, RunPhase::Plan, RunPhase::Apply, RunPhase::Finishing] {
+        let dead = run(RunKind::Apply, phase, 1);
+        let id = dead.id;
+        let mut seen = world(vec![dead]);
+        assert_eq!(next(&object(), &seen), Step::Recover(id), "{phase:?}");
+        seen.liveness = Liveness::Alive;
+        assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "{phase:?}");
+    }
+}
+
+/// Minutes since the phase began, since the cancel, and since it was told to stop; and whether it is stopped or killed.
+#[test]
+fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
+    use RunPhase as P;
+    let (stop, kill) = (Some(false), Some(true));
+    for (phase, since, cancelled, told, expected) in [
+        (P::Pending, 15, None, None, None),
+        (P::Pending, 16, None, None, stop),
+        (P::Claimed, 20, None, None, None),
+        (P::Init, 21, None, None, stop),
+        (P::Plan, 35, None, None, None),
+        (P::Plan, 36, None, None, stop),
+        (P::Apply, 65, None, None, None),
+        (P::Apply, 66, None, None, stop),
+        (P::Apply, 80, None, Some(5), stop),
+        (P::Apply, 80, None, Some(6), kill),
+        (P::Apply, 9, Some(5), None, None),
+        (P::Apply, 9, Some(6), None, stop),
+        (P::Apply, 20, Some(12), Some(6), kill),
+        (P::Finishing, 15, None, None, None),
+        (P::Finishing, 16, None, None, stop),
+    ] {
+        let kind = if phase == P::Plan { RunKind::Plan } else { RunKind::Apply };
+        let mut hung = run(kind, phase, since);
+        hung.cancel_requested_at = cancelled.map(ago);
+        hung.terminated_at = told.map(ago);
+        let mut seen = world(vec![hung]);
+        seen.liveness = Liveness::Alive;
+        let step = next(&object(), &seen);
+        let found = match &step {
+            Step::Stop { kill, standing, .. } => {
+                assert_eq!(standing.reason, Reason::Progressing);
+                Some(*kill)
+            }
+            Step::Rest(_) => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{phase:?} {since} {cancelled:?} {told:?}");
+        seen.liveness = Liveness::Absent;
+        assert!(!matches!(next(&object(), &seen), Step::Stop { .. }), "what is gone is not stopped");
+    }
+}
+
+#[test]
+fn a_run_that_ends_each_of_its_runners_is_given_up() {
+    let mut pending = run(RunKind::Apply, RunPhase::Pending, 1);
+    pending.handed_over = 2;
+    let id = pending.id;
+    let mut seen = world(vec![pending]);
+    assert_eq!(next(&object(), &seen), Step::Start(id));
+    seen.history.0[0].handed_over = 3;
+    assert_eq!(next(&object(), &seen), Step::GiveUp(id));
+    seen.liveness = Liveness::Alive;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "the third may still take it");
+}

@@ -1,0 +1,106 @@
+//! From a new object to a settled one, and what is in the way.
+
+use super::*;
+
+#[test]
+fn the_finalizer_comes_first() {
+    let mut object = object();
+    object.metadata.finalizers = None;
+    assert_eq!(next(&object, &world(vec![])), Step::Guard);
+}
+
+#[test]
+fn a_new_object_is_planned() {
+    assert_eq!(next(&object(), &world(vec![])), Step::Plan { change: Change::Apply, attempt: 0 });
+}
+
+#[test]
+fn an_applied_plan_settles_whatever_the_serial_is_now() {
+    let plan = plan(2);
+    let apply = apply_of(&plan, RunPhase::Succeeded, 1);
+    let mut seen = world(vec![apply, plan]);
+    seen.state = state(2);
+    let step = next(&object(), &seen);
+    assert_eq!(reason(&step), Reason::Applied);
+    seen.outputs = Ownership::Stale;
+    assert_eq!(next(&object(), &seen), Step::PublishOutputs);
+    seen.outputs = Ownership::Foreign;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::OutputsSecretNotOwned);
+}
+
+#[test]
+fn a_plan_that_finds_nothing_settles() {
+    let mut plan = plan(1);
+    plan.has_changes = Some(false);
+    assert_eq!(reason(&next(&object(), &world(vec![plan]))), Reason::NoChanges);
+}
+
+#[test]
+fn what_is_in_the_way_is_named_and_nothing_starts() {
+    let mut seen = world(vec![]);
+    seen.inputs = Err((Reason::SourceInvalid, "main.tf: backend".into()));
+    assert_eq!(reason(&next(&object(), &seen)), Reason::SourceInvalid);
+    seen.found_state = Some(FoundState { lineage: "l".into(), serial: 3 });
+    assert_eq!(reason(&next(&object(), &seen)), Reason::StateFound);
+    let mut astray = object();
+    astray.spec.state = Some(crate::api::StateSelector { adopt: Some("m".into()) });
+    let Step::Rest(standing) = next(&astray, &seen) else { panic!() };
+    assert!(standing.message.contains("lineage l (serial 3)"), "{}", standing.message);
+    assert!(standing.message.contains("spec.state.adopt names another, m"), "{}", standing.message);
+    seen.regressed = Some("older".into());
+    assert_eq!(reason(&next(&object(), &seen)), Reason::StateRegressed);
+    seen.organizations = Some(2);
+    assert_eq!(reason(&next(&object(), &seen)), Reason::ExecutorNotPermitted);
+    let mut object = object();
+    object.spec.suspend = true;
+    assert_eq!(reason(&next(&object, &seen)), Reason::Suspended);
+}
+
+#[test]
+fn a_credential_that_is_not_ready_costs_nothing_until_it_wakes_its_deployments() {
+    let mut seen = world(vec![]);
+    seen.inputs = Err((Reason::CredentialNotReady, "not proved".into()));
+    let Step::Rest(standing) = next(&object(), &seen) else { panic!() };
+    assert_eq!(standing.wait, Wait::AtMost(SignedDuration::from_mins(10)));
+}
+
+#[test]
+fn a_state_under_another_organization_stops_everything_but_letting_go() {
+    let mut seen = world(vec![plan(1)]);
+    (seen.elsewhere, seen.approval) = (Some(Organization("former".into())), approved());
+    seen.regressed = Some("there is no state here".into());
+    let step = next(&object(), &seen);
+    assert_eq!(reason(&step), Reason::StateFound);
+    assert!(matches!(&step, Step::Rest(s) if s.message.contains("organization former") && s.message.contains("label")));
+    assert_eq!(reason(&next(&leaving(DeletionPolicy::Destroy), &seen)), Reason::StateFound);
+    assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::Release);
+
+    let mut pending = run(RunKind::Apply, RunPhase::Pending, 1);
+    pending.subject.organization = Organization("former".into());
+    let id = pending.id;
+    assert_eq!(next(&object(), &world(vec![pending.clone()])), Step::Recover(id), "it is not begun any more");
+    let ended = run(RunKind::Plan, RunPhase::Succeeded, 2);
+    let here = History::within(&Organization("other".into()), vec![pending, ended]);
+    assert_eq!(here.0.iter().map(|r| r.id).collect::<Vec<_>>(), [id], "what is over counts where it was made");
+}
+
+#[test]
+fn without_a_free_place_nothing_starts() {
+    let mut seen = world(vec![]);
+    seen.slot_free = false;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+    let mut seen = world(vec![plan(1)]);
+    (seen.slot_free, seen.approval) = (false, approved());
+    assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
+}
+
+#[test]
+fn a_regressed_ledger_does_not_erase_what_was_acknowledged() {
+    let mut object = object();
+    let state = json!({"state": {"serial": 7, "lineage": "l", "sha256": "newer", "resources": 3}});
+    object.status = Some(serde_json::from_value(state.clone()).unwrap());
+    let mut seen = world(vec![]);
+    (seen.state, seen.regressed) = (self::state(1), Some("serial 4 is older than 7".into()));
+    let report = reported(&object, &seen);
+    assert_eq!(report.status.unwrap()["state"], state["state"]);
+}
