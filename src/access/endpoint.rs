@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
+use super::text;
 use crate::api::Reason;
 use crate::installation::Installation;
 use crate::{Error, Result};
@@ -23,7 +24,7 @@ pub async fn endpoint_allowed(installation: &Installation, field: &str, endpoint
             format!("{field}: {why}; use a public https address, or have the installation's allowedEndpoints name it");
         Error::condition(Reason::EndpointNotAllowed, message)
     };
-    let url = Url::parse(endpoint).map_err(|e| refuse(format!("{:?} is no URL ({e})", clip(endpoint))))?;
+    let url = Url::parse(endpoint).map_err(|e| refuse(format!("{:?} is no URL ({e})", text::cap(endpoint, 120))))?;
     let origin = url.origin().ascii_serialization();
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse(format!("{origin} carries a user name or password")));
@@ -71,10 +72,6 @@ async fn resolve(field: &str, host: &str, port: u16) -> Result<Vec<IpAddr>> {
     let found = tokio::net::lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?;
     let addresses: Vec<_> = found.map(|a| a.ip()).collect();
     if addresses.is_empty() { Err(unresolved("no address".into())) } else { Ok(addresses) }
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(120).collect()
 }
 
 /// Whether an address is on the public internet, by the IANA special-purpose registries (RFC 6890), and is no cloud's

@@ -5,11 +5,12 @@ mod gate;
 mod redact;
 mod reference;
 mod secret;
+pub mod text;
 
 pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, GIVE_IT_AGAIN, Gate, Standing};
-pub use redact::{Redactor, cap};
+pub use redact::Redactor;
 pub(crate) use reference::organization_if_found;
 pub use reference::{organization, organization_of, resolve_credential};
 pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};

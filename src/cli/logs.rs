@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::reading::{Deployment, Keys, json as document};
 use super::target::{Target, WhichCluster};
+use crate::access::text;
 use crate::{Error, Result};
 
 /// `landfall logs`.
@@ -62,7 +63,7 @@ pub(super) async fn logs(arguments: &Logs) -> Result<String> {
 fn show(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let done = if out.is_terminal() {
-        let text = String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() && c != '\n' && c != '\t', "?");
+        let text = text::plain(&String::from_utf8_lossy(bytes));
         out.write_all(text.as_bytes())
     } else {
         out.write_all(bytes)

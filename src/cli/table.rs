@@ -1,8 +1,10 @@
 //! Columns for people.
 
-/// Rows under a head, each column as wide as its widest cell. Control characters, which could move the cursor, become `?`.
+use crate::access::text;
+
+/// Rows under a head, each column as wide as its widest cell. What could move the cursor is spelled out.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let clean = |cell: String| cell.replace(char::is_control, "?");
+    let clean = |cell: String| text::line(&cell, usize::MAX);
     let rows: Vec<[String; N]> =
         std::iter::once(head.map(str::to_owned)).chain(rows).map(|row| row.map(clean)).collect();
     let mut widths = [0; N];
@@ -38,7 +40,7 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell_and_nothing_moves_the_cursor() {
         let text =
             table(["A", "LONGER"], [["äö\u{1b}[2J".to_owned(), "x".to_owned()], ["b".to_owned(), String::new()]]);
-        assert_eq!(text, "A       LONGER\näö?[2J  x\nb\n");
+        assert_eq!(text, "A            LONGER\näö\\u{1b}[2J  x\nb\n");
         assert_eq!(short(&format!("sha256:{}", "a".repeat(64))), format!("sha256:{}", "a".repeat(12)));
     }
 }

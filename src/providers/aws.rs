@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use quick_xml::events::Event;
 use url::Url;
 
-use super::{Answer, Denial, Http, Identify, ProbeResult, clip, doubt_of};
+use super::{Answer, Denial, Http, Identify, ProbeResult, doubt_of};
+use crate::access::text::line;
 use crate::access::{SecretBytes, SecretText};
 use crate::api::{AwsCredential, Identity, Reason};
 use crate::{Error, Result};
@@ -128,7 +129,7 @@ fn judge(answer: &Answer) -> ProbeResult {
         return match text("Account") {
             "" => doubt_of(NAME, answer),
             account => ProbeResult::Valid {
-                identity: Identity { account: Some(clip(account, 64)), principal: Some(clip(text("Arn"), 256)) },
+                identity: Identity { account: Some(line(account, 64)), principal: Some(line(text("Arn"), 256)) },
                 capabilities: vec!["terraform".into()],
             },
         };
@@ -166,7 +167,7 @@ fn judge(answer: &Answer) -> ProbeResult {
             doubt_of(NAME, &Answer { status: 429, ..answer.clone() })
         }
         "" => doubt_of(NAME, answer),
-        code => ProbeResult::unavailable(format!("AWS STS answered {}: {}", answer.status, clip(code, 64))),
+        code => ProbeResult::unavailable(format!("AWS STS answered {}: {}", answer.status, line(code, 64))),
     }
 }
 

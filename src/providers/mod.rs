@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 pub use self::http::{Answer, Http, Unanswered};
 pub use self::probes::{Attempt, Finding, Probes};
 use crate::Result;
-use crate::access::{SecretBytes, SecretText};
+use crate::access::{SecretBytes, SecretText, text};
 use crate::api::{CloudCredentialSpec, Identity, Reason};
 
 /// What a probe found.
@@ -93,7 +93,7 @@ impl ProbeResult {
             Self::Invalid(d) | Self::Insufficient(d) | Self::Expired(d) => &mut d.message,
             Self::Unknown(doubt) => &mut doubt.message,
         };
-        *message = clip(&secret.redact(message), 512);
+        *message = text::line(&secret.redact(message), 512);
         self
     }
 }
@@ -226,12 +226,6 @@ fn doubt_of(provider: &str, answer: &Answer) -> ProbeResult {
     };
     let message = format!("{provider} answered {status}: it {what}");
     ProbeResult::Unknown(Doubt { reason, message, retry_after: answer.retry_after })
-}
-
-/// At most `limit` characters, in one line.
-fn clip(text: &str, limit: usize) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().count() <= limit { line } else { line.chars().take(limit).chain(['…']).collect() }
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
-use super::{Answer, Denial, Http, Identify, ProbeResult, clip, doubt_of};
+use super::{Answer, Denial, Http, Identify, ProbeResult, doubt_of};
 use crate::Result;
+use crate::access::text::line;
 use crate::access::{SecretBytes, SecretText};
 use crate::api::{Identity, PowerDnsCredential};
 
@@ -66,20 +67,20 @@ impl Identify for PowerDnsCredential {
 
 impl PowerDnsCredential {
     fn judge(&self, answer: &Answer) -> ProbeResult {
-        let said = serde_json::from_slice::<Failure>(&answer.body).map(|f| clip(&f.error, 200)).unwrap_or_default();
+        let said = serde_json::from_slice::<Failure>(&answer.body).map(|f| line(&f.error, 200)).unwrap_or_default();
         match answer.status {
             200 => match serde_json::from_slice::<Server>(&answer.body) {
                 Ok(server) if server.daemon_type == "authoritative" => ProbeResult::Valid {
                     identity: Identity {
                         account: None,
-                        principal: Some(format!("{} (PowerDNS {})", clip(&server.id, 64), clip(&server.version, 32))),
+                        principal: Some(format!("{} (PowerDNS {})", line(&server.id, 64), line(&server.version, 32))),
                     },
                     capabilities: vec!["terraform".into(), "dns".into()],
                 },
                 Ok(server) => ProbeResult::Insufficient(Denial {
                     message: format!(
                         "spec.powerdns.endpoint: a PowerDNS {:?} answers there; name an authoritative server",
-                        clip(&server.daemon_type, 32)
+                        line(&server.daemon_type, 32)
                     ),
                 }),
                 Err(_) => ProbeResult::unavailable(

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::access::text;
 use crate::api::{Condition, Reason};
 
 /// The order of conditions in every kind's status; others follow by name.
@@ -37,7 +38,7 @@ impl From<bool> for Truth {
     }
 }
 
-/// Longest message the API server's schema of conditions takes.
+/// Longest message that the API server's schema of conditions takes, bytes.
 const MESSAGE_LIMIT: usize = 32_768;
 
 /// Sets one condition. Its `lastTransitionTime`, in whole seconds, moves only when `status` does.
@@ -59,7 +60,7 @@ pub fn set(
         type_: kind.into(),
         status: status.into(),
         reason: reason.as_str().into(),
-        message: message.into().chars().take(MESSAGE_LIMIT).collect(),
+        message: text::cap(&text::plain(&message.into()), MESSAGE_LIMIT),
         observed_generation: generation,
         last_transition_time: since,
     };
@@ -119,6 +120,15 @@ mod tests {
         assert_eq!((conditions[0].last_transition_time.0, conditions[0].reason.as_str()), (at(5), "Expired"));
         set(&mut conditions, "Ready", true, Reason::Valid, "c", Some(2), at(7));
         assert_eq!(conditions[0].last_transition_time.0, at(7));
+    }
+
+    #[test]
+    fn a_message_of_others_neither_turns_the_text_around_nor_grows_without_end() {
+        let mut conditions = Vec::new();
+        set(&mut conditions, "Ready", false, Reason::PlanFailed, "a\u{202e}b", Some(1), at(5));
+        assert_eq!(conditions[0].message, "a\\u{202e}b");
+        set(&mut conditions, "Ready", false, Reason::PlanFailed, "ä".repeat(MESSAGE_LIMIT), Some(1), at(5));
+        assert!(conditions[0].message.len() <= MESSAGE_LIMIT);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::wake::{Waker, key_of};
 use super::watch::{Change, View, events};
 use super::watched::{Needed, Watches};
 use super::{Context, Kind, Next, Object, Report};
+use crate::access::text;
 use crate::api::Reason;
 use crate::ledger::ObjectKind;
 use crate::metrics::ReconcileResult;
@@ -32,8 +33,8 @@ use crate::{Error, Result};
 
 /// Before a step that follows at once, so that the watch can bring what the last one wrote.
 const AT_ONCE: Duration = Duration::from_millis(20);
-/// A note of an Event, as the API server takes it.
-const NOTE_LIMIT: usize = 1000;
+/// Longest note of an Event that the API server takes, bytes.
+const NOTE_LIMIT: usize = 1024;
 
 /// What one kind's reconciles share.
 struct Driver<K: Kind> {
@@ -249,7 +250,7 @@ impl<K: Kind> Driver<K> {
                 let event = Event {
                     type_: if event.warning { EventType::Warning } else { EventType::Normal },
                     reason: event.reason.into(),
-                    note: Some(event.message.chars().take(NOTE_LIMIT).collect()),
+                    note: Some(text::cap(&text::plain(&event.message), NOTE_LIMIT)),
                     action: event.action.into(),
                     secondary: None,
                 };

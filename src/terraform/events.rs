@@ -128,6 +128,13 @@ pub(super) struct Findings {
     pub(super) error: Option<String>,
     /// The first value that no variable takes, in the engine's words.
     pub(super) undeclared: Option<String>,
+    /// `init` says that the module itself is at fault, and not what it needs from elsewhere.
+    pub(super) unfit: bool,
+}
+
+/// Both engines say so before the errors of a module that they cannot read.
+fn is_preamble(line: &str) -> bool {
+    line.contains(" encountered problems during initiali")
 }
 
 impl Findings {
@@ -154,6 +161,7 @@ impl Findings {
             }
         }
         findings.error = findings.error.or_else(|| plain_block(&plain));
+        findings.unfit = plain.iter().any(|line| is_preamble(line));
         findings
     }
 }
@@ -174,8 +182,7 @@ fn plain_block(lines: &[String]) -> Option<String> {
             blocks.last_mut().into_iter().for_each(|block| block.push(line));
         }
     }
-    let preamble =
-        |block: &&Vec<&str>| block.first().is_some_and(|line| line.contains(" encountered problems during initiali"));
+    let preamble = |block: &&Vec<&str>| block.first().is_some_and(|line| is_preamble(line));
     let first = blocks.iter().find(|block| !preamble(block)).or(blocks.first());
     first.map(|block| block.join("\n"))
 }
@@ -221,7 +228,9 @@ mod tests {
         assert_eq!(findings(text).error.unwrap(), "Error: Bad\non main.tf line 1:\n1: x {\nWhy.");
         let preamble = "Error: Terraform encountered problems during initialisation, including\nMore.\n\n";
         assert_eq!(findings(&format!("{preamble}Error: Bad\n")).error.unwrap(), "Error: Bad");
-        assert!(findings(preamble).error.unwrap().contains("encountered"));
+        assert!(findings(preamble).error.unwrap().contains("encountered") && findings(preamble).unfit);
+        let opentofu = "OpenTofu encountered problems during initialization, including problems\n\nError: Bad\n";
+        assert!(findings(opentofu).unfit && !findings(text).unfit);
         assert_eq!(findings("\nError: Bad\n\nWhy.\n\nError: Other\n").error.unwrap(), "Error: Bad\nWhy.");
     }
 

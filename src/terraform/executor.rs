@@ -16,7 +16,7 @@ use super::layout::{Layout, absent_is_fine};
 use super::procfs;
 use super::spool::{Spool, make_private_folder, write_private};
 use super::transcript::Transcript;
-use crate::access::Redactor;
+use crate::access::{Redactor, text};
 use crate::api::{EngineKind, Reason};
 use crate::run::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
 use crate::run::secrets::redactor;
@@ -204,7 +204,7 @@ impl Local {
         let log = fs::read(self.layout(run).root.join("runner.log")).ok()?;
         let log = redactor.clean(&String::from_utf8_lossy(&log));
         let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
-        Some(line.chars().take(300).collect())
+        Some(text::line(line, 300))
     }
 
     /// States in a run's folder that the ledger may not have, in the order in which they are to be taken in.

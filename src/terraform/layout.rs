@@ -77,6 +77,10 @@ impl Layout {
         self.root.join("plan.json")
     }
 
+    pub(super) fn validation(&self) -> PathBuf {
+        self.root.join("validation.json")
+    }
+
     /// What a step says, standard output and error together.
     pub(super) fn output(&self, step: Step) -> PathBuf {
         self.root.join(format!("{}.out", step.word()))
@@ -111,7 +115,7 @@ impl Layout {
     /// Removes everything that could hold a value of the tenant, once the ledger has all of it.
     pub(super) fn sweep(&self) -> Result<()> {
         let folders = [self.module(), self.home(), self.temporary(), self.spool()];
-        let files = [self.variables(), self.plan(), self.plan_json(), self.aside()];
+        let files = [self.variables(), self.plan(), self.plan_json(), self.validation(), self.aside()];
         let outputs = Step::ALL.map(|step| self.output(step));
         for path in folders {
             absent_is_fine(&path, fs::remove_dir_all(&path))?;

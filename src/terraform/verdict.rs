@@ -80,6 +80,8 @@ pub(super) struct Facts<'a> {
     pub(super) limits: Limits,
     /// The first error that the engine wrote.
     pub(super) words: Option<String>,
+    /// The engine finds the module itself at fault: the same again would end the same.
+    pub(super) unfit: bool,
     /// Why the backend could not serve it, if so.
     pub(super) trouble: Option<Reason>,
     /// Why it was asked to stop, if so.
@@ -114,7 +116,8 @@ pub(super) fn judge(ended: &Ended, facts: &Facts<'_>) -> Result<(), Failure> {
                 (Some(words), _) => words.clone(),
                 (None, _) => silent(),
             };
-            Failure::new(facts.trouble.or_else(|| stale(&words)).unwrap_or(otherwise), words)
+            let unfit = facts.unfit.then_some(Reason::SourceInvalid);
+            Failure::new(facts.trouble.or(unfit).or_else(|| stale(&words)).unwrap_or(otherwise), words)
         }
     };
     Err(Failure { code: ended.how.code(), ..failure })
@@ -161,10 +164,36 @@ mod tests {
 
     fn judged(step: Step, how: How, stopped: Option<Stopped>, stop: Option<Cause>) -> (RunPhase, Reason) {
         let stop = stop.map(|cause| Stop { cause, words: "asked".into() });
-        let facts =
-            Facts { step, change: Change::Apply, limits: LIMITS, words: None, trouble: None, stop: stop.as_ref() };
+        let facts = Facts {
+            step,
+            change: Change::Apply,
+            limits: LIMITS,
+            words: None,
+            unfit: false,
+            trouble: None,
+            stop: stop.as_ref(),
+        };
         let failure = judge(&Ended { how, stopped }, &facts).unwrap_err();
         (failure.phase, failure.reason)
+    }
+
+    #[test]
+    fn an_unfit_module_is_told_from_one_that_was_stopped_or_not_served() {
+        let judged = |how, stopped, trouble| {
+            let facts = Facts {
+                step: Step::Plan,
+                change: Change::Apply,
+                limits: LIMITS,
+                words: None,
+                unfit: true,
+                trouble,
+                stop: None,
+            };
+            judge(&Ended { how, stopped }, &facts).unwrap_err().reason
+        };
+        assert_eq!(judged(How::Code(1), None, None), Reason::SourceInvalid);
+        assert_eq!(judged(How::Code(1), Some(Stopped::Late), None), Reason::Timeout);
+        assert_eq!(judged(How::Code(1), None, Some(Reason::LedgerUnavailable)), Reason::LedgerUnavailable);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::backend::Loopback;
 use super::client::{CallError, Client};
-use super::engine::{self, Ended, Engine, Patience};
+use super::engine::{self, Ended, Engine, How, Patience};
 use super::events::Findings;
 use super::layout::{Layout, Step};
 use super::snapshot;
@@ -19,13 +19,15 @@ use super::source::{LOCK_FILE, OVERRIDE_FILE};
 use super::spool::write_private;
 use super::verdict::{self, Failure, Stop};
 use crate::Error;
-use crate::access::{Redactor, cap};
+use crate::access::{Redactor, text};
 use crate::api::Reason;
 use crate::run::protocol::{Artifact, Limits, Progress, RunKind, RunPhase, RunResult, RunSpec};
 use crate::run::state::refusal;
 
 /// A message in a condition is no longer than this, bytes.
 const MESSAGE_LIMIT: usize = 2048;
+/// How long the engine may take to say whether the module is valid.
+const VALIDATION: Duration = Duration::from_secs(60);
 /// How long an engine may take to stop that has changed nothing, seconds.
 const SHORT_GRACE: u64 = 30;
 
@@ -60,7 +62,7 @@ impl Work {
         RunResult {
             phase: failure.phase,
             reason: Some(failure.reason),
-            message: Some(cap(&self.redactor.clean(&failure.message), MESSAGE_LIMIT)),
+            message: Some(text::cap(&text::plain(&self.redactor.clean(&failure.message)), MESSAGE_LIMIT)),
             exit_code: failure.code,
         }
     }
@@ -113,7 +115,7 @@ impl Work {
         if let Ok(state) = fs::read(self.layout.errored_state()) {
             self.loopback.take(&state)?;
         }
-        self.judge(Step::Apply, &ended?)
+        self.judge(Step::Apply, &ended?, self.findings(Step::Apply))
     }
 
     /// Puts the module into place, with our override and the variables beside it.
@@ -137,7 +139,7 @@ impl Work {
     async fn init(&mut self, locked: bool) -> Done<()> {
         let arguments = engine::init_arguments(self.variables().as_deref(), locked);
         let ended = self.step(Step::Init, &arguments).await?;
-        self.judge(Step::Init, &ended)?;
+        self.judge(Step::Init, &ended, self.findings(Step::Init))?;
         check_backend(&self.layout)
     }
 
@@ -146,11 +148,27 @@ impl Work {
         let arguments = engine::plan_arguments(self.variables().as_deref(), &plan, self.spec.change);
         let ended = self.step(Step::Plan, &arguments).await;
         let _ = fs::remove_file(self.layout.variables());
-        self.judge(Step::Plan, &ended?)?;
-        match Findings::of(&self.layout.output(Step::Plan)).undeclared {
+        let ended = ended?;
+        let mut findings = self.findings(Step::Plan);
+        let undeclared = findings.undeclared.take();
+        findings.unfit = matches!(ended, Ended { how: How::Code(1..), stopped: None }) && self.is_unfit().await?;
+        self.judge(Step::Plan, &ended, findings)?;
+        match undeclared {
             Some(words) => Err(Failure::new(Reason::SourceInvalid, words)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the module is wrong whatever its variables are and whatever stands in the world.
+    async fn is_unfit(&self) -> Done<bool> {
+        #[derive(Deserialize)]
+        struct Validation {
+            valid: bool,
+        }
+        let path = self.layout.validation();
+        self.engine.ask(&["validate", "-json"], &path, VALIDATION).await?;
+        let answer = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Validation>(&text).ok());
+        Ok(answer.is_some_and(|answer| !answer.valid))
     }
 
     async fn show(&self) -> Done<Vec<u8>> {
@@ -178,13 +196,18 @@ impl Work {
         Ok(self.engine.run(&arguments, &self.layout.output(step), limits, &mut self.stop).await?)
     }
 
-    fn judge(&self, step: Step, ended: &Ended) -> Done<()> {
+    fn findings(&self, step: Step) -> Findings {
+        Findings::of(&self.layout.output(step))
+    }
+
+    fn judge(&self, step: Step, ended: &Ended, findings: Findings) -> Done<()> {
         let stop = self.stop.borrow().clone();
         let facts = verdict::Facts {
             step,
             change: self.spec.change,
             limits: self.spec.limits,
-            words: Findings::of(&self.layout.output(step)).error,
+            words: findings.error,
+            unfit: findings.unfit && step != Step::Apply,
             trouble: self.loopback.trouble(),
             stop: stop.as_ref(),
         };

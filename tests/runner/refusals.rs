@@ -55,9 +55,20 @@ async fn a_syntax_error_is_told_in_the_engines_own_words() {
     for engine in engines() {
         let world = World::new(engine).await;
         let result = world.not_succeeded(world.plan(&[("main.tf", "resource \"x\" {{\n")], |_| ())).await;
-        assert_eq!(result.reason, Some(Reason::InitFailed));
+        assert_eq!(result.reason, Some(Reason::SourceInvalid));
         let message = result.message.unwrap();
         assert!(message.starts_with("Error: ") && message.contains("main.tf line 1"), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_is_wrong_whatever_stands_in_the_world_is_invalid_and_has_not_failed() {
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let wrong = "resource \"terraform_data\" \"a\" { input = local.nothing }";
+        let result = world.not_succeeded(world.plan(&[("main.tf", wrong)], |_| ())).await;
+        assert_eq!(result.reason, Some(Reason::SourceInvalid), "{result:?}");
+        assert!(result.message.unwrap().contains("main.tf line 1"));
     }
 }
 

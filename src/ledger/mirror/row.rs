@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::super::Subject;
 use super::super::json::{storable, storable_text};
+use crate::access::text;
 
 /// An object as the watch gave it.
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ pub(super) fn resource_version(text: &str) -> Result<String, String> {
     if digits && !text.starts_with('0') && text.len() <= 1000 {
         return Ok(text.to_owned());
     }
-    let shown: String = text.chars().take(80).collect();
+    let shown = text::cap(text, 80);
     Err(format!(
         "metadata.resourceVersion: found {shown:?}, which is no positive decimal number: it cannot be put in order"
     ))
