@@ -19,6 +19,9 @@ pub struct Installation {
     /// Landfall's own namespace: Lease and cluster id.
     #[serde(default = "landfall_system")]
     pub namespace: String,
+    /// What people call this cluster, in the view `mirror_freshness`. Its id where nothing is given.
+    #[serde(default)]
+    pub cluster_name: Option<String>,
     /// Namespaces that are watched. Where it is empty all are, and the controller must be able to read every Secret.
     #[serde(default)]
     pub watch_namespaces: Vec<String>,

@@ -88,9 +88,10 @@ impl Replica {
 
     /// A new epoch, as soon as Postgres gives one.
     async fn epoch(&self, lease: &Leadership) -> Result<Writer> {
+        let name = self.installation.cluster_name.clone().unwrap_or_else(|| self.cluster.to_string());
         let mint = || async {
             // A ledger that was restored from before this cluster's first start has forgotten it.
-            self.ledger.register_cluster(self.cluster, "").await?;
+            self.ledger.register_cluster(self.cluster, &name).await?;
             self.ledger.lead(self.cluster, &self.holder).await
         };
         let writer = waiting("Postgres", lease.role(), mint).await?;

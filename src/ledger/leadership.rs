@@ -78,16 +78,19 @@ impl Writer {
 }
 
 impl Ledger {
-    /// Makes the cluster known. The name of one already known stays as it is.
+    /// Makes the cluster known, or its present name.
     ///
     /// # Errors
     /// Postgres's.
     pub async fn register_cluster(&self, cluster: Uuid, name: &str) -> Result<()> {
-        sqlx::query("INSERT INTO clusters (cluster_id, name) VALUES ($1, $2) ON CONFLICT (cluster_id) DO NOTHING")
-            .bind(cluster)
-            .bind(name)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query(
+            "INSERT INTO clusters AS c (cluster_id, name) VALUES ($1, $2)
+             ON CONFLICT (cluster_id) DO UPDATE SET name = excluded.name WHERE c.name <> excluded.name",
+        )
+        .bind(cluster)
+        .bind(name)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

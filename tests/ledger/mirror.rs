@@ -191,11 +191,12 @@ async fn freshness_is_data() {
     let (world, writer) = world().await;
     writer.mirror_relist(KIND, None, &[], Some("12")).await.unwrap();
     writer.mirror_alive(KIND, None).await.unwrap();
-    let fresh: (String, bool, i64) =
-        sqlx::query_as("SELECT kind, age < interval '10 seconds', quarantined FROM mirror_freshness")
-            .fetch_one(world.ledger.pool())
-            .await
-            .unwrap();
+    let fresh: (String, bool, i64) = sqlx::query_as(
+        "SELECT kind, age < interval '10 seconds' AND cluster = 'test', quarantined FROM mirror_freshness",
+    )
+    .fetch_one(world.ledger.pool())
+    .await
+    .unwrap();
     assert_eq!(fresh, ("TerraformDeployment".into(), true, 0));
 }
 
