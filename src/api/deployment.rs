@@ -29,6 +29,7 @@ use super::{DurationText, KeyReference, LocalReference, Reference, TerraformDepl
     printcolumn = r#"{"name": "Change", "type": "integer", "jsonPath": ".status.plan.summary.change"}"#,
     printcolumn = r#"{"name": "Destroy", "type": "integer", "jsonPath": ".status.plan.summary.destroy"}"#,
     printcolumn = r#"{"name": "Replace", "type": "integer", "jsonPath": ".status.plan.summary.replace"}"#,
+    printcolumn = r#"{"name": "Outputs", "type": "integer", "jsonPath": ".status.plan.summary.outputs"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Plan", "type": "string", "jsonPath": ".status.plan.digest", "priority": 1}"#,
     printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].message", "priority": 1}"#

@@ -1,6 +1,7 @@
 //! What a `TerraformDeployment` tells about itself.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,8 +69,8 @@ pub enum Change {
     Destroy,
 }
 
-/// How many resource instances a plan touches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How many resource instances a plan touches, and which outputs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanSummary {
     /// Created.
@@ -80,6 +81,31 @@ pub struct PlanSummary {
     pub destroy: u32,
     /// Destroyed and made again.
     pub replace: u32,
+    /// Outputs that come, change or go.
+    #[serde(default)]
+    pub outputs: u32,
+    /// Names of the first 10 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_names: Vec<String>,
+}
+
+/// `2 to add, 0 to change, 0 to destroy`, and what else there is: `, 1 to replace, 2 outputs to change (a, b)`.
+impl fmt::Display for PlanSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { add, change, destroy, replace, outputs, output_names } = self;
+        write!(f, "{add} to add, {change} to change, {destroy} to destroy")?;
+        if *replace > 0 {
+            write!(f, ", {replace} to replace")?;
+        }
+        let more = usize::try_from(*outputs).unwrap_or(usize::MAX).saturating_sub(output_names.len());
+        let more = (more > 0).then(|| format!("{more} more"));
+        let names: Vec<&str> = output_names.iter().chain(&more).map(String::as_str).collect();
+        match outputs {
+            0 => Ok(()),
+            1 => write!(f, ", 1 output to change ({})", names.join(", ")),
+            _ => write!(f, ", {outputs} outputs to change ({})", names.join(", ")),
+        }
+    }
 }
 
 /// The current plan.

@@ -89,12 +89,11 @@ fn approval_of<'a>(object: &'a TerraformDeployment, digest: &str) -> Option<&'a 
 }
 
 fn approved(by: &str, plan: &PlanStatus, json: bool) -> String {
-    let (digest, s) = (&plan.digest, plan.summary);
+    let (digest, summary) = (&plan.digest, &plan.summary);
     if json {
-        return line(&json!({"approved": digest, "by": by, "run": plan.run_id, "summary": s}));
+        return line(&json!({"approved": digest, "by": by, "run": plan.run_id, "summary": summary}));
     }
-    let (add, change, destroy, replace) = (s.add, s.change, s.destroy, s.replace);
-    format!("{by} approved {digest} ({add} to add, {change} to change, {destroy} to destroy, {replace} to replace)\n")
+    format!("{by} approved {digest} ({summary})\n")
 }
 
 /// That somebody approved it before is no failure: it is what was asked for.

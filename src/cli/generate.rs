@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{rbac, settings};
 use crate::api::{Reason, definitions};
+use crate::reconcile::{WORDS, Word};
 use crate::{Class, Error, Result};
 
 /// One generated file.
@@ -83,6 +84,16 @@ fn reasons() -> String {
             Class::Terminal => "stops",
         };
         text.push_str(&format!("| `{reason}` | {then} | {} |\n", reason.meaning()));
+    }
+    text.push_str(
+        "\n## Events\n\nAn object's Events (`kubectl describe`, `kubectl get events`) come when something becomes another \
+         thing, once each. Most\nhave a reason of the table above: what `Ready` or `Valid` says now, how a run ended that ended \
+         badly, that an approval\nis stale, that a command was discarded as the gate is not whole. These words stand in Events \
+         alone:\n\n| Event | Type | Meaning |\n|---|---|---|\n",
+    );
+    for Word { name, warning, meaning, .. } in WORDS {
+        let kind = if *warning { "Warning" } else { "Normal" };
+        text.push_str(&format!("| `{name}` | {kind} | {meaning} |\n"));
     }
     text
 }

@@ -1,9 +1,11 @@
 //! `landfall plan`: what an approval would let happen, without the values.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::reading::{Deployment, Keys, json};
-use super::runs::{Shown, counts, kind};
+use super::runs::{Shown, kind};
 use super::table::{instant, table};
 use super::target::{Target, WhichCluster};
 use crate::api::Reason;
@@ -31,6 +33,8 @@ pub(super) const NONE: &str = r#"{"run": null, "changes": []}"#;
 struct PlanJson {
     #[serde(default)]
     resource_changes: Vec<Entry>,
+    #[serde(default)]
+    output_changes: BTreeMap<String, Actions>,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +48,7 @@ struct Actions {
     actions: Vec<String>,
 }
 
-/// One resource that the plan touches.
+/// One resource or output that the plan touches.
 #[derive(Serialize)]
 struct Change {
     address: String,
@@ -69,7 +73,7 @@ pub(super) async fn plan(arguments: &Plan) -> Result<String> {
         return json(&serde_json::json!({"run": Shown::from(&run), "changes": changes}));
     }
     let digest = run.digest.as_deref().unwrap_or("none");
-    let summary = run.summary.as_ref().map(counts).unwrap_or_default();
+    let summary = run.summary.as_ref().map(ToString::to_string).unwrap_or_default();
     let created = instant(run.created_at);
     let rows = changes.into_iter().map(|change| [change.actions.join(", "), change.address]);
     Ok(format!(
@@ -80,11 +84,13 @@ pub(super) async fn plan(arguments: &Plan) -> Result<String> {
     ))
 }
 
-/// Addresses and actions only: a plan's JSON has sensitive values in clear.
+/// Addresses and actions only, an output's being `output.NAME`: a plan's JSON has sensitive values in clear.
 fn changes(bytes: &[u8]) -> Result<Vec<Change>> {
     let plan: PlanJson = serde_json::from_slice(bytes)
         .map_err(|e| Error::Integrity(format!("plan JSON: unreadable at line {}, column {}", e.line(), e.column())))?;
-    let touched = |entry: &Entry| entry.change.actions.iter().any(|action| action != "no-op" && action != "read");
-    let entries = plan.resource_changes.into_iter().filter(touched);
-    Ok(entries.map(|e| Change { address: e.address, actions: e.change.actions }).collect())
+    let resources = plan.resource_changes.into_iter().map(|e| (e.address, e.change.actions));
+    let outputs = plan.output_changes.into_iter().map(|(name, change)| (format!("output.{name}"), change.actions));
+    let touched = |action: &String| action != "no-op" && action != "read";
+    let all = resources.chain(outputs).filter(|(_, actions)| actions.iter().any(touched));
+    Ok(all.map(|(address, actions)| Change { address, actions }).collect())
 }

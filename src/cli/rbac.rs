@@ -40,7 +40,7 @@ const ROLES: &[Role] = &[
             Rule("", &["namespaces"], READ),
             Rule("", &["secrets"], READ),
             // Outputs.
-            Rule("", &["secrets"], &["create", "update", "patch"]),
+            Rule("", &["secrets"], &["create", "update", "delete"]),
             Rule("", &["configmaps"], READ),
             // The cluster id, made once.
             Rule("", &["configmaps"], &["create"]),

@@ -36,7 +36,7 @@ pub(super) struct Shown<'a> {
     attempt: i32,
     plan: Option<Uuid>,
     digest: Option<&'a str>,
-    summary: Option<PlanSummary>,
+    summary: Option<&'a PlanSummary>,
     has_changes: Option<bool>,
     state_serial: Option<i64>,
     engine_version: Option<&'a str>,
@@ -62,7 +62,7 @@ impl<'a> From<&'a Run> for Shown<'a> {
             attempt: run.attempt,
             plan: run.plan,
             digest: run.digest.as_deref(),
-            summary: run.summary,
+            summary: run.summary.as_ref(),
             has_changes: run.has_changes,
             state_serial: run.state_serial,
             engine_version: run.engine_version.as_deref(),
@@ -88,12 +88,6 @@ pub(super) fn kind(run: &Run) -> &'static str {
     }
 }
 
-/// `2 to add, 0 to change, …`.
-pub(super) fn counts(summary: &PlanSummary) -> String {
-    let PlanSummary { add, change, destroy, replace } = summary;
-    format!("{add} to add, {change} to change, {destroy} to destroy, {replace} to replace")
-}
-
 /// Lists runs.
 ///
 /// # Errors
@@ -110,7 +104,7 @@ pub(super) async fn runs(arguments: &Runs) -> Result<String> {
         found.iter().map(|run| {
             let result = match (&run.summary, run.reason) {
                 (_, Some(reason)) => reason.to_string(),
-                (Some(summary), None) => counts(summary),
+                (Some(summary), None) => summary.to_string(),
                 (None, None) => run.state_serial.map(|serial| format!("state serial {serial}")).unwrap_or_default(),
             };
             let digest = run.digest.as_deref().map(short).unwrap_or_default();

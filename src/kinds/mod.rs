@@ -5,6 +5,8 @@ pub mod deployment;
 #[cfg(test)]
 #[path = "../../tests/harness/objects.rs"]
 mod objects;
+#[cfg(test)]
+mod strange;
 mod wake;
 
 use std::ops::Deref;

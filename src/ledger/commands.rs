@@ -6,6 +6,7 @@ use sqlx::Row;
 
 use super::{Actor, Event, Ledger, Subject, Writer};
 use crate::Result;
+use crate::access::text;
 
 /// The word of the last command that was taken away and not obeyed.
 pub const DISCARDED: &str = "discarded";
@@ -70,9 +71,7 @@ impl Writer {
         (command, value, by): (&'static str, &str, &str),
         why: &str,
     ) -> Result<()> {
-        let short =
-            |text: &str| text.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect::<String>();
-        let (value, by) = (short(value), short(by));
+        let (value, by) = (text::line(value, 200), text::line(by, 200));
         let mut tx = self.begin(&subject.organization).await?;
         sqlx::query(
             "INSERT INTO commands (organization_id, cluster_id, object_uid, command, value, given_by)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::ObjectKind;
+use super::{Ledger, ObjectKind, Subject};
 use crate::Result;
 
 /// Which events; what is left out does not narrow.
@@ -129,4 +129,22 @@ pub async fn clusters_of(pool: &PgPool, kind: ObjectKind, namespace: &str, name:
     .bind(name)
     .fetch_all(pool)
     .await?)
+}
+
+impl Ledger {
+    /// Details of the newest event of an object that is one of these.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn newest_event(&self, subject: &Subject, actions: &[&str]) -> Result<Option<Value>> {
+        Ok(sqlx::query_scalar(
+            "SELECT details FROM activity_log WHERE organization_id = $1 AND object_uid = $2 AND action = ANY($3)
+             ORDER BY seq DESC LIMIT 1",
+        )
+        .bind(subject.organization.as_str())
+        .bind(subject.uid)
+        .bind(actions)
+        .fetch_optional(self.pool())
+        .await?)
+    }
 }

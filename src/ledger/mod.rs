@@ -44,7 +44,8 @@ pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored, deployment_standing};
 pub use runs::{
-    Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal, Room, Run, Stopping,
+    Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
+    Stopping,
 };
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};

@@ -6,9 +6,10 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{Context, Object, watch};
+use super::kind::COMMAND_IGNORED;
+use super::{Announcement, Context, Object, watch};
 use crate::Result;
-use crate::api::{FIELD_MANAGER, LastHandled, annotation};
+use crate::api::{FIELD_MANAGER, LastHandled, Reason, annotation};
 use crate::ledger::{DISCARDED, Subject, Taken};
 
 /// A command, with the user who gave it as admission proved it.
@@ -91,21 +92,35 @@ pub async fn objection<K: Object>(cx: &Context, object: &K, command: Option<&Com
     Ok(standing.objection(command.map(|command| watch::annotated_at(object, command.verb.annotation()))))
 }
 
-/// Takes a command away that is not obeyed, on the record; says so for an Event.
+/// Why a command is not obeyed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It was given while the gate was open to anyone: forged, for all we know.
+    Gate(String),
+    /// It means nothing to the object, or nothing any more.
+    Pointless(String),
+}
+
+/// Takes a command away that is not obeyed, and puts that on record. Who gave it is what it says itself. What users are told.
 ///
 /// # Errors
-/// The ledger's; the API server's, a conflict where the object has moved on.
+/// [`crate::Error::Deposed`]; Postgres's, the API server's.
 pub async fn discard<K: Object>(
     cx: &Context,
     object: &K,
     subject: &Subject,
     command: &Command,
-    why: &str,
-) -> Result<String> {
+    refusal: &Refusal,
+) -> Result<Announcement> {
+    let (Refusal::Gate(why) | Refusal::Pointless(why)) = refusal;
     let Command { verb, value, by } = command;
     cx.ledger.discard_command(subject, (verb.word(), value, by), why).await?;
     clear(cx, object, command).await?;
-    Ok(format!("{} by {by:?} was not obeyed: {why}", verb.annotation()))
+    let message = format!("{} by {by:?} was not obeyed: {why}", verb.annotation());
+    Ok(match refusal {
+        Refusal::Gate(_) => Announcement::warning(Reason::GateNotInstalled, "Command", message),
+        Refusal::Pointless(_) => Announcement::of(&COMMAND_IGNORED, message),
+    })
 }
 
 /// What status tells of the commands that were taken. One that was discarded stands until another is taken.

@@ -152,7 +152,48 @@ pub struct Announcement {
     pub action: &'static str,
 }
 
+/// A word of Events that is no reason of a condition.
+#[derive(Debug)]
+pub struct Word {
+    /// CamelCase.
+    pub name: &'static str,
+    /// Whether its Events are of type `Warning`.
+    pub warning: bool,
+    /// One sentence for the documentation.
+    pub meaning: &'static str,
+    action: &'static str,
+}
+
+/// A command was obeyed.
+pub const COMMAND_TAKEN: Word = Word {
+    name: "CommandTaken",
+    warning: false,
+    meaning: "A command was taken; the message says whose, and what follows.",
+    action: "Command",
+};
+/// A command was not obeyed.
+pub(super) const COMMAND_IGNORED: Word = Word {
+    name: "CommandIgnored",
+    warning: true,
+    meaning: "A command was taken away and not obeyed, as it means nothing to the object; the message says why.",
+    action: "Command",
+};
+/// A plan is being applied.
+pub const APPLY_STARTED: Word = Word {
+    name: "ApplyStarted",
+    warning: false,
+    meaning: "A run applies a plan; the message names both.",
+    action: "Run",
+};
+/// All of them.
+pub const WORDS: [&Word; 3] = [&COMMAND_TAKEN, &COMMAND_IGNORED, &APPLY_STARTED];
+
 impl Announcement {
+    /// One of these words.
+    pub fn of(word: &Word, message: impl Into<String>) -> Self {
+        Self { warning: word.warning, reason: word.name, message: message.into(), action: word.action }
+    }
+
     /// Something went as it should.
     pub fn normal(reason: Reason, action: &'static str, message: impl Into<String>) -> Self {
         Self { warning: false, reason: reason.as_str(), message: message.into(), action }

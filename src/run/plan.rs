@@ -3,8 +3,14 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 
+use crate::access::text;
 use crate::api::PlanSummary;
 use crate::{Error, Result};
+
+/// Outputs that a summary names; more are counted.
+const NAMED: usize = 10;
+/// Of a name so many bytes are kept.
+const NAME_LIMIT: usize = 80;
 
 #[derive(Deserialize)]
 struct Plan {
@@ -60,17 +66,26 @@ fn parse(plan_json: &[u8]) -> Result<Plan> {
     serde_json::from_slice(plan_json).map_err(|e| Error::Integrity(format!("plan JSON: {e}")))
 }
 
+/// Outputs that applying the plan would write or remove.
+fn outputs(plan: &Plan) -> impl Iterator<Item = &String> {
+    plan.output_changes.iter().filter(|(_, output)| effect(&output.actions) != Effect::Nothing).map(|(name, _)| name)
+}
+
 fn managed(plan: &Plan) -> impl Iterator<Item = (&ResourceChange, Effect)> {
     plan.resource_changes.iter().filter(|r| r.mode.as_deref() != Some("data")).map(|r| (r, effect(&r.change.actions)))
 }
 
-/// Counts of a plan. Resources that the engine only forgets count as changed.
+/// Counts of a plan, and names of outputs. Resources that the engine only forgets count as changed.
 ///
 /// # Errors
 /// [`Error::Integrity`] where the text is no plan.
 pub fn summary(plan_json: &[u8]) -> Result<PlanSummary> {
     let plan = parse(plan_json)?;
-    let mut counts = PlanSummary::default();
+    let mut counts = PlanSummary {
+        outputs: u32::try_from(outputs(&plan).count()).unwrap_or(u32::MAX),
+        output_names: outputs(&plan).take(NAMED).map(|name| text::line(name, NAME_LIMIT)).collect(),
+        ..PlanSummary::default()
+    };
     for (_, effect) in managed(&plan) {
         let count = match effect {
             Effect::Nothing => continue,
@@ -110,7 +125,7 @@ pub fn has_changes(plan_json: &[u8]) -> Result<bool> {
     let plan = parse(plan_json)?;
     let resources = managed(&plan)
         .any(|(r, e)| e != Effect::Nothing || r.previous_address.is_some() || r.change.importing.is_some());
-    Ok(resources || plan.output_changes.values().any(|o| effect(&o.actions) != Effect::Nothing))
+    Ok(resources || outputs(&plan).next().is_some())
 }
 
 /// Which limit a plan breaks.
@@ -196,7 +211,10 @@ mod tests {
             &["read"],
             &["forget"],
         ]);
-        assert_eq!(summary(&json).unwrap(), PlanSummary { add: 1, change: 2, destroy: 1, replace: 2 });
+        assert_eq!(
+            summary(&json).unwrap(),
+            PlanSummary { add: 1, change: 2, destroy: 1, replace: 2, ..PlanSummary::default() }
+        );
         assert_eq!(destroys(&json).unwrap(), ["x.y[3]", "x.y[4]", "x.y[5]"]);
     }
 
@@ -225,6 +243,18 @@ mod tests {
         assert!(has_changes(entry(import).as_bytes()).unwrap());
         let output = json!({"output_changes": {"o": {"actions": ["create"]}}}).to_string();
         assert!(has_changes(output.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn outputs_are_counted_and_named_and_never_shown() {
+        let change = |actions: &[&str]| json!({"actions": actions, "before": "s3cret", "after": "s3cret"});
+        let mut changes = json!({"same": change(&["no-op"]), "new": change(&["create"]), "old": change(&["delete"])});
+        let told = |changes: &serde_json::Value| {
+            summary(json!({"output_changes": changes}).to_string().as_bytes()).unwrap().to_string()
+        };
+        assert_eq!(told(&changes), "0 to add, 0 to change, 0 to destroy, 2 outputs to change (new, old)");
+        (0..10).for_each(|n| changes[format!("more_{n}")] = change(&["update"]));
+        assert!(told(&changes).ends_with(", 12 outputs to change (more_0, more_1, more_2, more_3, more_4, more_5, more_6, more_7, more_8, more_9, 2 more)"));
     }
 
     #[test]

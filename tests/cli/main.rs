@@ -23,7 +23,7 @@ async fn runs_are_listed_newest_first() {
         "RUN KIND PHASE CREATED DIGEST RESULT\n\
          ID Plan Cancelled TIME Cancelled\n\
          ID Apply Succeeded TIME DIGEST state serial 1\n\
-         ID Plan Succeeded TIME DIGEST 1 to add, 0 to change, 0 to destroy, 0 to replace\n"
+         ID Plan Succeeded TIME DIGEST 1 to add, 0 to change, 0 to destroy, 1 output to change (said)\n"
     );
     let (_, out, _) = world.landfall(&["runs", "web", "-n", "shop", "--limit", "2", "--json"]);
     let runs: Vec<Value> = serde_json::from_str(&out).unwrap();
@@ -49,12 +49,17 @@ async fn a_plan_is_shown_by_addresses_and_never_by_values() {
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         masked(&out),
-        "Plan ID of TIME\ndigest DIGEST\n1 to add, 0 to change, 0 to destroy, 0 to replace\nACTION RESOURCE\ncreate t.a\n"
+        "Plan ID of TIME\ndigest DIGEST\n1 to add, 0 to change, 0 to destroy, 1 output to change (said)\nACTION RESOURCE\ncreate t.a\nupdate output.said\n"
     );
     assert!(out.contains(&world.digest), "the whole digest, to be approved");
     let (_, out, _) = world.landfall(&["plan", "tfd/web", "-n", "shop", "--json"]);
     let plan: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(plan["changes"], serde_json::json!([{"address": "t.a", "actions": ["create"]}]));
+    assert_eq!(
+        plan["changes"],
+        serde_json::json!([
+            {"address": "t.a", "actions": ["create"]}, {"address": "output.said", "actions": ["update"]}
+        ])
+    );
     assert!(!out.contains("s3cret"), "{out}");
 }
 

@@ -69,7 +69,8 @@ pub(crate) fn masked(text: &str) -> String {
 
 const PLAN_JSON: &str = r#"{"format_version":"1.2","resource_changes":[
     {"address":"t.a","mode":"managed","change":{"actions":["create"],"after":{"token":"s3cret"}}},
-    {"address":"t.b","mode":"managed","change":{"actions":["no-op"]}}]}"#;
+    {"address":"t.b","mode":"managed","change":{"actions":["no-op"]}}],
+    "output_changes":{"said":{"actions":["update"],"after":"s3cret"},"same":{"actions":["no-op"],"after":"s3cret"}}}"#;
 const STATE: &str = r#"{"version":4,"serial":1,"lineage":"lineage-a","outputs":{},"resources":[{"mode":"managed","type":"t","name":"a","provider":"p","instances":[{}]}]}"#;
 
 fn spec(id: Uuid, kind: RunKind) -> RunSpec {

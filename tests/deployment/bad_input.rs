@@ -146,8 +146,7 @@ async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as
     let provider = "terraform {\n  required_providers {\n    x = { source = \"example/none\" }\n  }\n}";
     let failing = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"exit 7\" }\n}";
     world.deployment("init", once(inline("main.tf", provider))).await;
-    world.deployment("syntax", once(inline("main.tf", "resource \"x\" {{\n"))).await;
-    world.deployment("plan", once(inline("main.tf", "output \"x\" { value = file(\"missing.txt\") }"))).await;
+    world.deployment("plan", once(inline("main.tf", PLAN_FAILS))).await;
     let apply = with(
         inline("main.tf", failing),
         json!({"approval": "Automatic", "retry": {"limit": 1}, "guardrails": {"maxDestroy": 5}}),
@@ -155,9 +154,7 @@ async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as
     world.deployment("apply", apply).await;
     for (name, reason, shown) in [
         ("init", "InitFailed", "example/none"),
-        ("syntax", "InitFailed", "Error: "),
-        ("syntax", "InitFailed", "main.tf line 1"),
-        ("plan", "PlanFailed", "missing.txt"),
+        ("plan", "PlanFailed", "The world is flat."),
         ("apply", "ApplyFailed", "exit"),
     ] {
         let said = message(&world.ready(name, "RetriesExhausted").await);
@@ -170,6 +167,35 @@ async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as
     let again = |o: &_| crate::world::stands(o, "RetriesExhausted") && !message(o).contains(&last);
     world.until("apply", "the attempts after a retry", again).await;
     assert_eq!(world.count(applies).await, 4, "a retry starts over");
+    world.controller.stop().await;
+}
+
+const PLAN_FAILS: &str = "variable \"world\" { default = \"flat\" }\nresource \"terraform_data\" \"a\" {\n  lifecycle {\n    \
+    precondition {\n      condition     = var.world != \"flat\"\n      error_message = \"The world is flat.\"\n    }\n  }\n}";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_is_wrong_in_itself_is_planned_again_when_it_changes_and_not_before() {
+    let world = World::new().await;
+    let module = |text: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "module"}, "data": {"main.tf": text}});
+    world.put::<ConfigMap>("module", module("resource \"x\" {{\n")).await;
+    let backoff = json!({"retry": {"maxBackoff": "1s"}});
+    world.deployment("map", with(json!({"source": {"configMapRef": {"name": "module"}}}), backoff.clone())).await;
+    world.deployment("file", with(inline("main.tf", "output \"x\" { value = file(\"missing.txt\") }"), backoff)).await;
+    for (name, shown) in [("map", "main.tf line 1"), ("file", "missing.txt")] {
+        let object = world.ready(name, "SourceInvalid").await;
+        let said = message(&object);
+        assert!(said.contains("Error: ") && said.contains(shown) && said.contains("no retry mends this"), "{said}");
+        assert_eq!(json!(crate::world::status(&object).phase), "Failed");
+        assert!(condition(&object, "ActionRequired").is_some());
+    }
+    world.put::<ConfigMap>("module", module("resource \"terraform_data\" \"a\" {}")).await;
+    world.ready("map", "ApprovalRequired").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE name = 'map'").await, 2);
+    assert_eq!(
+        world.count("SELECT count(*) FROM terraform_runs WHERE name = 'file'").await,
+        1,
+        "it was not tried again"
+    );
     world.controller.stop().await;
 }
 

@@ -175,10 +175,14 @@ async fn local_runs_nothing_while_there_are_deployments_of_two_organizations() {
     let plan = digest(&world.ready("web", "ApprovalRequired").await);
     beside.deployment("theirs", plain).await;
     let said = message(&beside.ready("theirs", "ExecutorNotPermitted").await);
-    assert!(said.contains("executor.type local") && said.contains('2'), "{said}");
+    assert!(said.contains("executor.type local") && said.contains("there are 1 of 1 other"), "{said}");
     world.command("web", "approve", &plan).await;
     world.ready("web", "ExecutorNotPermitted").await;
     assert_eq!(world.count(RUNS).await, 1, "no run for either");
+    let wrong = json!({"source": {"inline": {"main.tf": "terraform {\n  backend \"local\" {}\n}"}}});
+    beside.deployment("wrong", wrong).await;
+    beside.ready("wrong", "SourceInvalid").await;
+    beside.delete("wrong").await;
     beside.delete("theirs").await;
     world.ready("web", "Applied").await;
     world.controller.stop().await;

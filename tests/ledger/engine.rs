@@ -154,7 +154,7 @@ async fn a_module_is_planned_approved_applied_and_destroyed_by_a_real_engine() {
     let landfall = Landfall::new(&world).await;
     let plan = landfall.plan(Change::Apply).await;
     assert_eq!(plan.phase, RunPhase::Succeeded, "{plan:?}");
-    assert_eq!((plan.summary.unwrap().add, plan.has_changes, plan.state_serial), (3, Some(true), Some(0)));
+    assert_eq!((plan.summary.as_ref().unwrap().add, plan.has_changes, plan.state_serial), (3, Some(true), Some(0)));
     let log = String::from_utf8(landfall.writer.log(plan.id, 0).await.unwrap().0).unwrap();
     assert!(log.contains("terraform_data.one"), "{log}");
 
@@ -176,7 +176,7 @@ async fn a_module_is_planned_approved_applied_and_destroyed_by_a_real_engine() {
     assert_eq!(again.state_lineage, Some(head.lineage));
 
     let destroy = landfall.plan(Change::Destroy).await;
-    assert_eq!(destroy.summary.unwrap().destroy, 3, "{destroy:?}");
+    assert_eq!(destroy.summary.as_ref().unwrap().destroy, 3, "{destroy:?}");
     let destroyed = landfall.apply(&destroy).await;
     assert_eq!(destroyed.phase, RunPhase::Succeeded, "{destroyed:?}");
     assert!(landfall.live().await.is_empty());

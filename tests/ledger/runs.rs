@@ -3,8 +3,8 @@
 use landfall::Error;
 use landfall::api::{Change, EngineKind, Organization, Reason};
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Refusal,
-    Room, Standing, Stopping, Subject, Writer, state_key,
+    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun,
+    Refusal, Room, Standing, Stopping, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{
     Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
@@ -562,7 +562,7 @@ async fn of_many_who_begin_at_once_only_one_organization_may_where_it_must_be_on
     assert_eq!(created, 10, "{results:?}");
     let active = world.ledger.active_runs(world.cluster).await.unwrap();
     assert!(active.iter().all(|run| run.subject.organization == active[0].subject.organization));
-    let refused = PlanRun::Hindered(Obstacle::Organizations(2));
+    let refused = PlanRun::Hindered(Obstacle::Others(Others { deployments: 0, organizations: 1 }));
     assert_eq!(results.iter().filter(|r| **r == refused).count(), 10, "{results:?}");
 }
 

@@ -6,7 +6,7 @@ use crate::api::{CloudCredential, Reason};
 use crate::kinds::{Context, wake};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
-use crate::reconcile::{commands, finalizer};
+use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
 use crate::{Error, Result, access};
 
 /// What came of a step.
@@ -16,10 +16,8 @@ pub enum Done {
     Probed(Attempt),
     /// The ledger knows.
     Recorded,
-    /// A command was taken, and what it asks for.
-    Taken(String),
-    /// A command was taken away and not obeyed, and why.
-    Refused(String),
+    /// A command was taken away, obeyed or not.
+    Told(Announcement),
     /// The finalizer is on or off.
     Finalizer,
     /// There was nothing to do.
@@ -45,10 +43,11 @@ pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, ste
         Step::Take(command) => {
             cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
             commands::clear(cx, object, command).await?;
-            Ok(Done::Taken(format!("{} asks for a probe", command.by)))
+            let message = format!("{} asks for a probe", command.by);
+            Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, message)))
         }
         Step::Discard { command, why } => {
-            commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Refused)
+            commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Told)
         }
         Step::Hold | Step::Rest { .. } => Ok(Done::Nothing),
     }

@@ -9,7 +9,7 @@ use super::observe::{Facts, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Finding, ProbeResult, Provider};
-use crate::reconcile::commands::{Command, Verb};
+use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::conditions::Truth;
 use crate::reconcile::finalizer;
 
@@ -32,7 +32,7 @@ pub enum Step {
         /// The command.
         command: Command,
         /// Why not.
-        why: String,
+        why: Refusal,
     },
     /// Ask the provider.
     Probe,
@@ -116,11 +116,13 @@ pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> S
 }
 
 fn commanded(command: &Command, seen: &Seen) -> Step {
-    let discard = |why: String| Step::Discard { command: command.clone(), why };
+    let discard = |why| Step::Discard { command: command.clone(), why };
     match (&seen.gate, command.verb) {
-        (Some(why), _) => discard(why.clone()),
+        (Some(why), _) => discard(Refusal::Gate(why.clone())),
         (None, Verb::Reconcile) => Step::Take(command.clone()),
-        (None, Verb::Approve | Verb::Cancel | Verb::Retry) => discard("it is no command of a CloudCredential".into()),
+        (None, Verb::Approve | Verb::Cancel | Verb::Retry) => {
+            discard(Refusal::Pointless("it is no command of a CloudCredential".into()))
+        }
     }
 }
 

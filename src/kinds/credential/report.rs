@@ -33,17 +33,8 @@ pub(super) fn report(
     if matches!((step, outcome), (Step::LetGo | Step::AddFinalizer, Ok(_))) {
         return Report::silent(if *step == Step::LetGo { Next::AwaitChange } else { Next::After(SOON) });
     }
-    match outcome {
-        Ok(Done::Taken(message)) => {
-            let taken =
-                Announcement { warning: false, reason: "CommandTaken", message: message.clone(), action: "Probe" };
-            return Report::silent(Next::Now).announce(taken);
-        }
-        Ok(Done::Refused(message)) => {
-            let refused = Announcement::warning(Reason::GateNotInstalled, "Probe", message.clone());
-            return Report::silent(Next::Now).announce(refused);
-        }
-        _ => {}
+    if let Ok(Done::Told(event)) = outcome {
+        return Report::silent(Next::Now).announce(event.clone());
     }
     let mut status = object.status.clone().unwrap_or_default();
     if seen.facts != Facts::Away {

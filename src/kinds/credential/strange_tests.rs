@@ -1,12 +1,10 @@
 //! Strange objects with strange findings: each is decided on, and told, without a panic.
 
+use super::super::super::Credential;
 use super::super::super::act::Done;
-use super::super::super::report;
 use super::*;
-use crate::Error;
 use crate::kinds::objects::{Dice, any};
-
-const SEEDS: u64 = 1000;
+use crate::kinds::strange::each_is_decided_on_and_told;
 
 fn any_time(dice: &mut Dice) -> i64 {
     *dice.pick(&[-100_000_000_000, 0, NOW - 1, NOW, NOW + 1, 200_000_000_000])
@@ -71,25 +69,10 @@ fn any_object(seed: u64, dice: &mut Dice) -> Option<CloudCredential> {
 
 #[test]
 fn every_strange_object_is_decided_on_and_told() {
-    let (mut read, mut words) = (0, std::collections::BTreeSet::new());
-    for seed in 0..SEEDS {
-        // The last one that is shown is the one that failed.
-        eprintln!("seed {seed}");
-        let mut dice = Dice::new(seed);
-        let Some(object) = any_object(seed, &mut dice) else { continue };
-        read += 1;
-        for _ in 0..4 {
-            let seen = any_seen(&mut dice);
-            let step = decide(&object, &seen, at(NOW));
-            words.insert(word(&step).split(' ').next().unwrap().to_owned());
-            let error = Error::condition(Reason::LedgerUnavailable, "\u{0}");
-            let probed = Done::Probed(Attempt::after(seen.attempt.as_ref(), "a", any_finding(&mut dice), at(NOW)));
-            for outcome in [Ok(&Done::Nothing), Ok(&probed), Err(&error)] {
-                let report = report::report(&object, &seen, &step, outcome, at(NOW));
-                assert!(report.status.is_some() || outcome.is_ok(), "{step:?}");
-            }
-        }
-    }
-    assert!(read > 300, "{read} of {SEEDS} could be read: too few to tell anything");
-    assert_eq!(words.len(), 6, "{words:?}");
+    let outcomes = |dice: &mut Dice, seen: &Seen| {
+        let probed = Attempt::after(seen.attempt.as_ref(), "a", any_finding(dice), at(NOW));
+        vec![Done::Nothing, Done::Probed(probed)]
+    };
+    let steps = each_is_decided_on_and_told::<Credential>(any_object, any_seen, outcomes, at(NOW));
+    assert_eq!(steps.len(), 6, "{steps:?}");
 }

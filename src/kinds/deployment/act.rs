@@ -17,10 +17,9 @@ use crate::ledger::ApprovalTaken;
 use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Room};
 use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event, Subject};
-use crate::reconcile::commands::{Command, Verb};
-use crate::reconcile::{commands, finalizer, watch};
+use crate::reconcile::commands::{Command, Refusal, Verb};
+use crate::reconcile::{APPLY_STARTED, Announcement, COMMAND_TAKEN, commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
-use crate::run::secrets;
 use crate::run::token;
 use crate::{Error, Result};
 
@@ -30,11 +29,7 @@ pub enum Outcome {
     /// Done; look again.
     Done,
     /// Done, and users should hear of it.
-    Told(&'static str, String),
-    /// A command was taken away and not obeyed.
-    Refused(Reason, String),
-    /// A command was taken away that means nothing now.
-    Ignored(String),
+    Told(Announcement),
     /// The object was let go.
     Released,
     /// A run may not begin now; the object rests like this.
@@ -56,10 +51,9 @@ pub(super) async fn act(
     match step {
         Step::Guard => finalizer::add(cx, object.as_ref()).await.map(|()| Outcome::Done),
         Step::Take(command) => take(cx, object, seen, command).await,
-        // Given while the gate was open to anyone, it is forged for all we know.
-        Step::Discard { command, why } => commands::discard(cx, object.as_ref(), &seen.subject, command, why)
-            .await
-            .map(|message| Outcome::Refused(Reason::GateNotInstalled, message)),
+        Step::Discard { command, why } => {
+            commands::discard(cx, object.as_ref(), &seen.subject, command, why).await.map(Outcome::Told)
+        }
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
@@ -69,6 +63,7 @@ pub(super) async fn act(
             recovery::stop(cx, *run, *kill, &standing.message).await.map(|()| Outcome::Done)
         }
         Step::PublishOutputs => publish(cx, object, seen).await,
+        Step::RemoveOutputs(secret) => withdraw(cx, object, seen, secret).await,
         Step::Release => release(cx, object, seen).await,
         Step::Rest(_) => Ok(Outcome::Rested),
     }
@@ -81,7 +76,8 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
         Verb::Retry if command.run() != seen.history.0.first().map(|run| run.id) => {
             let newest = seen.history.0.first().map_or("there is none".to_owned(), |run| run.id.to_string());
             let why = format!("it names {:?}, and the newest run is another: {newest}", command.value);
-            return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Ignored);
+            let why = Refusal::Pointless(why);
+            return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Told);
         }
         Verb::Retry | Verb::Reconcile => {
             record(cx, seen, command, command.verb.word()).await?;
@@ -97,7 +93,7 @@ async fn record(cx: &Context, seen: &Observed, command: &Command, word: &'static
 }
 
 fn told(message: String) -> Outcome {
-    Outcome::Told("CommandTaken", message)
+    Outcome::Told(Announcement::of(&COMMAND_TAKEN, message))
 }
 
 async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Outcome> {
@@ -117,7 +113,7 @@ async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Out
         ApprovalTaken::Stale => {
             record(cx, seen, command, REFUSED).await?;
             let message = format!("the approval of {} by {} is not for the current plan", command.value, command.by);
-            Outcome::Refused(Reason::ApprovalStale, message)
+            Outcome::Told(Announcement::warning(Reason::ApprovalStale, "Command", message))
         }
     })
 }
@@ -186,7 +182,7 @@ async fn begin_plan(
             }),
             requested_by: requester(object, seen),
             token_hash: rand::random(),
-            inputs: run_spec(cx, object, seen, inputs, (id, RunKind::Plan, change), None).await?,
+            inputs: run_spec(cx, object, seen, inputs, (id, RunKind::Plan, change), None),
             snapshot: inputs.snapshot.clone(),
         })
         .await?;
@@ -223,14 +219,20 @@ async fn apply(
                 None => Actor::Controller(cx.ledger.holder().to_owned()),
             },
             token_hash: rand::random(),
-            inputs: run_spec(cx, object, seen, inputs, (id, RunKind::Apply, plan.change), Some(digest)).await?,
+            inputs: run_spec(cx, object, seen, inputs, (id, RunKind::Apply, plan.change), Some(digest)),
         })
         .await?;
     Ok(match created {
-        ApplyRun::Created => Outcome::Told("ApplyStarted", format!("run {id} applies the plan of run {}", plan.id)),
+        ApplyRun::Created => {
+            let message = format!("run {id} applies the plan of run {}", plan.id);
+            Outcome::Told(Announcement::of(&APPLY_STARTED, message))
+        }
         ApplyRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle)),
         // The plan is marked: the next look finds it stale, and a new one follows after the pause.
-        ApplyRun::Superseded => Outcome::Told("StalePlan", format!("the plan of run {} is stale", plan.id)),
+        ApplyRun::Superseded => {
+            let message = format!("the plan of run {} is stale", plan.id);
+            Outcome::Told(Announcement::normal(Reason::StalePlan, "Run", message))
+        }
         // What was observed has passed. With a pause: whoever is wrong here must not be wrong in a hot loop.
         ApplyRun::AlreadyApplied | ApplyRun::NotApproved => {
             let message =
@@ -280,8 +282,22 @@ async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) ->
         .record(Event {
             subject: seen.subject.clone(),
             actor: Actor::Controller(cx.ledger.holder().to_owned()),
-            action: "outputs.published",
+            action: outputs::PUBLISHED,
             details: json!({"secret": secret, "names": names}),
+        })
+        .await?;
+    Ok(Outcome::Done)
+}
+
+/// On record afterwards: until then the next look finds the Secret there, or gone.
+async fn withdraw(cx: &Context, object: &TerraformDeployment, seen: &Observed, secret: &str) -> Result<Outcome> {
+    let deleted = outputs::remove(cx, object, secret).await?;
+    cx.ledger
+        .record(Event {
+            subject: seen.subject.clone(),
+            actor: Actor::Controller(cx.ledger.holder().to_owned()),
+            action: outputs::REMOVED,
+            details: json!({"from": secret, "deleted": deleted}),
         })
         .await?;
     Ok(Outcome::Done)
@@ -322,19 +338,18 @@ fn requester(object: &TerraformDeployment, seen: &Observed) -> Actor {
     watch::requester(object).map_or(Actor::Unknown, |manager| Actor::FieldManager(manager.to_owned()))
 }
 
-async fn run_spec(
+fn run_spec(
     cx: &Context,
     object: &TerraformDeployment,
     seen: &Observed,
     inputs: &Inputs,
     (id, kind, change): (Uuid, RunKind, Change),
     plan_digest: Option<String>,
-) -> Result<RunSpec> {
-    let state = cx.ledger.state_bytes(&seen.subject.organization, &state_key(&seen.subject), None).await?;
+) -> RunSpec {
     let timeouts = &object.spec.timeouts;
     let seconds = |text: &DurationText| text.get().map_or(300, |d| d.as_secs());
     let apply = if change == Change::Destroy { &timeouts.destroy } else { &timeouts.apply };
-    Ok(RunSpec {
+    RunSpec {
         id,
         kind,
         change,
@@ -343,12 +358,12 @@ async fn run_spec(
         environment: inputs.credential.as_ref().map(|c| c.environment.clone()).unwrap_or_default(),
         variables: inputs.variables.clone(),
         sensitive: inputs.sensitive.clone(),
-        hidden: state.as_deref().map_or(Ok(Vec::new()), |bytes| secrets::of_state(bytes))?,
+        hidden: seen.hidden.clone(),
         limits: Limits {
             init: seconds(&timeouts.init),
             plan: seconds(&timeouts.plan),
             apply: seconds(apply),
             grace: cx.installation.executor.stop_grace_seconds,
         },
-    })
+    }
 }

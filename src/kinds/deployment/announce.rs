@@ -4,7 +4,7 @@
 use super::history::History;
 use super::standing::{Standing, failure_reason};
 use crate::Class;
-use crate::api::{Condition, Reason, RunStatus, TerraformDeploymentStatus};
+use crate::api::{Condition, DeploymentPhase, Reason, RunStatus, TerraformDeploymentStatus};
 use crate::ledger::runs::Run;
 use crate::reconcile::{Announcement, conditions};
 use crate::run::protocol::RunPhase;
@@ -44,6 +44,7 @@ fn standing_event(standing: &Standing) -> Option<Announcement> {
     match reason {
         Reason::Applied | Reason::ApprovalRequired => Some(Announcement::normal(reason, "Reconcile", message)),
         // Told where it happens: by a person's command, or by the run that ended.
+        Reason::SourceInvalid if standing.phase == Some(DeploymentPhase::Failed) => None,
         Reason::ApprovalStale | Reason::Cancelled | Reason::Interrupted | Reason::Suspended => None,
         _ if standing.ready || reason.class() == Class::Transient => None,
         _ => Some(Announcement::warning(reason, "Reconcile", message)),

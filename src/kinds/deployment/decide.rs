@@ -10,7 +10,7 @@ use super::overdue::{self, Overdue};
 use super::standing::Standing;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
-use crate::reconcile::commands::Command;
+use crate::reconcile::commands::{Command, Refusal};
 use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
 use crate::run::protocol::{RunKind, RunPhase};
@@ -34,12 +34,12 @@ pub enum Step {
     Guard,
     /// Move a command from its annotations to the ledger.
     Take(Command),
-    /// Take a command away that was given while the gate was not whole.
+    /// Take a command away that is not to be obeyed.
     Discard {
         /// The command.
         command: Command,
-        /// What is wrong with the gate.
-        why: String,
+        /// Why not.
+        why: Refusal,
     },
     /// Make a plan.
     Plan {
@@ -74,6 +74,8 @@ pub enum Step {
     },
     /// Write the outputs' Secret.
     PublishOutputs,
+    /// Delete the Secret that has outputs and that the spec does not name any more.
+    RemoveOutputs(String),
     /// Let the object go.
     Release,
     /// Nothing to do now.
@@ -88,7 +90,9 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
     }
     match (&seen.command, &seen.gate) {
         (Some(command), None) => return Step::Take(command.clone()),
-        (Some(command), Some(why)) => return Step::Discard { command: command.clone(), why: why.clone() },
+        (Some(command), Some(why)) => {
+            return Step::Discard { command: command.clone(), why: Refusal::Gate(why.clone()) };
+        }
         (None, _) => {}
     }
     if let Some(run) = seen.history.active() {
@@ -156,9 +160,6 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
     if object.spec.suspend {
         return Some(Standing::blocked(Reason::Suspended, "spec.suspend is true; set it to false to go on"));
     }
-    if let Some(count) = seen.organizations {
-        return Some(Standing::organizations(count));
-    }
     if let Some(other) = &seen.elsewhere {
         return Some(Standing::elsewhere(other));
     }
@@ -207,7 +208,15 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
 }
 
 fn plan_when_free(change: Change, attempt: i32, seen: &Observed) -> Step {
-    if seen.slot_free { Step::Plan { change, attempt } } else { Step::Rest(Standing::queued()) }
+    no_room(seen).map_or(Step::Plan { change, attempt }, Step::Rest)
+}
+
+/// Why no run may begin, although nothing is wrong with the object. Asked last: what its own people can mend comes first.
+fn no_room(seen: &Observed) -> Option<Standing> {
+    match &seen.others {
+        Some(others) => Some(Standing::others(others)),
+        None => (!seen.slot_free).then(Standing::queued),
+    }
 }
 
 fn again(
@@ -218,6 +227,9 @@ fn again(
     failures: u32,
     now: Timestamp,
 ) -> Step {
+    if run.reason == Some(Reason::SourceInvalid) {
+        return Step::Rest(Standing::unfit(run));
+    }
     if failures > object.spec.retry.limit {
         return Step::Rest(Standing::exhausted(run, failures));
     }
@@ -260,10 +272,7 @@ fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Ru
     if !unattended && approved_by.is_none() {
         return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.history.needs_a_person()));
     }
-    if !seen.slot_free {
-        return Step::Rest(Standing::queued());
-    }
-    Step::Apply { plan: plan.id, change, approved_by }
+    no_room(seen).map_or(Step::Apply { plan: plan.id, change, approved_by }, Step::Rest)
 }
 
 /// The object's own limit counts for plans that build; deleting under `Destroy` is consent to destroy all of it. The
@@ -277,15 +286,15 @@ fn breach(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &
         (Change::Apply, ApprovalMode::Automatic) => Some(own.unwrap_or(&none)),
         (Change::Apply, ApprovalMode::Manual | ApprovalMode::PlanOnly) => own,
     };
-    let summary = plan.summary.unwrap_or_default();
+    let summary = plan.summary.clone().unwrap_or_default();
     let resources = seen.state.as_ref().map_or(0, |s| s.resources);
     let breach = guardrail(own, seen.ceiling.as_ref(), resources, &summary).err()?;
     Some(format!("{breach}; change the module or the limit, and a new plan follows"))
 }
 
 fn settled(object: &TerraformDeployment, seen: &Observed, plan: &Run, applied: Option<&Run>) -> Step {
-    match &seen.outputs {
-        Ownership::Foreign => {
+    match (&seen.outputs, &seen.former_outputs) {
+        (Ownership::Foreign, _) => {
             let name = object.spec.outputs.as_ref().map_or("", |o| o.secret_name.as_str());
             Step::Rest(Standing::unfinished(
                 applied,
@@ -295,8 +304,9 @@ fn settled(object: &TerraformDeployment, seen: &Observed, plan: &Run, applied: O
                 ),
             ))
         }
-        Ownership::Stale => Step::PublishOutputs,
-        Ownership::Fresh | Ownership::NotWanted => {
+        (_, Some(former)) => Step::RemoveOutputs(former.clone()),
+        (Ownership::Stale, None) => Step::PublishOutputs,
+        (Ownership::Fresh | Ownership::NotWanted, None) => {
             Step::Rest(Standing::settled(plan, applied, object.spec.approval, LOOK_AGAIN))
         }
     }
@@ -316,6 +326,7 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         | Step::GiveUp(_)
         | Step::Recover(_)
         | Step::PublishOutputs
+        | Step::RemoveOutputs(_)
         | Step::Release => None,
     }
 }

@@ -54,6 +54,15 @@ pub enum Progress<'a> {
     },
 }
 
+/// How the last apply stands now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LastApplied<'a> {
+    /// As it ended.
+    Run(&'a Run),
+    /// It did not end well, and a later plan found the world in order.
+    InOrder(&'a Run),
+}
+
 impl History {
     /// What counts while the namespace is of this organization: its own runs, and whatever is still under way.
     pub fn within(organization: &Organization, runs: Vec<Run>) -> Self {
@@ -79,6 +88,14 @@ impl History {
     /// Whether any apply was ever begun.
     pub fn applied_anything(&self) -> bool {
         self.0.iter().any(|r| r.kind == RunKind::Apply)
+    }
+
+    /// How the newest apply that is over stands now.
+    pub fn last_applied(&self) -> Option<LastApplied<'_>> {
+        let (at, run) = self.0.iter().enumerate().find(|(_, r)| r.kind == RunKind::Apply && r.phase.is_final())?;
+        let later = self.0.iter().take(at).find(|r| r.change == run.change && finds_nothing(r));
+        let in_order = later.filter(|_| run.phase != RunPhase::Succeeded).map(LastApplied::InOrder);
+        Some(in_order.unwrap_or(LastApplied::Run(run)))
     }
 
     /// The newest apply, where it left a state that the ledger refused and nobody has said since how to go on. What it

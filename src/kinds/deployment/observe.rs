@@ -10,14 +10,16 @@ use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
 use super::recovery::liveness;
+use crate::access::SecretText;
 use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
-use crate::ledger::runs::Run;
+use crate::ledger::runs::{Others, Run};
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command};
 use crate::run::protocol::{RunKind, RunPhase};
+use crate::run::secrets;
 use crate::run::state::state_outputs;
 use crate::{Error, Result, access};
 
@@ -53,8 +55,8 @@ pub struct Observed {
     pub elsewhere: Option<Organization>,
     /// The database's state is older than what was acknowledged.
     pub regressed: Option<String>,
-    /// The executor may not run this: deployments of so many organizations.
-    pub organizations: Option<i64>,
+    /// The executor may not run this: there are deployments of other organizations.
+    pub others: Option<Others>,
     /// The approval of the newest plan.
     pub approval: Option<ApprovalRow>,
     /// The commands that were taken, the newest of each.
@@ -65,6 +67,10 @@ pub struct Observed {
     pub outputs: Ownership,
     /// Outputs of the newest state.
     pub values: Outputs,
+    /// Values that the newest state marks as sensitive.
+    pub hidden: Vec<SecretText>,
+    /// A Secret that has outputs, and that the spec does not name any more.
+    pub former_outputs: Option<String>,
 }
 
 /// Whether the process of a run lives.
@@ -156,9 +162,13 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let retained = super::is_retained(object);
-    let values = match (&state, active) {
-        (Some(_), None) if !retained => read_outputs(cx, &subject).await?,
-        _ => Outputs::new(),
+    let (values, hidden) = match (&state, active) {
+        (Some(_), None) if !retained => read_state(cx, &subject).await?,
+        _ => (Outputs::new(), Vec::new()),
+    };
+    let former_outputs = match (active, object.metadata.deletion_timestamp.is_some()) {
+        (None, false) => outputs::former(cx, &subject, object).await?,
+        _ => None,
     };
     let last_applied = history.0.iter().find(|r| r.kind == RunKind::Apply && r.phase == RunPhase::Succeeded);
     let inputs = match active {
@@ -191,11 +201,13 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         found_state: found_state(object, &subject, state.as_ref()),
         elsewhere: cx.ledger.state_elsewhere(&subject).await?,
         regressed: regressed(object, state.as_ref()),
-        organizations: organizations(cx).await?,
+        others: cx.ledger.others(&subject).await?,
         approval,
         taken: cx.ledger.commands(&subject).await?,
         ceiling: cx.installation.ceilings.max_destroy.clone(),
         values,
+        hidden,
+        former_outputs,
         history,
         state,
         subject,
@@ -215,10 +227,10 @@ async fn subject(cx: &Context, object: &TerraformDeployment) -> Result<Subject> 
     })
 }
 
-async fn read_outputs(cx: &Context, subject: &Subject) -> Result<Outputs> {
+async fn read_state(cx: &Context, subject: &Subject) -> Result<(Outputs, Vec<SecretText>)> {
     match cx.ledger.state_bytes(&subject.organization, &state_key(subject), None).await? {
-        Some(bytes) => state_outputs(&bytes),
-        None => Ok(Outputs::new()),
+        Some(bytes) => Ok((state_outputs(&bytes)?, secrets::of_state(&bytes)?)),
+        None => Ok((Outputs::new(), Vec::new())),
     }
 }
 
@@ -243,9 +255,4 @@ fn regressed(object: &TerraformDeployment, head: Option<&StateHead>) -> Option<S
             acknowledged.serial, acknowledged.sha256
         )
     })
-}
-
-/// Planning runs the tenant's code beside the controller's keys: one organization may do that to itself, two may not.
-async fn organizations(cx: &Context) -> Result<Option<i64>> {
-    Ok(Some(cx.ledger.deployment_organizations(cx.cluster).await?).filter(|count| *count > 1))
 }

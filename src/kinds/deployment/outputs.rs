@@ -4,15 +4,22 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::observe::Ownership;
 use crate::api::{FIELD_MANAGER, Reason, TerraformDeployment};
 use crate::kinds::Context;
+use crate::ledger::Subject;
+use crate::reconcile::patch;
 use crate::run::state::Output;
 use crate::{Error, Result};
+
+/// The event that a Secret has the outputs.
+pub(super) const PUBLISHED: &str = "outputs.published";
+/// The event that the Secret which had them has them no more.
+pub(super) const REMOVED: &str = "outputs.removed";
 
 /// The label of what Landfall makes.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "landfall");
@@ -115,8 +122,6 @@ pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs:
         ..Secret::default()
     };
     let api = secrets(cx, object);
-    // Before the new one: once that is right, nobody looks any more.
-    empty_former(&api, object, &wanted.secret_name).await?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let written = match api.get_metadata_opt(&wanted.secret_name).await? {
         None => api.create(&params, &secret).await?,
@@ -139,20 +144,30 @@ pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs:
     ))
 }
 
-/// What an earlier `secretName` named still has the values. It is emptied, as Landfall may delete no Secret, and goes with
-/// the object.
-async fn empty_former(api: &Api<Secret>, object: &TerraformDeployment, current: &str) -> Result<()> {
-    let ours = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    for found in api.list_metadata(&ours).await?.items {
-        let name = found.name_any();
-        if name != current && owned(object, &found.metadata) {
-            // The uid makes it a conflict where another Secret has taken the name.
-            let empty = json!({"metadata": {"uid": found.metadata.uid}, "data": null});
-            let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-            api.patch_metadata(&name, &params, &Patch::Merge(empty)).await?;
-        }
+/// The Secret that has outputs by the record, where the spec does not name it any more.
+///
+/// # Errors
+/// Postgres's.
+pub(super) async fn former(cx: &Context, subject: &Subject, object: &TerraformDeployment) -> Result<Option<String>> {
+    let told = cx.ledger.newest_event(subject, &[PUBLISHED, REMOVED]).await?;
+    let name = told.as_ref().and_then(|details| details.get("secret")).and_then(Value::as_str);
+    let wanted = object.spec.outputs.as_ref().map(|outputs| outputs.secret_name.as_str());
+    Ok(name.filter(|name| Some(*name) != wanted).map(str::to_owned))
+}
+
+/// Deletes a Secret that is of this object, and no other that has taken its name. Whether there was one.
+///
+/// # Errors
+/// The API server's; a conflict where somebody has changed it meanwhile.
+pub(super) async fn remove(cx: &Context, object: &TerraformDeployment, name: &str) -> Result<bool> {
+    let api = secrets(cx, object);
+    let found = api.get_metadata_opt(name).await?;
+    let Some(ours) = found.map(|found| found.metadata).filter(|meta| owned(object, meta)) else { return Ok(false) };
+    let very = Preconditions { uid: ours.uid, resource_version: ours.resource_version };
+    match api.delete(name, &DeleteParams { preconditions: Some(very), ..DeleteParams::default() }).await {
+        Err(error) if patch::is_not_found(&error) => Ok(false),
+        other => other.map(|_| true).map_err(Into::into),
     }
-    Ok(())
 }
 
 fn secrets(cx: &Context, object: &TerraformDeployment) -> Api<Secret> {
@@ -161,6 +176,8 @@ fn secrets(cx: &Context, object: &TerraformDeployment) -> Api<Secret> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn output(value: Value, sensitive: bool) -> Output {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::act::Outcome;
 use super::announce::events;
 use super::decide::{Step, phase_of};
+use super::history::LastApplied;
 use super::observe::{Observed, REFUSED};
 use super::outputs;
 use super::standing::{Standing, Wait};
@@ -15,7 +16,7 @@ use crate::api::{
     TerraformDeploymentStatus,
 };
 use crate::ledger::runs::Run;
-use crate::reconcile::{Announcement, Next, Report, commands, conditions};
+use crate::reconcile::{Next, Report, commands, conditions};
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::{Class, Error};
 
@@ -50,7 +51,7 @@ pub(super) fn report(
         judge(object, seen, &mut status, standing, now);
     }
     let next = match (&standing, outcome) {
-        (_, Err(error)) if error.class() == Class::Transient => Next::Backoff,
+        (_, Err(error)) if error.class() != Class::Terminal => Next::Backoff,
         (Some(_), Err(_)) => Next::After(Duration::from_secs(600)),
         (Some(standing), Ok(_)) => match standing.wait {
             Wait::None => Next::Now,
@@ -61,13 +62,7 @@ pub(super) fn report(
     let events = events(object.status.as_ref(), &status, standing.as_ref(), &seen.history);
     let report = events.into_iter().fold(Report::new(&status, next), Report::announce);
     match outcome {
-        Ok(Outcome::Told(word, message)) => report.announce(told(word, message)),
-        Ok(Outcome::Refused(reason, message)) => {
-            report.announce(Announcement::warning(*reason, "Reconcile", message.clone()))
-        }
-        Ok(Outcome::Ignored(message)) => {
-            report.announce(Announcement { warning: true, ..told("CommandIgnored", message) })
-        }
+        Ok(Outcome::Told(event)) => report.announce(event.clone()),
         Ok(Outcome::Done | Outcome::Released | Outcome::Rested | Outcome::Hindered(_)) | Err(_) => report,
     }
 }
@@ -95,10 +90,6 @@ fn phase_after(step: &Step, error: &Error) -> Option<DeploymentPhase> {
         Step::Apply { .. } => Some(DeploymentPhase::AwaitingApproval),
         _ => None,
     }
-}
-
-fn told(word: &'static str, message: &str) -> Announcement {
-    Announcement { warning: false, reason: word, message: message.to_owned(), action: "Reconcile" }
 }
 
 /// Everything in status that only retells what the ledger knows.
@@ -141,7 +132,7 @@ fn plan_status(plan: &Run) -> Option<PlanStatus> {
         run_id: plan.id.to_string(),
         created_at: format!("{:.0}", plan.created_at),
         kind: plan.change,
-        summary: plan.summary.unwrap_or_default(),
+        summary: plan.summary.clone().unwrap_or_default(),
     })
 }
 
@@ -192,10 +183,17 @@ fn judge(
             set("Planned", false, standing.reason, &message);
         }
     }
-    if let Some(run) = seen.history.0.iter().find(|r| r.kind == RunKind::Apply && r.phase.is_final()) {
-        let done = run.phase == RunPhase::Succeeded;
-        let reason = if done { Reason::Applied } else { super::standing::failure_reason(run) };
-        set("Applied", done, reason, &super::standing::ended(run));
+    match seen.history.last_applied() {
+        Some(LastApplied::Run(run)) => {
+            let done = run.phase == RunPhase::Succeeded;
+            let reason = if done { Reason::Applied } else { super::standing::failure_reason(run) };
+            set("Applied", done, reason, &super::standing::ended(run));
+        }
+        Some(LastApplied::InOrder(plan)) => {
+            let message = format!("plan run {} found nothing left to change", plan.id);
+            set("Applied", true, Reason::NoChanges, &message);
+        }
+        None => {}
     }
     let asked = standing.action_required;
     if asked {

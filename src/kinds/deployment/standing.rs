@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, PlanSummary, Reason};
-use crate::ledger::runs::{Obstacle, Run};
+use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, Reason};
+use crate::ledger::runs::{Obstacle, Others, Run};
 use crate::run::protocol::{RunKind, RunPhase};
 
 /// How long to rest.
@@ -118,16 +118,17 @@ impl Standing {
     pub fn hindered(obstacle: &Obstacle) -> Self {
         match obstacle {
             Obstacle::NoPlace => Self::queued(),
-            Obstacle::Organizations(count) => Self::organizations(*count),
+            Obstacle::Others(others) => Self::others(others),
             Obstacle::StateElsewhere(other) => Self::elsewhere(other),
         }
     }
 
     /// Deployments of several organizations under `local`.
-    pub fn organizations(count: i64) -> Self {
+    pub fn others(others: &Others) -> Self {
+        let Others { deployments, organizations } = others;
         let message = format!(
-            "executor.type local runs deployments of one organization only, and there are {count}; \
-             remove the others or install Landfall with another executor"
+            "executor.type local runs deployments of one organization only, and there are {deployments} of \
+             {organizations} other than this one's; remove them or install Landfall with another executor"
         );
         // Nothing wakes it when the last deployment of another organization goes.
         Self { wait: Wait::AtMost(GLANCE), ..Self::blocked(Reason::ExecutorNotPermitted, message) }
@@ -156,6 +157,17 @@ impl Standing {
             run.message.as_deref().unwrap_or("no message")
         );
         Self::not_ready(Some(DeploymentPhase::Failed), failure_reason(run), message, Wait::AtMost(rest))
+    }
+
+    /// The module itself is wrong: the same again would fail the same.
+    pub fn unfit(run: &Run) -> Self {
+        let message = format!(
+            "{} (no retry mends this: a new plan comes when the spec, or a ConfigMap or Secret that it names, changes, or \
+             by landfall.dev/retry: {})",
+            run.message.as_deref().unwrap_or("the module is not valid"),
+            run.id
+        );
+        Self { phase: Some(DeploymentPhase::Failed), ..Self::attention(failure_reason(run), message) }
     }
 
     /// No more attempts.
@@ -265,10 +277,8 @@ pub(super) fn ended(run: &Run) -> String {
     format!("{what} run {} {how}{said}{next}", run.id)
 }
 
-/// `2 to add, 0 to change, 0 to destroy`, and replacements where there are any.
+/// What a plan does, in counts.
 pub(super) fn counts(plan: &Run) -> String {
-    let PlanSummary { add, change, destroy, replace } = plan.summary.unwrap_or_default();
-    let replaced = if replace == 0 { String::new() } else { format!(", {replace} to replace") };
     let what = if plan.change == Change::Destroy { "destroy plan: " } else { "" };
-    format!("{what}{add} to add, {change} to change, {destroy} to destroy{replaced}")
+    format!("{what}{}", plan.summary.clone().unwrap_or_default())
 }

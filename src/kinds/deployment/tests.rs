@@ -21,7 +21,7 @@ use crate::api::{
     ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
     TerraformDeployment,
 };
-use crate::ledger::runs::Run;
+use crate::ledger::runs::{Others, Run};
 use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
@@ -177,12 +177,14 @@ fn world(runs: Vec<Run>) -> Observed {
         regressed: None,
         leftovers: Vec::new(),
         elsewhere: None,
-        organizations: None,
+        others: None,
         approval: None,
         taken: Vec::new(),
         ceiling: None,
         outputs: Ownership::NotWanted,
         values: Outputs::new(),
+        hidden: Vec::new(),
+        former_outputs: None,
     }
 }
 

@@ -125,7 +125,7 @@ impl Ending {
         .bind(self.exit_code)
         .bind(self.result.as_ref().map(Json))
         .bind(planned.map(|planned| &planned.digest))
-        .bind(planned.map(|planned| Json(planned.summary)))
+        .bind(planned.map(|planned| Json(&planned.summary)))
         .bind(planned.map(|planned| planned.has_changes))
         .bind(self.state.as_ref().map(|(lineage, _)| lineage))
         .bind(self.state.as_ref().map_or(0, |(_, serial)| *serial))
@@ -156,7 +156,7 @@ impl Ending {
         let details = json!({
             "run": run.id, "change": run.change,
             "digest": planned.map(|planned| &planned.digest).or(run.digest.as_ref()),
-            "summary": planned.map(|planned| planned.summary),
+            "summary": planned.map(|planned| &planned.summary),
             "reason": self.reason, "exitCode": self.exit_code,
             "serial": self.state.as_ref().map(|(_, serial)| serial.to_string()),
             "applied": (run.kind == RunKind::Apply).then_some(run.applying_at.is_some()),

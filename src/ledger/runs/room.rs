@@ -1,8 +1,6 @@
 //! Whether a run may begin beside the others of its cluster. Counted in the unit of work that commits it, one at a time:
 //! two that look at once must not both see the last free place.
 
-use uuid::Uuid;
-
 use crate::Result;
 use crate::api::Organization;
 use crate::ledger::{Ledger, Subject, Transaction};
@@ -16,13 +14,22 @@ pub struct Room {
     pub one_organization: bool,
 }
 
+/// What there is of organizations other than an object's own. Counts alone: their names are not its to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Others {
+    /// Live deployments; 0 where only a run is left of one.
+    pub deployments: i64,
+    /// Organizations, from 1.
+    pub organizations: i64,
+}
+
 /// Why a run may not begin, although nothing is wrong with it. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
     /// Every place is taken.
     NoPlace,
-    /// There are deployments of so many organizations.
-    Organizations(i64),
+    /// There are deployments, or runs, of other organizations.
+    Others(Others),
     /// The deployment's state stands under another organization than its namespace is of now.
     StateElsewhere(Organization),
 }
@@ -37,20 +44,21 @@ pub(super) async fn obstacle(tx: &mut Transaction, subject: &Subject, room: Room
     if let Some(other) = elsewhere(tx.connection(), subject).await? {
         return Ok(Some(Obstacle::StateElsewhere(other)));
     }
-    let (runs, organizations): (i64, i64) = sqlx::query_as(
+    let (runs, deployments, organizations): (i64, i64, i64) = sqlx::query_as(
         "WITH active AS (SELECT organization_id FROM terraform_runs
-                         WHERE cluster_id = $1 AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted'))
-         SELECT (SELECT count(*) FROM active),
-                (SELECT count(*) FROM (SELECT organization_id FROM active UNION SELECT $2 UNION
-                                       SELECT organization_id FROM terraform_deployments
-                                       WHERE cluster_id = $1 AND deleted_at IS NULL) AS present)",
+                         WHERE cluster_id = $1 AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')),
+              others AS (SELECT organization_id FROM terraform_deployments
+                         WHERE cluster_id = $1 AND organization_id <> $2 AND deleted_at IS NULL)
+         SELECT (SELECT count(*) FROM active), (SELECT count(*) FROM others),
+                (SELECT count(*) FROM (SELECT organization_id FROM active WHERE organization_id <> $2 UNION
+                                       SELECT organization_id FROM others) AS present)",
     )
     .bind(subject.cluster)
     .bind(subject.organization.as_str())
     .fetch_one(tx.connection())
     .await?;
-    if room.one_organization && organizations > 1 {
-        return Ok(Some(Obstacle::Organizations(organizations)));
+    if room.one_organization && organizations > 0 {
+        return Ok(Some(Obstacle::Others(Others { deployments, organizations })));
     }
     let full = usize::try_from(runs).unwrap_or(usize::MAX) > room.runs;
     Ok(full.then_some(Obstacle::NoPlace))
@@ -80,16 +88,20 @@ impl Ledger {
         elsewhere(self.pool(), subject).await
     }
 
-    /// How many organizations have live deployments in a cluster.
+    /// The deployments of other organizations than the object's, in its cluster, if there are any. Under `local` planning
+    /// runs the tenant's code beside the controller's keys: one organization may do that to itself, two may not.
     ///
     /// # Errors
     /// Postgres's.
-    pub async fn deployment_organizations(&self, cluster: Uuid) -> Result<i64> {
-        Ok(sqlx::query_scalar(
-            "SELECT count(DISTINCT organization_id) FROM terraform_deployments WHERE cluster_id = $1 AND deleted_at IS NULL",
+    pub async fn others(&self, subject: &Subject) -> Result<Option<Others>> {
+        let (deployments, organizations): (i64, i64) = sqlx::query_as(
+            "SELECT count(*), count(DISTINCT organization_id) FROM terraform_deployments
+             WHERE cluster_id = $1 AND organization_id <> $2 AND deleted_at IS NULL",
         )
-        .bind(cluster)
+        .bind(subject.cluster)
+        .bind(subject.organization.as_str())
         .fetch_one(self.pool())
-        .await?)
+        .await?;
+        Ok((organizations > 0).then_some(Others { deployments, organizations }))
     }
 }

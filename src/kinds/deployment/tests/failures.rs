@@ -44,6 +44,24 @@ fn a_failed_run_is_tried_again_after_a_pause_and_not_for_ever() {
 }
 
 #[test]
+fn a_module_that_is_wrong_in_itself_waits_for_another_one() {
+    let mut failed = run(RunKind::Plan, RunPhase::Failed, 60);
+    (failed.reason, failed.message) = (Some(Reason::SourceInvalid), Some("Error: Unclosed block".into()));
+    let seen = world(vec![failed.clone()]);
+    let Step::Rest(standing) = next(&object(), &seen) else { panic!("a retry would end the same") };
+    assert_eq!((standing.reason, standing.phase), (Reason::SourceInvalid, Some(DeploymentPhase::Failed)));
+    assert!(standing.action_required && standing.wait == Wait::AtMost(SignedDuration::from_mins(10)));
+    for part in ["Unclosed block", "ConfigMap or Secret", &failed.id.to_string()] {
+        assert!(standing.message.contains(part), "{part}: {}", standing.message);
+    }
+    let mut asked = world(vec![failed.clone()]);
+    asked.taken = taken("retry", "x", now());
+    assert!(plans(&next(&object(), &asked)));
+    failed.facts = json!({"inputDigest": "former"});
+    assert!(plans(&next(&object(), &world(vec![failed]))), "another ConfigMap or Secret");
+}
+
+#[test]
 fn failed_applies_count_although_each_was_planned_anew() {
     let mut runs = Vec::new();
     for _ in 0..6 {

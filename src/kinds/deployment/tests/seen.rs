@@ -63,6 +63,7 @@ fn standings() -> Vec<Row> {
         failed.message = Some("Error: no".into());
         failed
     };
+    let unfit = Run { reason: Some(Reason::SourceInvalid), ..failed(RunKind::Plan) };
     let died = || {
         let first = plan(9);
         vec![plan(7), apply_of(&first, RunPhase::Interrupted, 8), first]
@@ -115,6 +116,7 @@ fn standings() -> Vec<Row> {
             "Failed",
             vec![(true, "PlanFailed"), (true, "RetriesExhausted")],
         ),
+        ("wrong in itself", object(), world(vec![unfit]), "Failed", warning("SourceInvalid")),
         ("cancelled", object(), world(vec![run(RunKind::Plan, RunPhase::Cancelled, 1)]), "Cancelled", vec![]),
         ("gone", gone, world(vec![]), "Destroyed", vec![]),
     ]
@@ -152,6 +154,37 @@ fn a_run_that_ended_badly_is_told_once_whatever_comes_next() {
     assert!(told.events[0].message.contains("the next plan needs a person"), "{}", told.events[0].message);
     let after = with_status(&before, told.status.as_ref().unwrap());
     assert_eq!(words(&report(&after, &seen, &step, Ok(&Outcome::Done), now())), vec![]);
+}
+
+#[test]
+fn an_apply_that_ended_badly_is_not_told_any_more_when_a_plan_has_found_the_world_in_order() {
+    let applied = |seen: &Observed| {
+        let status = reported(&object(), seen).status.unwrap();
+        let condition =
+            status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Applied").unwrap().clone();
+        (condition["status"].as_str().unwrap().to_owned(), condition["reason"].as_str().unwrap().to_owned())
+    };
+    let told = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+    for phase in [RunPhase::Interrupted, RunPhase::Failed] {
+        let first = plan(9);
+        let dead = Run { reason: Some(Reason::Interrupted), ..apply_of(&first, phase, 8) };
+        assert_eq!(applied(&world(vec![plan(7), dead.clone(), first.clone()])), told("False", "Interrupted"));
+        let nothing = Run { has_changes: Some(false), ..plan(7) };
+        let mut seen = world(vec![nothing.clone(), dead, first]);
+        assert_eq!(applied(&seen), told("True", "NoChanges"));
+        seen.history.0.insert(0, apply_of(&nothing, RunPhase::Succeeded, 1));
+        assert_eq!(applied(&seen), told("True", "Applied"));
+    }
+}
+
+#[test]
+fn what_only_others_can_mend_is_tried_again_before_long() {
+    let altered = Error::condition(Reason::OutputsSecretNotOwned, "Secret \"web\" is changed while it is written");
+    let told = report(&object(), &world(vec![]), &Step::PublishOutputs, Err(&altered), now());
+    assert_eq!(told.next, Next::Backoff, "nothing wakes the object when a webhook goes");
+    let damaged = Error::Integrity("a key is missing".into());
+    let told = report(&object(), &world(vec![]), &Step::PublishOutputs, Err(&damaged), now());
+    assert_eq!(told.next, Next::After(std::time::Duration::from_secs(600)));
 }
 
 #[test]

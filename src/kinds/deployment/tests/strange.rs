@@ -1,11 +1,10 @@
 //! Strange objects in strange worlds: each is decided on, and told, without a panic.
 
 use super::*;
-use crate::Error;
+use crate::kinds::deployment::Deployment;
 use crate::kinds::objects::{Dice, any};
+use crate::kinds::strange::each_is_decided_on_and_told;
 use crate::run::state::Output;
-
-const SEEDS: u64 = 1000;
 
 fn any_run(dice: &mut Dice) -> Run {
     use RunPhase::{Apply, Cancelled, Failed, Finishing, Init, Interrupted, Pending, Plan, Succeeded};
@@ -30,9 +29,18 @@ fn any_run(dice: &mut Dice) -> Run {
     run.attempt = *dice.pick(&[0, 1, i32::MAX, i32::MIN]);
     run.facts = dice.pick(&[json!({"inputDigest": "same"}), json!({}), json!([]), json!(null)]).clone();
     run.digest = dice.chance(70).then(|| dice.pick(&["sha256:0", "", "\u{0}"]).to_string());
-    let counts =
-        [PlanSummary::default(), PlanSummary { add: 1, change: u32::MAX, destroy: u32::MAX, replace: u32::MAX }];
-    run.summary = dice.chance(80).then(|| *dice.pick(&counts));
+    let counts = [
+        PlanSummary::default(),
+        PlanSummary {
+            add: 1,
+            change: u32::MAX,
+            destroy: u32::MAX,
+            replace: u32::MAX,
+            outputs: 1,
+            output_names: Vec::new(),
+        },
+    ];
+    run.summary = dice.chance(80).then(|| dice.pick(&counts).clone());
     run.has_changes = *dice.pick(&[None, Some(true), Some(false)]);
     run.state_serial = *dice.pick(&[None, Some(0), Some(4), Some(i64::MAX)]);
     run.message = dice.chance(50).then(|| "\u{202e}Error: \u{0}".repeat(dice.below(2000)));
@@ -82,6 +90,7 @@ fn any_world(dice: &mut Dice) -> Observed {
     ];
     seen.ceiling = dice.chance(20).then(|| dice.pick(&limits).clone());
     seen.outputs = *dice.pick(&[Ownership::NotWanted, Ownership::Fresh, Ownership::Stale, Ownership::Foreign]);
+    seen.former_outputs = dice.chance(20).then(|| "\u{0}".to_owned());
     let value = any("TerraformDeployment", "v", dice);
     seen.values = Outputs::from([("\u{0}".to_owned(), Output { value, sensitive: dice.chance(50) })]);
     seen
@@ -100,24 +109,6 @@ fn any_object(seed: u64, dice: &mut Dice) -> Option<TerraformDeployment> {
 
 #[test]
 fn every_strange_object_is_decided_on_and_told() {
-    let (mut read, mut steps) = (0, std::collections::BTreeSet::new());
-    for seed in 0..SEEDS {
-        // The last one that is shown is the one that failed.
-        eprintln!("seed {seed}");
-        let mut dice = Dice::new(seed);
-        let Some(object) = any_object(seed, &mut dice) else { continue };
-        read += 1;
-        for _ in 0..4 {
-            let seen = any_world(&mut dice);
-            let step = next(&object, &seen);
-            steps.insert(format!("{step:?}").split(['(', ' ']).next().unwrap().to_owned());
-            let error = Error::condition(Reason::LedgerUnavailable, "\u{0}");
-            for outcome in [Ok(&super::super::act::Outcome::Done), Err(&error)] {
-                let report = super::super::report::report(&object, &seen, &step, outcome, now());
-                assert!(report.status.is_some() || outcome.is_ok(), "{step:?}");
-            }
-        }
-    }
-    assert!(read > 300, "{read} of {SEEDS} could be read: too few to tell anything");
-    assert!(steps.len() >= 11, "a step that is never taken: {steps:?}");
+    let steps = each_is_decided_on_and_told::<Deployment>(any_object, any_world, |_, _| vec![Outcome::Done], now());
+    assert!(steps.len() >= 12, "a step that is never taken: {steps:?}");
 }

@@ -24,6 +24,10 @@ fn an_applied_plan_settles_whatever_the_serial_is_now() {
     assert_eq!(reason(&step), Reason::Applied);
     seen.outputs = Ownership::Stale;
     assert_eq!(next(&object(), &seen), Step::PublishOutputs);
+    seen.former_outputs = Some("first".into());
+    assert_eq!(next(&object(), &seen), Step::RemoveOutputs("first".into()), "the former one goes first");
+    seen.outputs = Ownership::NotWanted;
+    assert_eq!(next(&object(), &seen), Step::RemoveOutputs("first".into()));
     seen.outputs = Ownership::Foreign;
     assert_eq!(reason(&next(&object(), &seen)), Reason::OutputsSecretNotOwned);
 }
@@ -49,11 +53,28 @@ fn what_is_in_the_way_is_named_and_nothing_starts() {
     assert!(standing.message.contains("spec.state.adopt names another, m"), "{}", standing.message);
     seen.regressed = Some("older".into());
     assert_eq!(reason(&next(&object(), &seen)), Reason::StateRegressed);
-    seen.organizations = Some(2);
-    assert_eq!(reason(&next(&object(), &seen)), Reason::ExecutorNotPermitted);
     let mut object = object();
     object.spec.suspend = true;
     assert_eq!(reason(&next(&object, &seen)), Reason::Suspended);
+}
+
+#[test]
+fn others_stand_in_the_way_of_a_run_and_hide_nothing_else() {
+    let others = Some(Others { deployments: 3, organizations: 2 });
+    let there = |runs| Observed { others, ..world(runs) };
+    let Step::Rest(standing) = next(&object(), &there(vec![])) else { panic!() };
+    assert_eq!(standing.reason, Reason::ExecutorNotPermitted);
+    assert!(standing.message.contains("there are 3 of 2 other than this one's"), "{}", standing.message);
+    let full = Observed { slot_free: false, ..there(vec![]) };
+    assert_eq!(reason(&next(&object(), &full)), Reason::ExecutorNotPermitted, "a free place would not help");
+    assert_eq!(reason(&next(&object(), &there(vec![plan(1)]))), Reason::ApprovalRequired);
+    let approved = Observed { approval: approved(), ..there(vec![plan(1)]) };
+    assert_eq!(reason(&next(&object(), &approved)), Reason::ExecutorNotPermitted);
+    let invalid = Observed { inputs: Err((Reason::SourceInvalid, "main.tf: backend".into())), ..there(vec![]) };
+    assert_eq!(reason(&next(&object(), &invalid)), Reason::SourceInvalid);
+    let applied = plan(2);
+    let settled = there(vec![apply_of(&applied, RunPhase::Succeeded, 1), applied]);
+    assert_eq!(reason(&next(&object(), &settled)), Reason::Applied, "nothing is to be run");
 }
 
 #[test]
