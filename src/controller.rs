@@ -77,7 +77,8 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let Setup { installation, cluster, database_url, listener, holder, program, metrics, clock } = setup;
     let engines = Arc::new(Engines::ask(&installation.engines)?);
     let executor = Arc::new(local(&installation, program, &listener)?);
-    let ledger = Ledger::lazy(&database_url, Keyring::from_installation(&installation.encryption)?)?;
+    let keys = Keyring::from_installation(&installation.encryption)?;
+    let ledger = Ledger::lazy(&database_url, keys, installation.database_connections())?;
     let (health, waker) = (Health::default(), wake::Waker::default());
     let (ledger_health, cluster_health) = (health.part("ledger"), health.part("cluster"));
     let role = health.part("leadership");

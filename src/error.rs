@@ -13,7 +13,7 @@ pub enum Error {
     #[error("API server: {}", said(.0))]
     Cluster(#[from] Box<kube::Error>),
     /// Postgres refused, or could not be reached.
-    #[error("ledger: {0}")]
+    #[error("ledger: {}", told(.0))]
     Ledger(#[from] sqlx::Error),
     /// This process no longer leads; nothing more may be written.
     #[error("no longer the leader: {0}")]
@@ -126,6 +126,18 @@ fn of_postgres(error: &sqlx::Error) -> Reason {
     }
 }
 
+/// What Postgres said; of a connection that nobody got, what to do.
+fn told(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::PoolTimedOut => {
+            "no connection to Postgres was free in time: it is away, or, where it answers others, \
+             limits.databaseConnections in landfall.yaml is too small for what goes on at once"
+                .to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 /// What the API server said, without the form in which it said it.
 fn said(error: &kube::Error) -> String {
     match error {
@@ -182,6 +194,7 @@ mod tests {
     fn what_postgres_will_say_again_is_not_retried() {
         let away = Error::from(sqlx::Error::PoolTimedOut);
         assert_eq!((away.reason(), away.class()), (Reason::LedgerUnavailable, Class::Transient));
+        assert!(away.to_string().contains("limits.databaseConnections"), "{away}");
         let unread = Error::from(sqlx::Error::ColumnNotFound("x".into()));
         assert_eq!((unread.reason(), unread.class()), (Reason::IntegrityViolation, Class::Terminal));
     }

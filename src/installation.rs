@@ -119,11 +119,16 @@ pub struct Limits {
     /// A leader that is silent for so long, 3 to 3600 seconds, has lost the Lease.
     #[serde(default = "fifteen")]
     pub lease_seconds: u64,
+    /// Connections to Postgres that one process holds at most, 4 to 1000. Where it is not set: twice `limits.concurrency`,
+    /// `executor.maxRuns`, and 8 more. Each replica has its own; Postgres' `max_connections` must be enough for all.
+    #[serde(default)]
+    pub database_connections: Option<u32>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { concurrency: eight(), reconcile_timeout_seconds: sixty(), lease_seconds: fifteen() }
+        let (concurrency, reconcile_timeout_seconds, lease_seconds) = (eight(), sixty(), fifteen());
+        Self { concurrency, reconcile_timeout_seconds, lease_seconds, database_connections: None }
     }
 }
 
@@ -156,6 +161,15 @@ fn three_hundred() -> u64 {
 }
 
 impl Installation {
+    /// How many connections to Postgres a process may hold: each reconcile and each run may want one, and so do mirror,
+    /// activity log and health.
+    pub fn database_connections(&self) -> u32 {
+        self.limits.database_connections.unwrap_or_else(|| {
+            let runs = u32::try_from(self.executor.max_runs).unwrap_or(u32::MAX);
+            u32::from(self.limits.concurrency).saturating_mul(2).saturating_add(runs).saturating_add(8)
+        })
+    }
+
     /// Reads and checks the file.
     ///
     /// # Errors

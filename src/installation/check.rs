@@ -35,6 +35,7 @@ pub(super) fn check(of: &Installation) -> Result<(), String> {
     range("limits.concurrency", of.limits.concurrency, 1..=256)?;
     range("limits.reconcileTimeoutSeconds", of.limits.reconcile_timeout_seconds, 5..=3600)?;
     range("limits.leaseSeconds", of.limits.lease_seconds, 3..=3600)?;
+    range("limits.databaseConnections", of.database_connections(), 4..=1000)?;
     of.ceilings.max_destroy.as_ref().map_or(Ok(()), max_destroy)
 }
 
@@ -89,7 +90,7 @@ mod tests {
         let mut whole = json!({
             "namespace": "landfall-system", "watchNamespaces": ["a", "b"], "allowedEndpoints": ["http://10.0.0.1:8081"],
             "encryption": {"current": "k", "keys": {"k": "/k"}}, "executor": {"maxRuns": 4, "stopGraceSeconds": 300},
-            "limits": {"concurrency": 8, "reconcileTimeoutSeconds": 60, "leaseSeconds": 15}, "ceilings": {"maxDestroy": 0},
+            "limits": {"concurrency": 8, "reconcileTimeoutSeconds": 60, "leaseSeconds": 15, "databaseConnections": 4}, "ceilings": {"maxDestroy": 0},
         });
         *whole.pointer_mut(pointer).unwrap() = value.clone();
         serde_json::from_value(whole).unwrap()
@@ -114,6 +115,7 @@ mod tests {
             ("/limits/reconcileTimeoutSeconds", json!(0), "limits.reconcileTimeoutSeconds", "5 to 3600"),
             ("/limits/leaseSeconds", json!(0), "limits.leaseSeconds", "3 to 3600"),
             ("/limits/leaseSeconds", json!(u64::MAX), "limits.leaseSeconds", "3 to 3600"),
+            ("/limits/databaseConnections", json!(3), "limits.databaseConnections", "4 to 1000"),
             ("/ceilings/maxDestroy", json!(-1), "ceilings.maxDestroy", "from 0 on"),
             ("/ceilings/maxDestroy", json!("101%"), "ceilings.maxDestroy", "100%"),
             ("/ceilings/maxDestroy", json!("many"), "ceilings.maxDestroy", "100%"),
@@ -124,6 +126,12 @@ mod tests {
         for (pointer, value) in [("/executor/maxRuns", json!(256)), ("/ceilings/maxDestroy", json!("100%"))] {
             assert_eq!(check(&of(pointer, &value)), Ok(()));
         }
+    }
+
+    #[test]
+    fn connections_that_are_not_set_follow_what_may_go_on_at_once() {
+        assert_eq!(of("/limits/databaseConnections", &json!(4)).database_connections(), 4);
+        assert_eq!(of("/limits/databaseConnections", &Value::Null).database_connections(), 28);
     }
 
     #[test]

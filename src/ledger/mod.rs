@@ -77,18 +77,18 @@ impl Ledger {
     /// # Errors
     /// Theirs.
     pub async fn connect(url: &str, keys: Keyring) -> Result<Self> {
-        let ledger = Self::lazy(url, keys)?;
+        let ledger = Self::lazy(url, keys, CONNECTIONS)?;
         ledger.check().await?;
         Ok(ledger)
     }
 
-    /// Connects when it is first used, as `landfall_writer`, of which the URL's role must be a member. Keyed digests are
+    /// Connects when it is first used, with so many connections at most, as `landfall_writer`, of which the URL's role must be a member. Keyed digests are
     /// those of the installation only in the hands of a [`Writer`]. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// The URL is no Postgres URL.
-    pub fn lazy(url: &str, keys: Keyring) -> Result<Self> {
-        let pool = pool(options(url)?, Some(AS_WRITER));
+    pub fn lazy(url: &str, keys: Keyring, connections: u32) -> Result<Self> {
+        let pool = pool(options(url)?, Some(AS_WRITER), connections);
         let (appender, entries) = mpsc::channel(appender::QUEUE);
         tokio::spawn(appender::run(pool.clone(), entries));
         Ok(Self { pool, keys: Arc::new(keys), appender, fence: None })
@@ -121,12 +121,13 @@ impl Ledger {
         &self.pool
     }
 
-    /// One round trip: for `/readyz`.
+    /// One round trip within five seconds: for `/readyz`.
     ///
     /// # Errors
     /// Postgres is away.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        let asked = sqlx::query("SELECT 1").execute(&self.pool);
+        tokio::time::timeout(Duration::from_secs(5), asked).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         Ok(())
     }
 }
@@ -138,9 +139,14 @@ impl Ledger {
 pub async fn reader(url: &str) -> Result<PgPool> {
     let options = options(url)?;
     connect(&options).await?.close().await?;
-    Ok(pool(options, None))
+    Ok(pool(options, None, CONNECTIONS))
 }
 
+/// Connections where nothing else is said.
+const CONNECTIONS: u32 = 10;
+/// How long a statement waits for a free connection, or for Postgres to be back. Shorter than any limit around it: the
+/// reconcile's, and a runner's for one call.
+const TURN: Duration = Duration::from_secs(15);
 /// How long a server may take to let somebody in.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -206,8 +212,8 @@ fn parse(url: &str) -> Result<PgConnectOptions> {
     })
 }
 
-fn pool(options: PgConnectOptions, role: Option<&'static str>) -> PgPool {
-    let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(5));
+fn pool(options: PgConnectOptions, role: Option<&'static str>, connections: u32) -> PgPool {
+    let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(TURN);
     let pool = pool.after_connect(move |connection, _| {
         Box::pin(async move {
             if let Some(role) = role {
