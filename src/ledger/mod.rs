@@ -82,8 +82,9 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Connects when it is first used, with so many connections at most, as `landfall_writer`, of which the URL's role must be a member. Keyed digests are
-    /// those of the installation only in the hands of a [`Writer`]. Must be called within a tokio runtime.
+    /// Connects when it is first used, as `landfall_writer`, of which the URL's role must be a member, and holds so many
+    /// connections at most. Keyed digests are those of the installation only in the hands of a [`Writer`]. Must be called
+    /// within a tokio runtime.
     ///
     /// # Errors
     /// The URL is no Postgres URL.

@@ -94,6 +94,9 @@ pub struct Run {
     pub reason: Option<Reason>,
     /// First error block of the engine.
     pub message: Option<String>,
+    /// When this was read, by the clock that wrote all its times: Postgres's. How long ago something was is said against
+    /// this, and never against the clock of another machine.
+    pub read_at: Timestamp,
 }
 
 /// Why the run API does not do what a runner asks.
@@ -121,7 +124,7 @@ macro_rules! select_run {
             "SELECT run_id, organization_id, cluster_id, deployment_uid, namespace, name, kind, change, phase, generation, attempt, \
              plan_run_id, plan_digest, facts, summary, has_changes, state_serial, state_lineage, intent_id, holder, engine, \
              engine_version, limits, cancel_requested_at, terminated_at, handed_over, requested_by, requested_by_kind, created_at, claimed_at, phase_at, applying_at, \
-             finished_at, exit_code, reason, message FROM terraform_runs ",
+             finished_at, exit_code, reason, message, clock_timestamp() AS read_at FROM terraform_runs ",
             $rest
         )
     };
@@ -168,6 +171,7 @@ impl Run {
             exit_code: row.try_get("exit_code")?,
             reason: row.try_get::<Option<String>, _>("reason")?.as_deref().and_then(parse),
             message: row.try_get("message")?,
+            read_at: time(row, "read_at")?,
         })
     }
 

@@ -13,6 +13,7 @@ mod world;
 mod account;
 mod bad_input;
 mod canary;
+mod clocks;
 mod commanded;
 mod deaths;
 mod endings;

@@ -13,6 +13,7 @@ use landfall::Result;
 use landfall::controller::{Setup, serve};
 use landfall::installation::Installation;
 use landfall::metrics::Metrics;
+use landfall::reconcile::Clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -36,6 +37,8 @@ pub struct Home {
     kubeconfig: Option<PathBuf>,
     /// What is started as runner.
     pub program: PathBuf,
+    /// The clock of its controllers.
+    pub clock: Clock,
     files: TempDir,
 }
 
@@ -85,6 +88,7 @@ impl Home {
             database_url,
             kubeconfig: None,
             program: env!("CARGO_BIN_EXE_landfall").into(),
+            clock: Clock::system(),
             files,
         }
     }
@@ -99,7 +103,7 @@ impl Home {
         let installation = self.installation.clone();
         let cluster = User::Controller.config().await;
         let mut setup = Setup::new(installation, cluster, self.database_url.clone(), listener).unwrap();
-        setup.program = self.program.clone();
+        (setup.program, setup.clock) = (self.program.clone(), self.clock.clone());
         let (metrics, shutdown) = (setup.metrics.clone(), CancellationToken::new());
         let task = Some(tokio::spawn(serve(setup, shutdown.clone())));
         Controller { home: self, address, metrics, shutdown, task }

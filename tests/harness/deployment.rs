@@ -4,10 +4,12 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, Resource};
 use landfall::api::{Condition, TerraformDeployment, TerraformDeploymentStatus};
+use landfall::reconcile::Clock;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -36,6 +38,14 @@ impl World {
     /// The same, which also watches `others`, and with a change of its settings.
     pub async fn with(others: &[&str], change: impl FnOnce(&mut Value)) -> Self {
         let World { namespace, client, database, controller } = World::<Home>::home(others, change).await;
+        Self { namespace, client, database, controller: controller.start().await }
+    }
+
+    /// A controller whose clock is so far ahead, and which stops an engine within a second.
+    pub async fn with_clock(ahead: SignedDuration) -> Self {
+        let hasty = |settings: &mut Value| settings["executor"]["stopGraceSeconds"] = json!(1);
+        let World { namespace, client, database, mut controller } = World::<Home>::home(&[], hasty).await;
+        controller.clock = Clock::of(move || Timestamp::now() + ahead);
         Self { namespace, client, database, controller: controller.start().await }
     }
 }

@@ -1,7 +1,7 @@
 //! What a deployment does next. Reads as its documentation: endings, commands, the run under way, what is missing,
 //! then towards the module: plan, gate, apply, outputs.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::history::{Current, Progress};
@@ -83,7 +83,7 @@ pub enum Step {
 }
 
 /// Decides the next step.
-pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
+pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     let deleting = object.metadata.deletion_timestamp.is_some();
     if !finalizer::is_set(object) {
         return if deleting { Step::Rest(Standing::gone(object.spec.deletion_policy)) } else { Step::Guard };
@@ -96,19 +96,19 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed, now: Timesta
         (None, _) => {}
     }
     if let Some(run) = seen.history.active() {
-        return under_way(run, seen, now);
+        return under_way(run, seen);
     }
     if deleting {
-        return ending(object, seen, now);
+        return ending(object, seen);
     }
     match hindrance(object, seen) {
         Some(standing) => Step::Rest(standing),
-        None => towards(Change::Apply, object, seen, now),
+        None => towards(Change::Apply, object, seen),
     }
 }
 
-fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
-    let unclaimed = now.duration_since(run.created_at) > CLAIM_LIFE;
+fn under_way(run: &Run, seen: &Observed) -> Step {
+    let unclaimed = run.read_at.duration_since(run.created_at) > CLAIM_LIFE;
     match (run.phase, seen.liveness) {
         // It was committed for the organization that the namespace was of then.
         (RunPhase::Pending, Liveness::Absent) if run.subject.organization != seen.subject.organization => {
@@ -117,7 +117,7 @@ fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
         (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, now) {
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run) {
             Some(Overdue { kill, why }) => {
                 Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
             }
@@ -127,7 +127,7 @@ fn under_way(run: &Run, seen: &Observed, now: Timestamp) -> Step {
     }
 }
 
-fn ending(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
+fn ending(object: &TerraformDeployment, seen: &Observed) -> Step {
     // A state that another object left is not ours to destroy; with none at all, an apply of ours may still have built.
     let nothing_left = match &seen.state {
         Some(state) => state.resources == 0 || state.holder_uid != Some(seen.subject.uid),
@@ -140,7 +140,7 @@ fn ending(object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step
         }
         DeletionPolicy::Destroy => match hindrance(object, seen) {
             Some(standing) => Step::Rest(standing),
-            None => towards(Change::Destroy, object, seen, now),
+            None => towards(Change::Destroy, object, seen),
         },
     }
 }
@@ -185,7 +185,7 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
     seen.inputs.as_ref().err().map(|(reason, message)| Standing::blocked(*reason, message))
 }
 
-fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: Timestamp) -> Step {
+fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Step {
     let Ok(inputs) = &seen.inputs else {
         return Step::Rest(Standing::blocked(Reason::SourceInvalid, "the inputs could not be read"));
     };
@@ -197,10 +197,10 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed, now: T
         lineage: seen.state.as_ref().map(|s| s.lineage.as_str()),
         asked_again: seen.asked_again(),
     };
-    match seen.history.progress(&current, now) {
+    match seen.history.progress(&current) {
         Progress::Nothing => plan_when_free(change, 0, seen),
         Progress::Stopped(run) => Step::Rest(Standing::stopped(run)),
-        Progress::Failed { run, failures } => again(change, object, seen, run, failures, now),
+        Progress::Failed { run, failures } => again(change, object, seen, run, failures),
         Progress::Waiting(plan) => gate(change, object, seen, plan),
         Progress::Settled { .. } if change == Change::Destroy => release(object, seen),
         Progress::Settled { plan, applied } => settled(object, seen, plan, applied),
@@ -219,14 +219,7 @@ fn no_room(seen: &Observed) -> Option<Standing> {
     }
 }
 
-fn again(
-    change: Change,
-    object: &TerraformDeployment,
-    seen: &Observed,
-    run: &Run,
-    failures: u32,
-    now: Timestamp,
-) -> Step {
+fn again(change: Change, object: &TerraformDeployment, seen: &Observed, run: &Run, failures: u32) -> Step {
     if run.reason == Some(Reason::SourceInvalid) {
         return Step::Rest(Standing::unfit(run));
     }
@@ -234,6 +227,7 @@ fn again(
         return Step::Rest(Standing::exhausted(run, failures));
     }
     let longest = object.spec.retry.max_backoff.get().map_or(3600, |d| d.as_secs());
+    let now = run.read_at;
     let due = run.phase_at.saturating_add(pause(failures, longest, run.id)).unwrap_or(now);
     if now < due {
         return Step::Rest(Standing::failed(run, failures, due, due.duration_since(now)));

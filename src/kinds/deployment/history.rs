@@ -129,7 +129,7 @@ impl History {
     }
 
     /// How far the runs have come.
-    pub fn progress(&self, current: &Current<'_>, now: Timestamp) -> Progress<'_> {
+    pub fn progress(&self, current: &Current<'_>) -> Progress<'_> {
         let Some(newest) = self.0.iter().find(|r| r.change == current.change) else { return Progress::Nothing };
         if !self.speaks_of(newest, current) {
             return Progress::Nothing;
@@ -140,7 +140,7 @@ impl History {
             RunPhase::Interrupted if newest.kind == RunKind::Plan => {
                 Progress::Failed { run: newest, failures: self.failures(current) }
             }
-            RunPhase::Succeeded => self.succeeded(newest, current, now),
+            RunPhase::Succeeded => self.succeeded(newest, current),
             RunPhase::Interrupted
             | RunPhase::Pending
             | RunPhase::Claimed
@@ -151,7 +151,7 @@ impl History {
         }
     }
 
-    fn succeeded<'a>(&'a self, newest: &'a Run, current: &Current<'_>, now: Timestamp) -> Progress<'a> {
+    fn succeeded<'a>(&'a self, newest: &'a Run, current: &Current<'_>) -> Progress<'a> {
         if newest.kind == RunKind::Apply {
             return match newest.plan.and_then(|id| self.plan(id)) {
                 Some(plan) => Progress::Settled { plan, applied: Some(newest) },
@@ -167,7 +167,8 @@ impl History {
         if finds_nothing(newest) {
             return Progress::Settled { plan: newest, applied: None };
         }
-        if now.duration_since(newest.created_at) > PLAN_LIFE { Progress::Nothing } else { Progress::Waiting(newest) }
+        let age = newest.read_at.duration_since(newest.created_at);
+        if age > PLAN_LIFE { Progress::Nothing } else { Progress::Waiting(newest) }
     }
 
     fn plan(&self, id: Uuid) -> Option<&Run> {

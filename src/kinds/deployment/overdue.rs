@@ -1,6 +1,6 @@
 //! When a run under way should have ended: each runner keeps its own time, and a runner that hangs keeps none.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::decide::CLAIM_LIFE;
 use crate::ledger::runs::Run;
@@ -16,19 +16,19 @@ pub(super) struct Overdue {
 }
 
 /// Past all that its runner may take, a run is told to stop, and again at each look: who put that on record may have died
-/// before it was sent. When that has not helped for as long again, it is killed.
-pub(super) fn overdue(run: &Run, now: Timestamp) -> Option<Overdue> {
+/// before it was sent. When that has not helped for as long again, it is killed. All by Postgres's clock.
+pub(super) fn overdue(run: &Run) -> Option<Overdue> {
     let limits = run.limits;
     // What a runner needs to stop its engine, to kill it, and to tell the rest.
     let margin = seconds(limits.grace.saturating_add(30));
     if let Some(told) = run.terminated_at {
         let why = format!("it was told to stop at {told:.0} and lives on");
-        return Some(Overdue { kill: now.duration_since(told) > margin, why });
+        return Some(Overdue { kill: run.read_at.duration_since(told) > margin, why });
     }
     let entered = (run.phase_at, allowed(run.phase, limits), format!("it entered {:?}", run.phase));
     let cancelled = run.cancel_requested_at.map(|at| (at, SignedDuration::ZERO, "its cancel".to_owned()));
-    let exceeded = |(since, allowed, what): (Timestamp, SignedDuration, String)| {
-        let passed = now.duration_since(since);
+    let exceeded = |(since, allowed, what): (jiff::Timestamp, SignedDuration, String)| {
+        let passed = run.read_at.duration_since(since);
         let late = passed > allowed.saturating_add(margin);
         late.then(|| Overdue { kill: false, why: format!("{} s have passed since {what}", passed.as_secs()) })
     };

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::observe::Liveness;
@@ -64,7 +63,7 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
         return Ok(());
     }
     if liveness(cx, run)? == Liveness::Alive {
-        return match overdue(run, Timestamp::now()) {
+        return match overdue(run) {
             Some(Overdue { kill, why }) => stop(cx, run.id, kill, &why).await,
             None => Ok(()),
         };

@@ -110,6 +110,7 @@ fn run(kind: RunKind, phase: RunPhase, minutes_ago: i64) -> Run {
         exit_code: None,
         reason: None,
         message: None,
+        read_at: now(),
     }
 }
 
@@ -189,7 +190,7 @@ fn world(runs: Vec<Run>) -> Observed {
 }
 
 fn next(object: &TerraformDeployment, seen: &Observed) -> Step {
-    decide(object, seen, now())
+    decide(object, seen)
 }
 
 /// What is told of an object that rests.
