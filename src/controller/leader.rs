@@ -112,6 +112,7 @@ impl Replica {
             engines: self.engines.clone(),
             executor: self.executor.clone(),
             stores,
+            queue: Arc::default(),
             machinery: reconcile::Context {
                 gate: Arc::new(Gate::embedded()?),
                 installation: self.installation.clone(),

@@ -24,7 +24,7 @@ use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
 use credential::Credential;
-use deployment::Deployment;
+use deployment::{Deployment, Queue};
 
 /// What the kinds use: the machinery's context and their services.
 #[derive(Clone)]
@@ -41,6 +41,8 @@ pub struct Context {
     pub executor: Arc<Local>,
     /// What the watches have seen.
     pub stores: Stores,
+    /// Deployments that wait for others.
+    pub queue: Arc<Queue>,
 }
 
 impl Deref for Context {
@@ -86,6 +88,7 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
             kind: ObjectKind::CloudCredential,
             writer: writers.credentials,
             tap: wake::tell_deployments(cx.stores.clone(), cx.waker.clone()),
+            moved: Box::new(|| {}),
             listed: credentials_listed,
         },
     );
@@ -94,7 +97,8 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::TerraformDeployment,
             writer: writers.deployments,
-            tap: wake::tell_credentials(cx.waker.clone()),
+            tap: wake::tell_credentials(cx.queue.clone(), cx.waker.clone()),
+            moved: wake::tell_waiting(&cx),
             listed: deployments_listed,
         },
     );

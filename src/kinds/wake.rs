@@ -10,11 +10,16 @@
 //! | a deployment comes, goes or refers to another credential | the credential | [`tell_credentials`] |
 //! | a namespace goes to another organization | every object of it | [`crate::reconcile::namespaces`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
+//! | a place for a run is free after a deployment's look | those that wait longest, as many as places are free | [`Queue::call`] |
+//! | one that waits goes, or its look fails | who waits longest | [`Queue::drop_out`] |
+//! | the mirror has buried deployments, or moved them to another organization | those that wait longest, as many as there are places | [`tell_waiting`] |
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use super::Stores;
+use super::deployment::Queue;
+use super::{Context, Stores};
 use crate::api::{CloudCredential, TerraformDeployment};
 use crate::ledger::ObjectKind;
 use crate::reconcile::Tap;
@@ -39,13 +44,16 @@ pub(super) fn tell_deployments(stores: Stores, waker: Waker) -> Tap<CloudCredent
     })
 }
 
-/// Wakes credentials when a deployment begins or ceases to refer to them.
-pub(super) fn tell_credentials(waker: Waker) -> Tap<TerraformDeployment> {
+/// Wakes credentials when a deployment begins or ceases to refer to them, and who waits behind a deployment that goes.
+pub(super) fn tell_credentials(queue: Arc<Queue>, waker: Waker) -> Tap<TerraformDeployment> {
     let mut known: HashMap<Key, Key> = HashMap::new();
     Box::new(move |change| {
         let (key, now) = match change {
             Change::Applied { object, .. } => (key_of(object.as_ref()), credential_of(object)),
-            Change::Deleted(object) => (key_of(object.as_ref()), None),
+            Change::Deleted(object) => {
+                queue.drop_out(&waker, object);
+                (key_of(object.as_ref()), None)
+            }
             Change::Listed => return,
         };
         let before = match now.clone() {
@@ -58,6 +66,13 @@ pub(super) fn tell_credentials(waker: Waker) -> Tap<TerraformDeployment> {
             }
         }
     })
+}
+
+/// Wakes those that wait longest. How many organizations have deployments is asked of the mirror: only when it has followed
+/// is there anything new to see.
+pub(super) fn tell_waiting(cx: &Context) -> Box<dyn Fn() + Send + Sync> {
+    let (queue, waker, places) = (cx.queue.clone(), cx.waker.clone(), cx.installation.executor.max_runs);
+    Box::new(move || queue.call(&waker, places))
 }
 
 /// Wakes the deployments that refer to a credential which came, changed or went.

@@ -55,6 +55,8 @@ pub struct Follow<O: Object> {
     pub writer: store::Writer<O>,
     /// Sees every change.
     pub tap: Tap<O>,
+    /// Told when the mirror has buried rows, or moved them to another organization. It must not wait.
+    pub moved: Box<dyn Fn() + Send + Sync>,
     /// Told when everything is listed.
     pub listed: signal::Sender<bool>,
 }
@@ -74,10 +76,10 @@ pub fn follow<O: Object>(cx: &Context, follow: Follow<O>) -> Followed<O> {
     let (sender, woken) = mpsc::unbounded();
     let pending = Arc::new(Pending::<O>::new());
     let mut tasks = JoinSet::new();
-    let mirror = (cx.clone(), follow.kind, store.clone(), pending.clone());
-    tasks.spawn(async move { mirror::run(mirror.0, mirror.1, mirror.2, &mirror.3).await });
-    let kind = follow.kind;
-    tasks.spawn(pump(cx.clone(), follow, pending.clone(), sender));
+    let Follow { kind, writer, tap, moved, listed } = follow;
+    let mirror = (cx.clone(), store.clone(), pending.clone());
+    tasks.spawn(async move { mirror::run(mirror.0, kind, mirror.1, &mirror.2, &moved).await });
+    tasks.spawn(pump(cx.clone(), (writer, tap, listed), pending.clone(), sender));
     Followed { kind, store, pending, woken, _tasks: tasks }
 }
 
@@ -132,8 +134,12 @@ pub async fn run<K: Kind>(
 }
 
 /// From the watch to the store, the mirror, the tap and the controller. Nothing here waits for anything but the watch.
-async fn pump<O: Object>(cx: Context, follow: Follow<O>, pending: Arc<Pending<O>>, woken: mpsc::UnboundedSender<O>) {
-    let Follow { writer, mut tap, listed, .. } = follow;
+async fn pump<O: Object>(
+    cx: Context,
+    (writer, mut tap, listed): (store::Writer<O>, Tap<O>, signal::Sender<bool>),
+    pending: Arc<Pending<O>>,
+    woken: mpsc::UnboundedSender<O>,
+) {
     let namespaces = &cx.installation.watch_namespaces;
     let mut view = View::new(writer, namespaces.len().max(1));
     let mut watches = Watches::of::<O>(&cx, namespaces, Needed::ByAll);

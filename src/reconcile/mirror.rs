@@ -124,8 +124,14 @@ impl<K: Object> Pending<K> {
     }
 }
 
-/// Writes until this process no longer leads.
-pub(super) async fn run<K: Object>(cx: Context, kind: ObjectKind, store: Store<K>, pending: &Pending<K>) {
+/// Writes until this process no longer leads; tells when rows were buried or have moved to another organization.
+pub(super) async fn run<K: Object>(
+    cx: Context,
+    kind: ObjectKind,
+    store: Store<K>,
+    pending: &Pending<K>,
+    moved: &(dyn Fn() + Send + Sync),
+) {
     let mut failures = 0u32;
     loop {
         let mut quiet = false;
@@ -136,11 +142,16 @@ pub(super) async fn run<K: Object>(cx: Context, kind: ObjectKind, store: Store<K
         }
         cx.metrics.mirror_pending(kind.as_str(), pending.len());
         let written = match quiet {
-            true => alive(&cx, kind, pending).await,
+            true => alive(&cx, kind, pending).await.map(|()| false),
             false => write(&cx, kind, &store, pending).await,
         };
         match written {
-            Ok(()) => failures = 0,
+            Ok(told) => {
+                failures = 0;
+                if told {
+                    moved();
+                }
+            }
             Err(Error::Deposed(why)) => {
                 tracing::error!(%why, "the mirror may no longer be written");
                 return cx.deposed.cancel();
@@ -155,15 +166,17 @@ pub(super) async fn run<K: Object>(cx: Context, kind: ObjectKind, store: Store<K
     }
 }
 
-async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pending: &Pending<K>) -> Result<()> {
+/// Answers whether rows may have been buried or have moved to another organization.
+async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pending: &Pending<K>) -> Result<bool> {
     let State { changes, relist, relabelled } = pending.take();
     let changes: Vec<_> = changes.into_iter().collect();
     let mut organizations = Organizations::default();
     if relist {
         // A list buries what it lacks, but only the event knows when that went.
         gone(cx, kind, &changes).await?;
-        return list(cx, kind, store, &mut organizations).await;
+        return list(cx, kind, store, &mut organizations).await.map(|()| true);
     }
+    let moved = !relabelled.is_empty() || changes.iter().any(|(_, change)| matches!(change, Noted::Gone(_)));
     let mut rows = Vec::new();
     for (_, change) in &changes {
         if let Noted::Present(object) = change {
@@ -180,7 +193,7 @@ async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pend
             cx.ledger.mirror_relabel(kind, &namespace, &organization).await?;
         }
     }
-    Ok(())
+    Ok(moved)
 }
 
 /// Notes that the watch stands, unless it broke a moment ago.

@@ -21,6 +21,7 @@ mod examples;
 mod inputs;
 mod orphans;
 mod outputs;
+mod queue;
 mod relabel;
 mod seen;
 mod story;

@@ -8,12 +8,15 @@ mod inputs;
 mod observe;
 mod outputs;
 mod overdue;
+mod queue;
 mod recovery;
 mod report;
 mod standing;
 pub(super) mod sweep;
 #[cfg(test)]
 mod tests;
+
+pub use queue::Queue;
 
 use std::sync::Arc;
 
@@ -37,7 +40,11 @@ impl Kind for Deployment {
     const KIND: ObjectKind = ObjectKind::TerraformDeployment;
 
     async fn observe(cx: &Context, object: &Arc<Self::Object>) -> Result<Self::Observed> {
-        observe::observe(cx, object).await
+        let seen = observe::observe(cx, object).await;
+        if seen.is_err() {
+            cx.queue.drop_out(&cx.waker, object);
+        }
+        seen
     }
 
     /// The times of runs are Postgres's, and each was read with Postgres's own: this machine's clock is not asked.
@@ -51,7 +58,9 @@ impl Kind for Deployment {
         seen: &Self::Observed,
         step: &Self::Step,
     ) -> Result<Self::Outcome> {
-        act::act(cx, object, seen, step).await
+        let outcome = act::act(cx, object, seen, step).await;
+        queue::pass_on(cx, object, seen, step, outcome.as_ref().ok());
+        outcome
     }
 
     fn report(

@@ -1,6 +1,7 @@
 //! What a deployment looks at before it decides. No effects.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -18,6 +19,7 @@ use crate::ledger::runs::{Others, Run};
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command};
+use crate::reconcile::wake::key_of;
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::secrets;
 use crate::run::state::state_outputs;
@@ -41,7 +43,9 @@ pub struct Observed {
     pub history: History,
     /// Whether the process of the run under way lives.
     pub liveness: Liveness,
-    /// Whether another run may start.
+    /// Places for runs that nobody has.
+    pub free: usize,
+    /// Whether one of them is for this deployment: no more wait before it than there are.
     pub slot_free: bool,
     /// Module, variables, credential, engine; or what is wrong with them.
     pub inputs: Result<Inputs, (Reason, String)>,
@@ -190,13 +194,15 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         Some(_) => cx.ledger.leftovers(subject.uid).await?,
         None => Vec::new(),
     };
+    let free = cx.installation.executor.max_runs.saturating_sub(cx.ledger.under_way(cx.cluster).await?);
     Ok(Observed {
         leftovers,
         outputs,
         gate,
         command,
         liveness,
-        slot_free: cx.ledger.active_runs(cx.cluster).await?.len() < cx.installation.executor.max_runs,
+        free,
+        slot_free: cx.queue.ahead(&key_of(object.as_ref()), Instant::now()) < free,
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
         elsewhere: cx.ledger.state_elsewhere(&subject).await?,

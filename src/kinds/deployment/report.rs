@@ -1,5 +1,6 @@
 //! What users see of a step: status, conditions, Events, and how long to rest.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -56,6 +57,7 @@ pub(super) fn report(
         (Some(standing), Ok(_)) => match standing.wait {
             Wait::None => Next::Now,
             Wait::AtMost(rest) => Next::After(Duration::try_from(rest).unwrap_or(Duration::from_secs(600))),
+            Wait::Turn => Next::After(net(object.metadata.uid.as_deref().unwrap_or_default())),
         },
         (None, _) => Next::Now,
     };
@@ -65,6 +67,14 @@ pub(super) fn report(
         Ok(Outcome::Told(event)) => report.announce(event.clone()),
         Ok(Outcome::Done | Outcome::Released | Outcome::Rested | Outcome::Hindered(_)) | Err(_) => report,
     }
+}
+
+/// How long one that waits for its turn rests, should nobody call it: 30 to 45 s, by the object's uid, so that those that wait
+/// do not look together.
+fn net(uid: &str) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    Duration::from_secs(30) + Duration::from_millis(hasher.finish() % 15_000)
 }
 
 /// The report where looking failed: what was known stays, and `Ready` says why if it is more than a mishap of the API server.

@@ -13,6 +13,8 @@ pub enum Wait {
     None,
     /// Until something wakes the object, and this long at most.
     AtMost(SignedDuration),
+    /// Until it is called, since others hold what it needs; see [`super::queue`].
+    Turn,
 }
 
 /// Where a deployment stands.
@@ -111,7 +113,7 @@ impl Standing {
     pub fn queued() -> Self {
         let message = "waits for one of the installation's executor.maxRuns places";
         let phase = Some(DeploymentPhase::Pending);
-        Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::AtMost(GLANCE)) }
+        Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::Turn) }
     }
 
     /// A run may not begin.
@@ -130,8 +132,7 @@ impl Standing {
             "executor.type local runs deployments of one organization only, and there are {deployments} of \
              {organizations} other than this one's; remove them or install Landfall with another executor"
         );
-        // Nothing wakes it when the last deployment of another organization goes.
-        Self { wait: Wait::AtMost(GLANCE), ..Self::blocked(Reason::ExecutorNotPermitted, message) }
+        Self { wait: Wait::Turn, ..Self::blocked(Reason::ExecutorNotPermitted, message) }
     }
 
     /// The namespace went to another organization, and the state did not.

@@ -163,6 +163,7 @@ fn world(runs: Vec<Run>) -> Observed {
         gate: None,
         history: History(runs),
         liveness: Liveness::Absent,
+        free: 1,
         slot_free: true,
         inputs: Ok(Inputs {
             digest: "same".into(),

@@ -1,6 +1,8 @@
 //! Whether a run may begin beside the others of its cluster. Counted in the unit of work that commits it, one at a time:
 //! two that look at once must not both see the last free place.
 
+use uuid::Uuid;
+
 use crate::Result;
 use crate::api::Organization;
 use crate::ledger::{Ledger, Subject, Transaction};
@@ -103,5 +105,20 @@ impl Ledger {
         .fetch_one(self.pool())
         .await?;
         Ok((organizations > 0).then_some(Others { deployments, organizations }))
+    }
+
+    /// How many runs of a cluster have not ended.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn under_way(&self, cluster: Uuid) -> Result<usize> {
+        let runs: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM terraform_runs
+             WHERE cluster_id = $1 AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')",
+        )
+        .bind(cluster)
+        .fetch_one(self.pool())
+        .await?;
+        Ok(usize::try_from(runs).unwrap_or(usize::MAX))
     }
 }
