@@ -248,13 +248,13 @@ mod tests {
     #[test]
     fn outputs_are_counted_and_named_and_never_shown() {
         let change = |actions: &[&str]| json!({"actions": actions, "before": "s3cret", "after": "s3cret"});
-        let mut changes = json!({"same": change(&["no-op"]), "new": change(&["create"]), "old": change(&["delete"])});
+        let changes = json!({"same": change(&["no-op"]), "new": change(&["create"]), "old": change(&["delete"])});
         let told = |changes: &serde_json::Value| {
             summary(json!({"output_changes": changes}).to_string().as_bytes()).unwrap().to_string()
         };
         assert_eq!(told(&changes), "0 to add, 0 to change, 0 to destroy, 2 outputs to change (new, old)");
-        (0..10).for_each(|n| changes[format!("more_{n}")] = change(&["update"]));
-        assert!(told(&changes).ends_with(", 12 outputs to change (more_0, more_1, more_2, more_3, more_4, more_5, more_6, more_7, more_8, more_9, 2 more)"));
+        let more = (0..12).map(|n| (format!("more_{n:02}"), change(&["update"]))).collect();
+        assert!(told(&more).ends_with(", 12 outputs to change (more_00, more_01, more_02, more_03, more_04, more_05, more_06, more_07, more_08, more_09, 2 more)"));
     }
 
     #[test]
