@@ -1,5 +1,6 @@
-//! Whose an object is, which references are permitted, Secret bytes at the moment of use, and whether the gate stands.
+//! The way to the API server, whose an object is, which references are permitted, Secret bytes at the moment of use, and whether the gate stands.
 
+mod client;
 mod endpoint;
 mod gate;
 mod redact;
@@ -7,6 +8,7 @@ mod reference;
 mod secret;
 pub mod text;
 
+pub use client::client;
 pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, GIVE_IT_AGAIN, Gate, Standing};

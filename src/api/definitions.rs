@@ -19,11 +19,19 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 }
 
 /// Takes away what the derive says of Rust's types and the contract does not: a field that is there has a value, since
-/// `has()` in a rule cannot tell null from a value; and integers have bounds instead of Rust's formats.
+/// `has()` in a rule cannot tell null from a value; and integers have bounds instead of Rust's formats, which the API server
+/// does not know or does not hold anyone to: a number that our types do not hold could not be read.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
-    if schema.format.as_deref().is_some_and(|format| format.starts_with("uint")) {
+    let bounds = match schema.format.as_deref() {
+        Some("uint32") => Some((0.0, f64::from(u32::MAX))),
+        Some("int32") => Some((f64::from(i32::MIN), f64::from(i32::MAX))),
+        _ => None,
+    };
+    if let Some((least, most)) = bounds {
         schema.format = None;
+        schema.minimum.get_or_insert(least);
+        schema.maximum.get_or_insert(most);
     }
     schema.properties.iter_mut().flat_map(|p| p.values_mut()).for_each(tidy);
     match &mut schema.items {

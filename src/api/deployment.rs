@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{IDENTIFIER, OBJECT_NAME, REGION, TEXT, at_least_a_second, rule};
-use super::{DurationText, KeyReference, LocalReference, Reference, TerraformDeploymentStatus, Variables};
+use super::{DurationText, KeyReference, LocalReference, Reference, TerraformDeploymentStatus};
 
 /// A Terraform module that is planned, approved and applied on the record.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,10 +48,10 @@ pub struct TerraformDeploymentSpec {
     pub region: Option<String>,
     /// Where the module comes from.
     pub source: Source,
-    /// Values for the module's variables, any JSON of at most 128 levels.
-    #[serde(default, skip_serializing_if = "Variables::is_empty")]
+    /// Values for the module's variables, any JSON of at most 100 levels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "free_json")]
-    pub variables: Variables,
+    pub variables: BTreeMap<String, serde_json::Value>,
     /// Values from Secrets and ConfigMaps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(

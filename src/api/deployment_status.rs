@@ -28,7 +28,7 @@ pub struct TerraformDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<RunStatus>,
     /// Outputs that are not sensitive, 16 KiB at most.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "super::free::readable")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "super::deployment::free_json")]
     pub outputs: BTreeMap<String, serde_json::Value>,
     /// The newest acknowledged state.
@@ -38,7 +38,7 @@ pub struct TerraformDeploymentStatus {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_handled: LastHandled,
     /// `Ready`, `Planned`, `Applied`, `ActionRequired`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
 }

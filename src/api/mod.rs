@@ -5,7 +5,6 @@ mod credential;
 mod definitions;
 mod deployment;
 mod deployment_status;
-mod free;
 mod organization;
 mod reason;
 
@@ -14,7 +13,6 @@ pub use credential::*;
 pub use definitions::definitions;
 pub use deployment::*;
 pub use deployment_status::*;
-pub use free::Variables;
 pub use organization::Organization;
 pub use reason::*;
 

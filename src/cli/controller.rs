@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::target::kubeconfig;
 use crate::api::Reason;
 use crate::controller::{Setup, serve};
 use crate::installation::Installation;
@@ -53,9 +54,7 @@ pub(super) fn controller(arguments: &Controller) -> Result<()> {
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(cancel_on_signal(shutdown.clone()));
-        let cluster = kube::Config::infer().await.map_err(|e| {
-            Error::condition(Reason::ApiServerUnavailable, format!("no way to the API server: {e}; set KUBECONFIG"))
-        })?;
+        let cluster = kubeconfig().await?;
         let listen = installation.listen;
         let listener = TcpListener::bind(listen).await.map_err(Error::io(format!("listen: {listen}")))?;
         serve(Setup::new(installation, cluster, database_url, listener)?, shutdown).await

@@ -13,7 +13,7 @@ use super::near;
 use crate::api::{Reason, TerraformDeployment};
 use crate::controller::{CLUSTER_CONFIG, cluster_of};
 use crate::reconcile::patch::is_not_found;
-use crate::{Error, Result};
+use crate::{Error, Result, access};
 
 /// A deployment, as people name it.
 #[derive(Clone, Debug, Args)]
@@ -62,7 +62,7 @@ impl WhichCluster {
     }
 
     async fn of_kubeconfig(&self) -> Option<Uuid> {
-        let client = Client::try_from(Config::infer().await.ok()?).ok()?;
+        let client = access::client(Config::infer().await.ok()?).ok()?;
         let maps: Api<ConfigMap> = Api::namespaced(client, &self.own.landfall_namespace);
         cluster_of(&maps.get_opt(CLUSTER_CONFIG).await.ok()??)
     }
@@ -92,7 +92,7 @@ impl FromStr for DeploymentName {
 ///
 /// # Errors
 /// No kubeconfig that can be used.
-async fn kubeconfig() -> Result<Config> {
+pub(super) async fn kubeconfig() -> Result<Config> {
     // The cause would show the file's text, and tokens with it.
     Config::infer().await.map_err(|_| {
         let file = std::env::var("KUBECONFIG").map(|path| format!(" (KUBECONFIG is {path:?})")).unwrap_or_default();
@@ -122,7 +122,7 @@ impl Cluster {
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         let address = format!("{}://{host}", config.cluster_url.scheme_str().unwrap_or("https"));
         let namespace = namespace.cloned().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Self { client: Client::try_from(config)?, namespace, address })
+        Ok(Self { client: access::client(config)?, namespace, address })
     }
 
     /// An error of the API server, with where it is and what to do.

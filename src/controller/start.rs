@@ -13,7 +13,7 @@ use crate::api::{FIELD_MANAGER, Reason};
 use crate::health::{Part, Saying};
 use crate::ledger::Ledger;
 use crate::reconcile::patch;
-use crate::{Class, Error, Result};
+use crate::{Class, Error, Result, access};
 
 /// In Landfall's own namespace; holds the cluster's id.
 pub const CLUSTER_CONFIG: &str = "landfall-cluster";
@@ -72,7 +72,7 @@ pub(super) async fn waiting<T, F: Future<Output = Result<T>>>(
 /// is waited for.
 async fn client(config: &kube::Config) -> Result<kube::Client> {
     let config = config.clone();
-    let made = tokio::task::spawn_blocking(move || kube::Client::try_from(config)).await;
+    let made = tokio::task::spawn_blocking(move || access::client(config)).await;
     let made = made.map_err(|e| Error::Integrity(format!("the client of the API server: {e}")))?;
     made.map_err(|error| match error {
         // Its output may hold a credential.

@@ -57,7 +57,7 @@ fn value_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Res
 }
 
 /// Whether the value has at most so many levels.
-fn is_flat(value: &Value, levels: usize) -> bool {
+pub(crate) fn is_flat(value: &Value, levels: usize) -> bool {
     match value {
         Value::Array(items) => levels > 0 && items.iter().all(|item| is_flat(item, levels - 1)),
         Value::Object(fields) => levels > 0 && fields.values().all(|field| is_flat(field, levels - 1)),

@@ -87,7 +87,7 @@ impl User {
 
     /// A client that acts as this user.
     pub async fn client(self) -> Client {
-        Client::try_from(self.config().await).expect("a client")
+        landfall::access::client(self.config().await).expect("a client")
     }
 
     /// A client of this user that impersonates `name`.

@@ -14,6 +14,7 @@ use crate::ledger::{ObjectKind, Subject};
 use crate::providers::{Provider, engine_environment};
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::Artifact;
+use crate::run::state::is_flat;
 use crate::terraform::source::{Declared, Module, check_value, check_variables};
 use crate::{Error, Result};
 
@@ -128,21 +129,24 @@ async fn module(
     }
 }
 
+/// The levels of a variable's value. Of what is nested a little deeper only a part can be read.
+const DEEPEST: usize = 100;
+
 type Variables = (BTreeMap<String, SecretText>, BTreeSet<String>);
 
 async fn variables(cx: &Context, object: &TerraformDeployment, namespace: &str) -> Result<Variables> {
     let mut values = BTreeMap::new();
     let mut sensitive = BTreeSet::new();
-    if let Some(name) = object.spec.variables.too_deep.first() {
-        return Err(Error::condition(
-            Reason::SourceInvalid,
-            format!(
-                "spec.variables.{name}: the value is nested deeper than 128 levels; flatten it, or hand it over as text \
-                 and let the module decode it"
-            ),
-        ));
-    }
-    for (name, value) in &object.spec.variables.values {
+    for (name, value) in &object.spec.variables {
+        if !is_flat(value, DEEPEST) {
+            return Err(Error::condition(
+                Reason::SourceInvalid,
+                format!(
+                    "spec.variables.{name}: the value is nested deeper than {DEEPEST} levels; flatten it, or hand it over \
+                     as text and let the module decode it"
+                ),
+            ));
+        }
         let text = value.to_string();
         if !strings_are_nfc(value) {
             return Err(Error::condition(

@@ -1,0 +1,175 @@
+//! The way to the API server, which lets no odd object end the watch of everybody's: what users can write into any object
+//! and no client of ours could read is taken out of the answers before they are read.
+//!
+//! Free JSON and `managedFields`, which whoever may update an object may write as he likes, nest 10,000 levels deep, and our
+//! parser stops at 128; and the times of managed fields may lie beyond the year 9999.
+
+use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::client::{ClientBuilder, DynBody};
+use kube::{Client, Config};
+use serde::Deserialize;
+use serde_json::Value;
+use tower::BoxError;
+use tower::util::MapResponseLayer;
+
+/// What is nested deeper than so many levels of an answer is read as null.
+const LEVELS: usize = 120;
+
+/// A client that reads every answer.
+///
+/// # Errors
+/// The settings are of no use.
+pub fn client(config: Config) -> kube::Result<Client> {
+    Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(readable)).build())
+}
+
+/// The same answer with documents that can be read.
+fn readable(answer: Response<Box<DynBody>>) -> Response<UnsyncBoxBody<Bytes, BoxError>> {
+    let kind = answer.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
+    let mut documents = kind.is_some_and(|kind| kind.starts_with(b"application/json")).then(Documents::default);
+    answer.map(|body| {
+        let mut read = move |bytes: Bytes| match &mut documents {
+            Some(documents) => documents.take(&bytes).into(),
+            None => bytes,
+        };
+        body.map_frame(move |frame| frame.map_data(&mut read)).boxed_unsync()
+    })
+}
+
+/// JSON documents, one after the other, as they come in.
+#[derive(Default)]
+struct Documents {
+    /// The one that is not complete.
+    document: Vec<u8>,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Documents {
+    /// Takes bytes in, and gives the documents back that they complete.
+    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut complete = Vec::new();
+        for &byte in bytes {
+            let before = self.depth;
+            self.step(byte);
+            if before.max(self.depth) <= LEVELS {
+                self.document.push(byte);
+            } else if before == LEVELS {
+                self.document.extend(b"null");
+            }
+            if self.depth == 0 {
+                complete.append(&mut mended(std::mem::take(&mut self.document)));
+            }
+        }
+        complete
+    }
+
+    fn step(&mut self, byte: u8) {
+        match (self.in_string, byte) {
+            (true, _) if self.escaped => self.escaped = false,
+            (true, b'\\') => self.escaped = true,
+            (_, b'"') => self.in_string = !self.in_string,
+            (false, b'{' | b'[') => self.depth = self.depth.saturating_add(1),
+            (false, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+}
+
+/// An object, a list of objects, or an event with its object: as much of it as users can spoil.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "what counts is that it can be read")]
+struct Answer {
+    metadata: Option<ObjectMeta>,
+    object: Option<Box<Answer>>,
+    items: Option<Vec<Answer>>,
+}
+
+/// The document itself, or without the managed fields of those objects whose metadata cannot be read. Who wrote them, and
+/// when, is not known then.
+fn mended(document: Vec<u8>) -> Vec<u8> {
+    if document.len() <= 1 || serde_json::from_slice::<Answer>(&document).is_ok() {
+        return document;
+    }
+    let Ok(mut answer) = serde_json::from_slice::<Value>(&document) else { return document };
+    mend(&mut answer);
+    if let Some(object) = answer.get_mut("object") {
+        mend(object);
+    }
+    for item in answer.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        mend(item);
+    }
+    serde_json::to_vec(&answer).unwrap_or(document)
+}
+
+fn mend(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata") else { return };
+    if ObjectMeta::deserialize(&*metadata).is_err()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("managedFields");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use serde_json::json;
+
+    use super::*;
+
+    fn through(text: &str, piece: usize) -> String {
+        let mut documents = Documents::default();
+        let taken: Vec<u8> = text.as_bytes().chunks(piece).flat_map(|bytes| documents.take(bytes)).collect();
+        String::from_utf8(taken).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_odd_comes_through_byte_by_byte() {
+        let ordinary = concat!(
+            "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"a\"},\"x\":\"[{\\\"\\\\\",\"y\":1.0}}\n",
+            "{\"items\":[{\"metadata\":{\"managedFields\":[{\"time\":\"2026-01-01T00:00:00Z\"}]}}]}\n[1]\n\"{\"\n"
+        );
+        for piece in [1, 7, 1000] {
+            assert_eq!(through(ordinary, piece), ordinary);
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_null_and_what_follows_is_read() {
+        for (open, close) in [("[", "]"), ("{\"a\\\"]\":", "}")] {
+            let deep = |levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            let text = format!("{{\"a\":{},\"b\":{},\"c\":2}}\n{{\"d\":3}}", deep(9000), deep(LEVELS - 1));
+            for piece in [1, 1000, 1_000_000] {
+                let taken = through(&text, piece);
+                let (first, second) = taken.split_once('\n').unwrap();
+                let first: Value = serde_json::from_str(first).unwrap();
+                assert_eq!(first["b"].to_string(), deep(LEVELS - 1));
+                assert_eq!(first["a"].to_string(), deep(LEVELS - 1).replace('1', "null"));
+                assert_eq!((&first["c"], second), (&json!(2), "{\"d\":3}"));
+            }
+        }
+    }
+
+    #[test]
+    fn managed_fields_that_cannot_be_read_are_left_out_and_the_others_stay() {
+        for time in ["9999-12-31T23:59:59Z", "10000-01-01T23:58:59Z", "-001-12-31T00:01:00Z"] {
+            let object = |name: &str, time: &str| json!({"metadata": {"name": name, "managedFields": [{"manager": "m", "time": time}]}, "spec": {"time": time}});
+            let (odd, plain) = (object("odd", time), object("plain", "2026-01-01T00:00:00Z"));
+            let mut bare = odd.clone();
+            bare["metadata"].as_object_mut().unwrap().remove("managedFields");
+            let read = |text: Value| serde_json::from_str::<Value>(&through(&text.to_string(), 10)).unwrap();
+            assert_eq!(read(odd.clone()), bare);
+            let event = |object: &Value| json!({"type": "MODIFIED", "object": object});
+            assert_eq!(read(event(&odd)), event(&bare));
+            let list = |object: &Value| json!({"metadata": {"resourceVersion": "1"}, "items": [&plain, object]});
+            assert_eq!(read(list(&odd)), list(&bare));
+        }
+    }
+}
