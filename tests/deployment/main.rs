@@ -18,6 +18,7 @@ mod commanded;
 mod deaths;
 mod endings;
 mod examples;
+mod former;
 mod inputs;
 mod orphans;
 mod outputs;

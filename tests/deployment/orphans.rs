@@ -11,7 +11,7 @@ use crate::harness::wait_until;
 use crate::world::{PLENTY, World, message};
 
 /// Takes the object away as one who does not wait for finalizers.
-async fn tear_out(world: &World, name: &str) {
+pub(crate) async fn tear_out(world: &World, name: &str) {
     world.delete(name).await;
     let bare = json!({"metadata": {"finalizers": null}});
     let api = world.api::<TerraformDeployment>();

@@ -138,20 +138,16 @@ async fn plan(
 ) -> Result<Outcome> {
     let inputs = inputs(seen)?;
     let adopt = object.spec.state.as_ref().and_then(|s| s.adopt.as_deref());
-    let (reason, message) = match cx.ledger.claim_state(&seen.subject, &state_key(&seen.subject), adopt).await? {
-        StateClaim::Held => return begin_plan(cx, object, seen, inputs, change, attempt).await,
-        StateClaim::Found { lineage, serial } => (
-            Reason::StateFound,
-            format!(
+    match cx.ledger.claim_state(&seen.subject, &state_key(&seen.subject), adopt).await? {
+        StateClaim::Held => begin_plan(cx, object, seen, inputs, change, attempt).await,
+        StateClaim::Found { lineage, serial } => {
+            let message = format!(
                 "a state of lineage {lineage} (serial {serial}) stands under this name; adopt it with spec.state.adopt"
-            ),
-        ),
-        StateClaim::Busy { run } => (
-            Reason::StateLocked,
-            format!("run {run} of a former object of this name is under way; what it leaves is looked at when it ends"),
-        ),
-    };
-    Err(Error::condition(reason, message))
+            );
+            Err(Error::condition(Reason::StateFound, message))
+        }
+        StateClaim::Busy { run } => Ok(Outcome::Hindered(Standing::former(run))),
+    }
 }
 
 async fn begin_plan(

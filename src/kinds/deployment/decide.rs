@@ -101,6 +101,11 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     if deleting {
         return ending(object, seen);
     }
+    match seen.former_run {
+        Some((run, Liveness::Absent)) => return Step::Recover(run),
+        Some((run, Liveness::Alive)) => return Step::Rest(Standing::former(run)),
+        None => {}
+    }
     match hindrance(object, seen) {
         Some(standing) => Step::Rest(standing),
         None => towards(Change::Apply, object, seen),
@@ -257,14 +262,14 @@ fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Ru
     if let Some(why) = breach(change, object, seen, plan) {
         return Step::Rest(Standing { action_required: true, ..Standing::held(Reason::GuardrailBreached, why) });
     }
-    let unattended = mode == ApprovalMode::Automatic && !seen.history.needs_a_person();
+    let unattended = mode == ApprovalMode::Automatic && !seen.needs_a_person();
     if let (true, Some(why)) = (unattended, &seen.gate) {
         let message = format!("spec.approval is Automatic, and the gate that guards it is not whole: {why}");
         return Step::Rest(Standing::held(Reason::GateNotInstalled, message));
     }
     let approved_by = seen.approval.as_ref().map(|a| a.by.clone());
     if !unattended && approved_by.is_none() {
-        return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.history.needs_a_person()));
+        return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.needs_a_person()));
     }
     no_room(seen).map_or(Step::Apply { plan: plan.id, change, approved_by }, Step::Rest)
 }

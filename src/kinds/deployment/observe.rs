@@ -53,6 +53,10 @@ pub struct Observed {
     pub state: Option<StateHead>,
     /// Of an object that is being deleted: addresses of what a run that died may have left, and no state knows.
     pub leftovers: Vec<String>,
+    /// A run of a former object of this name that is under way, and whether its process lives.
+    pub former_run: Option<(Uuid, Liveness)>,
+    /// A run of a former object of this name died in mid-apply, and nothing seen since tells how the world is.
+    pub former_unsettled: bool,
     /// A state that a former object left under this name.
     pub found_state: Option<FoundState>,
     /// Another organization, under which the object's state stands: the namespace was of it before.
@@ -126,6 +130,11 @@ impl Observed {
         (!approved).then_some(refused)
     }
 
+    /// Whether a run died in mid-apply, this object's or a former one's of its name, and no person let a plan pass since.
+    pub fn needs_a_person(&self) -> bool {
+        self.former_unsettled || self.history.needs_a_person()
+    }
+
     /// The newest command of this word, and when it was taken.
     pub fn taken(&self, command: &str) -> Option<(&str, Timestamp)> {
         self.taken.iter().find(|t| t.command == command).map(|t| (t.value.as_str(), t.at))
@@ -162,6 +171,8 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         false => None,
     };
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
+    let former = cx.ledger.former(&subject).await?;
+    let former_run = former_run(cx, former.run).await?;
     let active = history.active();
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
@@ -197,6 +208,8 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let free = cx.installation.executor.max_runs.saturating_sub(cx.ledger.under_way(cx.cluster).await?);
     Ok(Observed {
         leftovers,
+        former_run,
+        former_unsettled: former.unsettled,
         outputs,
         gate,
         command,
@@ -231,6 +244,12 @@ async fn subject(cx: &Context, object: &TerraformDeployment) -> Result<Subject> 
         name: object.metadata.name.clone().unwrap_or_default(),
         namespace,
     })
+}
+
+async fn former_run(cx: &Context, run: Option<Uuid>) -> Result<Option<(Uuid, Liveness)>> {
+    let Some(id) = run else { return Ok(None) };
+    let Some(run) = cx.ledger.run(id).await? else { return Ok(None) };
+    Ok(Some((id, liveness(cx, &run)?)))
 }
 
 async fn read_state(cx: &Context, subject: &Subject) -> Result<(Outputs, Vec<SecretText>)> {

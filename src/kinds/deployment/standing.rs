@@ -1,6 +1,7 @@
 //! Where a deployment stands when there is nothing to do now: phase, reason, message, and how long to rest.
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, Reason};
 use crate::ledger::runs::{Obstacle, Others, Run};
@@ -114,6 +115,14 @@ impl Standing {
         let message = "waits for one of the installation's executor.maxRuns places";
         let phase = Some(DeploymentPhase::Pending);
         Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::Turn) }
+    }
+
+    /// A run of a former object of this name is under way.
+    pub fn former(run: Uuid) -> Self {
+        let message =
+            format!("run {run} of a former object of this name is under way; what it leaves is looked at when it ends");
+        let phase = Some(DeploymentPhase::Pending);
+        Self { working: true, ..Self::not_ready(phase, Reason::StateLocked, message, Wait::AtMost(GLANCE)) }
     }
 
     /// A run may not begin.

@@ -175,6 +175,8 @@ fn world(runs: Vec<Run>) -> Observed {
             engine: EngineKind::OpenTofu,
         }),
         state: None,
+        former_run: None,
+        former_unsettled: false,
         found_state: None,
         regressed: None,
         leftovers: Vec::new(),

@@ -14,7 +14,8 @@ fn observed(kind: RunKind, phase: RunPhase, has_changes: Option<bool>) -> bool {
     phase == RunPhase::Succeeded && (kind == RunKind::Apply || has_changes == Some(false))
 }
 
-/// Settles the deployment's unknown outcomes, if this run's end says how the world is.
+/// Settles the deployment's unknown outcomes, those of former objects of its name included, if this run's end says how the
+/// world is.
 pub(super) async fn others(
     tx: &mut Transaction,
     run: &Run,
@@ -26,13 +27,14 @@ pub(super) async fn others(
         return Ok(());
     }
     let unknown: Vec<Uuid> = sqlx::query_scalar(
-        "SELECT i.intent_id FROM intents i JOIN intent_objects o USING (intent_id)
-         WHERE o.organization_id = $1 AND o.object_uid = $2 AND i.cluster_id = $3 AND i.outcome = 'Unknown'
-           AND i.call IN ('terraform.apply', 'terraform.destroy') ORDER BY i.created_at, i.intent_id",
+        "SELECT intent_id FROM intents i JOIN terraform_runs r USING (intent_id)
+         WHERE r.organization_id = $1 AND r.cluster_id = $2 AND namespace = $3 AND name = $4 AND outcome = 'Unknown'
+         ORDER BY i.created_at, intent_id",
     )
     .bind(run.subject.organization.as_str())
-    .bind(run.subject.uid)
     .bind(run.subject.cluster)
+    .bind(&run.subject.namespace)
+    .bind(&run.subject.name)
     .fetch_all(tx.connection())
     .await?;
     let how = match run.kind {

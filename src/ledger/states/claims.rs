@@ -7,7 +7,39 @@ use uuid::Uuid;
 use super::{KeyRow, StateClaim};
 use crate::Result;
 use crate::api::Organization;
-use crate::ledger::{Actor, Event, Subject, Transaction, Writer};
+use crate::ledger::{Actor, Event, Ledger, Subject, Transaction, Writer};
+
+/// What former objects of an object's name have left open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Former {
+    /// A run of one of them that is under way: what it will leave is not known yet.
+    pub run: Option<Uuid>,
+    /// An apply of one of them died, and nothing seen since tells how the world is.
+    pub unsettled: bool,
+}
+
+impl Ledger {
+    /// What former objects of this one's name have left open.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn former(&self, subject: &Subject) -> Result<Former> {
+        let (run, unsettled) = sqlx::query_as(
+            "SELECT (array_agg(run_id) FILTER (WHERE phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')))[1],
+                    coalesce(bool_or(outcome = 'Unknown'), false)
+             FROM terraform_runs r LEFT JOIN intents i USING (intent_id)
+             WHERE r.organization_id = $1 AND r.cluster_id = $2 AND namespace = $3 AND name = $4 AND deployment_uid <> $5",
+        )
+        .bind(subject.organization.as_str())
+        .bind(subject.cluster)
+        .bind(&subject.namespace)
+        .bind(&subject.name)
+        .bind(subject.uid)
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Former { run, unsettled })
+    }
+}
 
 impl Writer {
     /// An object comes to its key. A state that holds nothing is free; one with resources needs its lineage named.
@@ -37,9 +69,11 @@ impl Writer {
             return Ok(StateClaim::Found { lineage: lineage.clone(), serial: *serial });
         }
         set_holder(&mut tx, &subject.organization, key, Some(subject.uid)).await?;
+        let resources = take_over_inventory(&mut tx, subject).await?;
         let (lineage, serial) = found.unzip();
         let former = row.and_then(|row| row.holder);
-        let details = json!({"key": key, "lineage": lineage, "serial": serial, "formerHolder": former, "adopt": adopt});
+        let details = json!({"key": key, "lineage": lineage, "serial": serial, "formerHolder": former, "adopt": adopt,
+            "resources": resources});
         let actor = Actor::Controller(self.holder().to_owned());
         tx.append(Event { subject: subject.clone(), actor, action: "state.claimed", details });
         tx.commit().await?;
@@ -92,6 +126,24 @@ async fn run_of_another(tx: &mut Transaction, subject: &Subject) -> Result<Optio
     .bind(subject.uid)
     .fetch_optional(tx.connection())
     .await?)
+}
+
+/// What stands in the world is the new holder's from now on, leftovers of a run that died included. How many entries.
+async fn take_over_inventory(tx: &mut Transaction, subject: &Subject) -> Result<u64> {
+    let done = sqlx::query(
+        "UPDATE resource_inventory SET deployment_uid = $5
+         WHERE organization_id = $1 AND cluster_id = $2 AND gone_at IS NULL AND deployment_uid <> $5 AND deployment_uid IN (
+           SELECT deployment_uid FROM terraform_runs
+           WHERE organization_id = $1 AND cluster_id = $2 AND namespace = $3 AND name = $4)",
+    )
+    .bind(subject.organization.as_str())
+    .bind(subject.cluster)
+    .bind(&subject.namespace)
+    .bind(&subject.name)
+    .bind(subject.uid)
+    .execute(tx.connection())
+    .await?;
+    Ok(done.rows_affected())
 }
 
 async fn has_resources(tx: &mut Transaction, organization: &Organization, key: &str) -> Result<bool> {
