@@ -115,8 +115,9 @@ async fn from_cluster(namespace: &str) -> Result<Vec<Anchor>> {
         None => Err(Error::condition(
             Reason::IntegrityViolation,
             format!(
-                "--anchors-from-cluster: there is no ConfigMap {namespace}/{}; the controller writes it within minutes, and \
-                 whoever deleted it may have had a reason",
+                "--anchors-from-cluster: there is no ConfigMap {namespace}/{}; name Landfall's own namespace with \
+                 --anchors-from-cluster=NAMESPACE. The controller writes it within minutes, and whoever deleted it may have had a \
+                 reason",
                 kept::CONFIG_MAP
             ),
         )),

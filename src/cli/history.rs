@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::reading::{cluster_of, json, namespace, pool, unknown};
 use super::table::{instant, short, table};
-use super::target::WhichCluster;
+use super::target::{WhichCluster, object_name};
 use crate::api::{DurationText, Reason};
 use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, clusters_of, history as select};
 use crate::{Error, Result};
@@ -19,7 +19,7 @@ pub(super) struct History {
     #[arg(value_name = "KIND/NAME")]
     object: Option<ObjectName>,
     /// Its namespace; without an object, all namespaces where it is left out.
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = object_name)]
     namespace: Option<String>,
     #[command(flatten)]
     which: WhichCluster,
@@ -48,7 +48,10 @@ impl FromStr for ObjectName {
             "cred" | "cloudcredential" | "cloudcredentials" => ObjectKind::CloudCredential,
             _ => return Err(known.to_owned()),
         };
-        if name.is_empty() || name.contains('/') { Err(known.to_owned()) } else { Ok(Self(kind, name.to_owned())) }
+        if name.is_empty() || name.contains('/') {
+            return Err(known.to_owned());
+        }
+        object_name(name).map(|name| Self(kind, name))
     }
 }
 

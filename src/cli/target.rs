@@ -22,7 +22,7 @@ pub(super) struct Target {
     #[arg(value_name = "tfd/NAME")]
     pub(super) object: DeploymentName,
     /// Its namespace; the kubeconfig's where it is left out.
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = object_name)]
     pub(super) namespace: Option<String>,
     /// JSON for scripts.
     #[arg(long)]
@@ -33,7 +33,7 @@ pub(super) struct Target {
 #[derive(Clone, Debug, Args)]
 pub(super) struct WhichCluster {
     /// The cluster's id, where several share the ledger; else that of the cluster to which the kubeconfig leads.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = cluster_id)]
     cluster: Option<Uuid>,
     #[command(flatten)]
     own: OwnNamespace,
@@ -43,7 +43,7 @@ pub(super) struct WhichCluster {
 #[derive(Clone, Debug, Args)]
 pub(super) struct OwnNamespace {
     /// Landfall's own namespace, `namespace` in landfall.yaml: the cluster's id is there.
-    #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAMESPACE", default_value = "landfall-system")]
+    #[arg(long, env = "LANDFALL_NAMESPACE", value_name = "NAMESPACE", default_value = "landfall-system", value_parser = object_name)]
     landfall_namespace: String,
 }
 
@@ -71,6 +71,19 @@ impl WhichCluster {
 /// How long the API server may take to tell its cluster's id: reading needs no cluster.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// A name as the API server takes it, of an object or a namespace.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    match !text.is_empty() && text.len() <= 253 && text.chars().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{text:?} is no name: names are lower-case letters, digits, '-' and '.'")),
+    }
+}
+
+fn cluster_id(text: &str) -> Result<Uuid, String> {
+    Uuid::parse_str(text).map_err(|_| format!("{text:?} is no UUID; the table clusters has the ids"))
+}
+
 /// `tfd/NAME`, or the kind's longer names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DeploymentName(pub(super) String);
@@ -84,7 +97,11 @@ impl FromStr for DeploymentName {
             Some((kind, _)) => return Err(format!("{kind:?} is no kind that this command knows; write tfd/NAME")),
             None => text,
         };
-        if name.is_empty() || name.contains('/') { Err("write tfd/NAME".to_owned()) } else { Ok(Self(name.to_owned())) }
+        if name.is_empty() || name.contains('/') {
+            Err("write tfd/NAME".to_owned())
+        } else {
+            object_name(name).map(Self)
+        }
     }
 }
 
@@ -129,6 +146,10 @@ impl Cluster {
     pub(super) fn said(&self, error: kube::Error) -> Error {
         let address = &self.address;
         let (error, refused) = match error {
+            kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
+                let next = "a RoleBinding to the ClusterRole landfall-approver or landfall-operator gives that right";
+                return Error::condition(Reason::Forbidden, format!("API server: {}; {next}", status.message));
+            }
             kube::Error::Api(status) if status.code == 401 => (Error::from(kube::Error::Api(status)), true),
             kube::Error::Api(status) => return kube::Error::Api(status).into(),
             other => (other.into(), false),
@@ -185,7 +206,7 @@ mod tests {
         assert_eq!(name("tfd/web"), Ok("web".to_owned()));
         assert_eq!(name("terraformdeployment/web"), Ok("web".to_owned()));
         assert_eq!(name("web"), Ok("web".to_owned()));
-        for bad in ["cred/x", "tfd/", "tfd/a/b", ""] {
+        for bad in ["cred/x", "tfd/", "tfd/a/b", "", "tfd/a b", "tfd/X_Y", "tfd/ö"] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

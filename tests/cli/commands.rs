@@ -64,6 +64,11 @@ async fn answer(State(server): State<Shared>, request: Request) -> (StatusCode, 
                           "items": [{"metadata": {"name": "web", "namespace": "shop"}}]});
         return (StatusCode::OK, Json(list));
     }
+    if path.contains("/namespaces/locked/") {
+        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden",
+                            "message": "web is forbidden: User \"alice\" cannot get resource", "code": 403});
+        return (StatusCode::FORBIDDEN, Json(status));
+    }
     if path != "/apis/landfall.dev/v1alpha1/namespaces/shop/terraformdeployments/web" {
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                             "message": "not found", "reason": "NotFound", "code": 404});
@@ -296,6 +301,9 @@ async fn a_name_that_is_elsewhere_or_spelt_otherwise_is_told() {
         let (code, _, err, _) = told(nothing, takes, &[command, "tfd/wbe"]).await;
         assert_eq!(code, 1);
         assert!(err.contains("did you mean tfd/web?"), "{err}");
+        let (code, _, err, _) = told(nothing, takes, &[command, "tfd/web", "-n", "locked"]).await;
+        assert_eq!(code, 1);
+        assert!(err.contains("cannot get resource; a RoleBinding to the ClusterRole landfall-approver"), "{err}");
     }
 }
 

@@ -52,6 +52,16 @@ async fn what_is_no_name_of_a_kind_is_wrong_usage() {
             assert_eq!((code, out.as_str()), (2, ""), "{command:?} {name}: {err}");
             assert!(err.contains("write tfd/NAME"), "{command:?} {name}: {err}");
         }
+        for name in
+            [&["tfd/a b"][..], &["tfd/X_Y"], &["tfd/web", "-n", "a b"], &["tfd/web", "--landfall-namespace", ""]]
+        {
+            let (code, out, err) = world.landfall(&[command, name].concat());
+            assert_eq!((code, out.as_str()), (2, ""), "{command:?} {name:?}: {err}");
+            assert!(err.contains("is no name"), "{command:?} {name:?}: {err}");
+        }
+        let (code, _, err) = world.landfall(&[command, &["tfd/web", "--cluster", "abc"]].concat());
+        assert_eq!(code, 2);
+        assert!(err.contains("\"abc\" is no UUID"), "{err}");
     }
 }
 
