@@ -170,7 +170,7 @@ async fn what_the_engine_refuses_is_shown_in_its_own_words_and_tried_as_often_as
     world.controller.stop().await;
 }
 
-const PLAN_FAILS: &str = "variable \"world\" { default = \"flat\" }\nresource \"terraform_data\" \"a\" {\n  lifecycle {\n    \
+pub(crate) const PLAN_FAILS: &str = "variable \"world\" { default = \"flat\" }\nresource \"terraform_data\" \"a\" {\n  lifecycle {\n    \
     precondition {\n      condition     = var.world != \"flat\"\n      error_message = \"The world is flat.\"\n    }\n  }\n}";
 
 #[tokio::test(flavor = "multi_thread")]

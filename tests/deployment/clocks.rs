@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 use serde_json::json;
 
+use crate::bad_input::PLAN_FAILS;
 use crate::deaths::module;
 use crate::harness::wait_until;
 use crate::world::{PLENTY, World};
@@ -24,7 +25,7 @@ async fn a_clock_that_is_fast_gives_no_run_up_and_finds_none_late() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_slow_puts_no_attempt_off() {
     let world = World::with_clock(SignedDuration::from_mins(-11)).await;
-    let source = json!({"inline": {"main.tf": "resource \"terraform_data\" \"a\" { input = file(\"/nowhere\") }"}});
+    let source = json!({"inline": {"main.tf": PLAN_FAILS}});
     world.deployment("web", json!({"source": source})).await;
     let attempts = "SELECT count(*) FROM terraform_runs WHERE phase = 'Failed'";
     wait_until(PLENTY, "a second attempt", async || world.count(attempts).await >= 2).await;
