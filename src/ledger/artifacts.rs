@@ -94,6 +94,28 @@ impl Ledger {
         self.keys().open(&sealed, &place).map(Some)
     }
 
+    /// The provider lock file of the plan that was applied last to a deployment's state, whoever held that.
+    ///
+    /// # Errors
+    /// Postgres's; [`crate::Error::Integrity`] where the bytes are damaged or their key is not there.
+    pub(super) async fn applied_lock_file(&self, subject: &Subject) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        let applied: Option<Uuid> = sqlx::query_scalar(
+            "SELECT run_id FROM terraform_runs
+             WHERE namespace = $1 AND name = $2 AND organization_id = $3 AND cluster_id = $4 AND applying_at IS NOT NULL
+             ORDER BY created_at DESC, run_id DESC LIMIT 1",
+        )
+        .bind(&subject.namespace)
+        .bind(&subject.name)
+        .bind(subject.organization.as_str())
+        .bind(subject.cluster)
+        .fetch_optional(&self.pool)
+        .await?;
+        match applied {
+            Some(run) => self.artifact(run, Artifact::LockFile).await,
+            None => Ok(None),
+        }
+    }
+
     /// Takes a file from the runner of a plan. After the run's end only the same bytes again are fine.
     ///
     /// # Errors

@@ -183,7 +183,8 @@ pub enum Artifact {
     /// Uncompressed tar of the module as handed to the run. For a plan run the controller puts it; the plan run replaces
     /// it by what stood there after `init` (with fetched modules, without providers and values).
     Snapshot,
-    /// `.terraform.lock.hcl` after init.
+    /// `.terraform.lock.hcl`. For a plan run the controller puts that of the last apply; the plan run replaces it by what
+    /// stood there after `init`.
     LockFile,
     /// The engine's plan file.
     Plan,

@@ -1,7 +1,7 @@
 //! What the engine says: its event stream (`-json`) and its plain text, made into a log, resource events and errors.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -140,7 +140,16 @@ fn is_preamble(line: &str) -> bool {
 impl Findings {
     /// Reads a step's output; a file that cannot be read has no findings.
     pub(super) fn of(path: &Path) -> Self {
-        let lines = File::open(path).map(|file| BufReader::new(file).split(b'\n'));
+        Self::since(path, 0)
+    }
+
+    /// The same from a position on: of the last of several tries.
+    pub(super) fn since(path: &Path, from: u64) -> Self {
+        let open = || -> std::io::Result<File> {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(from)).map(|_| file)
+        };
+        let lines = open().map(|file| BufReader::new(file).split(b'\n'));
         let lines = lines.into_iter().flatten().map_while(Result::ok);
         Self::from_lines(lines.map(|line| String::from_utf8_lossy(&line).into_owned()))
     }

@@ -7,6 +7,7 @@ pub mod engines;
 mod events;
 pub mod executor;
 mod layout;
+mod lock_file;
 mod procfs;
 pub mod runner;
 pub mod snapshot;

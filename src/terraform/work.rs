@@ -14,6 +14,7 @@ use super::client::{CallError, Client};
 use super::engine::{self, Ended, Engine, How, Patience};
 use super::events::Findings;
 use super::layout::{Layout, Step};
+use super::lock_file::without_misfits;
 use super::snapshot;
 use super::source::{LOCK_FILE, OVERRIDE_FILE};
 use super::spool::write_private;
@@ -32,6 +33,17 @@ const VALIDATION: Duration = Duration::from_secs(60);
 const SHORT_GRACE: u64 = 30;
 
 type Done<T> = Result<T, Failure>;
+
+/// Where the provider lock file comes from, if there is one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    /// From the module, or there is none.
+    Given,
+    /// From the last apply.
+    Carried,
+    /// From the plan that is applied: it may not change.
+    Planned,
+}
 
 /// All that the work needs.
 pub(super) struct Work {
@@ -71,12 +83,14 @@ impl Work {
         self.enter(RunPhase::Init).await?;
         self.unpack().await?;
         let lock = self.layout.module().join(LOCK_FILE);
+        let mut locks = Locks::Given;
         if !lock.exists()
             && let Some(carried) = self.call(|c, t| async move { c.artifact(Artifact::LockFile, t).await }).await?
         {
             write_private(&lock, &carried)?;
+            locks = Locks::Carried;
         }
-        self.init(false).await?;
+        self.init(locks).await?;
         let snapshot = pack(&self.layout)?;
         let lock = fs::read(&lock).ok();
         self.enter(RunPhase::Plan).await?;
@@ -106,7 +120,7 @@ impl Work {
         let plan =
             plan.ok_or_else(|| Failure::new(Reason::IntegrityViolation, "the plan file is gone: make a new plan"))?;
         write_private(&self.layout.plan(), &plan)?;
-        self.init(true).await?;
+        self.init(Locks::Planned).await?;
         let _ = fs::remove_file(self.layout.variables());
         // From the answer on the ledger takes it that the world may have changed; without one nothing is started.
         self.enter(RunPhase::Apply).await?;
@@ -136,11 +150,27 @@ impl Work {
     }
 
     /// `init`, and the proof that the state stays with us.
-    async fn init(&mut self, locked: bool) -> Done<()> {
-        let arguments = engine::init_arguments(self.variables().as_deref(), locked);
-        let ended = self.step(Step::Init, &arguments).await?;
-        self.judge(Step::Init, &ended, self.findings(Step::Init))?;
+    async fn init(&mut self, locks: Locks) -> Done<()> {
+        let arguments = engine::init_arguments(self.variables().as_deref(), locks == Locks::Planned);
+        let mut ended = self.step(Step::Init, &arguments).await?;
+        let mut from = 0;
+        if locks == Locks::Carried && ended.how.code().is_some_and(|code| code != 0) && self.unlock_misfits()? {
+            from = fs::metadata(self.layout.output(Step::Init)).map_or(0, |file| file.len());
+            ended = self.step(Step::Init, &arguments).await?;
+        }
+        self.judge(Step::Init, &ended, Findings::since(&self.layout.output(Step::Init), from))?;
         check_backend(&self.layout)
+    }
+
+    /// Takes out of the carried lock file what the module no longer admits; `false` where there is nothing of that.
+    fn unlock_misfits(&self) -> Done<bool> {
+        let path = self.layout.module().join(LOCK_FILE);
+        let read = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        let Some(rest) = without_misfits(&read(&path), &read(&self.layout.output(Step::Init))) else {
+            return Ok(false);
+        };
+        write_private(&path, rest.as_bytes())?;
+        Ok(true)
     }
 
     async fn make_plan(&mut self) -> Done<()> {

@@ -7,6 +7,7 @@ mod database;
 mod objects;
 
 mod audit;
+mod carried;
 mod catalogue;
 mod chain;
 mod engine;

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use landfall::api::Change;
 use landfall::run::plan;
-use landfall::run::protocol::{ResourceAction, RunPhase};
+use landfall::run::protocol::{ResourceAction, RunKind, RunPhase};
 use landfall::terraform::snapshot;
+use landfall::terraform::source::Module;
 use tokio::time::sleep;
 
 use crate::harness::env;
@@ -125,11 +126,50 @@ async fn the_provider_lock_file_is_kept_with_the_plan_and_carried_forward() {
             .split('"')
             .map(|part| if part.starts_with("h1:") { "h1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" } else { part });
         carried.insert("lock-file".into(), wrong.collect::<Vec<_>>().join("\"").into_bytes());
-        let mut spec = world.spec(landfall::run::protocol::RunKind::Plan);
+        let mut spec = world.spec(RunKind::Plan);
         spec.variables.clear();
         let run = world.start(&spec, carried);
         let result = world.not_succeeded(run).await;
         assert!(result.message.unwrap().contains("checksum"), "the lock file was not carried forward");
     }
     assert!(!env("PROVIDER_MIRROR").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_the_module_no_longer_admits_is_not_carried_forward() {
+    let module = |version: &str| {
+        format!(
+            "terraform {{\n  required_providers {{\n    time = {{\n      source  = \"hashicorp/time\"\n      version = \"{version}\"\n    }}\n  }}\n}}\nresource \"time_static\" \"now\" {{}}\n"
+        )
+    };
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let plan = world.plan(&[("main.tf", &module(">= 0.1.0"))], |spec| spec.variables.clear());
+        world.succeeded(plan).await;
+        let lock = String::from_utf8(world.api.look(plan, |run| run.artifacts["lock-file"].clone())).unwrap();
+        let older: String = lock
+            .lines()
+            .map(|line| {
+                if line.trim().starts_with("version") { "  version = \"0.1.0\"\n".into() } else { format!("{line}\n") }
+            })
+            .collect();
+        let again = |files: &[(&str, &str)]| {
+            let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
+            let mut spec = world.spec(RunKind::Plan);
+            spec.variables.clear();
+            let snapshot = Module { files }.to_tar().unwrap();
+            world.start(&spec, [("snapshot".into(), snapshot), ("lock-file".into(), older.clone().into_bytes())].into())
+        };
+        let run = again(&[("main.tf", &module("> 0.1.0"))]);
+        world.succeeded(run).await;
+        let found = String::from_utf8(world.api.look(run, |run| run.artifacts["lock-file"].clone())).unwrap();
+        let version = |text: &str| text.lines().find(|line| line.trim().starts_with("version")).map(str::to_owned);
+        assert_eq!(version(&found), version(&lock), "the newest that the module admits");
+
+        // What the module itself brings is the author's to change.
+        let run = again(&[("main.tf", &module("> 0.1.0")), (".terraform.lock.hcl", &older)]);
+        let message = world.not_succeeded(run).await.message.unwrap();
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(message.contains("does not match configured"), "{message}");
+    }
 }

@@ -111,12 +111,15 @@ pub enum ApplyRun {
 }
 
 impl Writer {
-    /// Commits a plan run, its sealed inputs and its snapshot.
+    /// Commits a plan run, its sealed inputs, its snapshot and the provider lock file of the last apply, which the runner uses
+    /// where the module brings none.
     ///
     /// # Errors
     /// [`Reason::Progressing`] while another run of the deployment is active; [`Error::Deposed`]; facts that are missing.
     pub async fn create_plan_run(&self, new: NewPlanRun) -> Result<PlanRun> {
         super::finish::Facts::read(&new.facts)?;
+        // Read before the unit of work opens: it would otherwise hold two connections.
+        let lock_file = self.applied_lock_file(&new.subject).await?;
         let mut tx = self.begin(&new.subject.organization).await?;
         let row = Row {
             id: new.id,
@@ -135,6 +138,9 @@ impl Writer {
         row.insert(&mut tx).await?;
         self.insert_secrets(&mut tx, &new.subject, new.id, &new.token_hash, &new.inputs).await?;
         artifacts::put(self, &mut tx, &new.subject, new.id, Artifact::Snapshot, &new.snapshot).await?;
+        if let Some(lock_file) = lock_file {
+            artifacts::put(self, &mut tx, &new.subject, new.id, Artifact::LockFile, &lock_file).await?;
+        }
         if let Some(obstacle) = obstacle(&mut tx, &new.subject, new.room).await? {
             return Ok(PlanRun::Hindered(obstacle));
         }
