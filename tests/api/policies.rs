@@ -53,13 +53,15 @@ fn rows() -> Vec<Row> {
         Row(bypass, limit(1), User::Bob, limit(2)),
         Row("landfall-use", bare(), User::Bob, json!({"spec": {"credentialRef": {"name": "pdns"}}})),
     ];
-    // Bob may read s0 to s7.
+    // Bob may read s0 to s7, and create none.
     rows.extend((0..9).map(|n| {
         let entry = |name: String| json!({"secretKeyRef": {"name": name, "key": "k"}, "as": name});
         let mut from: Vec<_> = (0..n).map(|n| entry(format!("s{n}"))).collect();
         from.push(entry("other".into()));
         Row("landfall-secrets", bare(), User::Bob, json!({"spec": {"variablesFrom": from}}))
     }));
+    let outputs = json!({"spec": {"outputs": {"secretName": "s0"}}});
+    rows.push(Row("landfall-secrets", bare(), User::Bob, outputs));
     let label = |value| json!({"metadata": {"labels": {LABEL: value}}});
     let twice = json!({"spec": {"variables": {"x": 1}, "variablesFrom": [{"configMapKeyRef": {}, "as": "x"}]}});
     rows.extend([

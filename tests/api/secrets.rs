@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{User, credential, deployment, grant, grant_secrets, namespace};
+use crate::harness::{User, credential, deployment, grant, grant_secret_verb, grant_secrets, namespace};
 use crate::world::{World, refused, source};
 
 const POLICY: &str = "landfall-secrets";
@@ -72,6 +72,28 @@ async fn as_many_secrets_as_fit_into_a_deployment_are_asked_for_in_time() {
     refused(create(&world, "most", from(256, &long)).await, &[POLICY, "lacks the verb get on Secret"]);
     grant_secrets(&world.namespace, User::Bob, &[]).await;
     create(&world, "most", from(256, &long)).await.unwrap();
+}
+
+/// Else he would have the controller make a Secret for him, with what he likes in it, for which others wait.
+#[tokio::test]
+async fn who_names_the_secret_of_the_outputs_must_be_able_to_create_it() {
+    let world = World::new().await;
+    let outputs = |name: &str| json!({"source": source(), "outputs": {"secretName": name}});
+    let denied = format!("spec.outputs.secretName: \"bob\" lacks the verb create on Secret {}/theirs", world.namespace);
+    grant_secrets(&world.namespace, User::Bob, &[]).await;
+    refused(create(&world, "new", outputs("theirs")).await, &[POLICY, &denied]);
+    let patch = json!({"spec": {"outputs": {"secretName": "theirs"}}});
+    refused(world.patch(User::Bob, patch.clone()).await, &[POLICY, &denied]);
+
+    // A name that another gave stays; he may take it away, and not back.
+    world.patch(User::Admin, patch.clone()).await.unwrap();
+    world.patch(User::Bob, json!({"spec": {"variables": {"x": 1}}})).await.unwrap();
+    world.patch(User::Bob, json!({"spec": {"outputs": null}})).await.unwrap();
+    refused(world.patch(User::Bob, patch.clone()).await, &[POLICY, &denied]);
+
+    grant_secret_verb(&world.namespace, User::Bob, "create", &[]).await;
+    world.patch(User::Bob, patch).await.unwrap();
+    create(&world, "new", outputs("ours")).await.unwrap();
 }
 
 #[tokio::test]

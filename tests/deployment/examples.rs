@@ -12,10 +12,13 @@ use crate::world::{PLENTY, World, condition, message};
 /// A file, who applies it, the roles for that, and the last of them, without which it is refused in these words.
 struct Row(&'static str, User, &'static [&'static str], Option<(&'static str, &'static str)>);
 
+/// What the role `edit` is made of: to create the Secret of the outputs, and to read those that are named.
+const EDIT: &[&str] = &["system:aggregate-to-view", "system:aggregate-to-edit"];
+
 /// In this order: `deployment-web.yaml` refers to the credential of `credential-powerdns.yaml`.
 const ROWS: &[Row] = &[
-    Row("deployment-inline.yaml", User::Bob, &[], Some(("landfall-editor", "is forbidden"))),
-    Row("deployment-configmap.yaml", User::Bob, &["system:aggregate-to-view", "system:aggregate-to-edit"], None),
+    Row("deployment-inline.yaml", User::Bob, EDIT, Some(("landfall-editor", "is forbidden"))),
+    Row("deployment-configmap.yaml", User::Bob, &[], None),
     Row("deployment-automatic.yaml", User::Bob, &[], Some(("landfall-bypass", "lacks the verb bypass-approval"))),
     Row("credential-powerdns.yaml", User::Carol, &[], Some(("landfall-credential-admin", "is forbidden"))),
     Row("credential-aws.yaml", User::Carol, &[], None),

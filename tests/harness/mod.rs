@@ -179,9 +179,14 @@ pub async fn grant(namespace: &str, user: User, roles: &[&str]) {
 
 /// Lets `user` read these Secrets of `namespace`, or all of them where none is named; waits until it is so.
 pub async fn grant_secrets(namespace: &str, user: User, names: &[&str]) {
+    grant_secret_verb(namespace, user, "get", names).await;
+}
+
+/// The same with any verb.
+pub async fn grant_secret_verb(namespace: &str, user: User, verb: &str, names: &[&str]) {
     let admin = User::Admin.client().await;
     let name = format!("{}-secrets-{}", user.name().replace(':', "-"), uuid::Uuid::new_v4().simple());
-    let mut rule = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    let mut rule = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": [verb]});
     if !names.is_empty() {
         rule["resourceNames"] = json!(names);
     }
@@ -195,7 +200,7 @@ pub async fn grant_secrets(namespace: &str, user: User, names: &[&str]) {
     roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.expect("a role");
     let bindings: Api<RoleBinding> = Api::namespaced(admin, namespace);
     bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.expect("a binding");
-    let attributes = json!({"namespace": namespace, "resource": "secrets", "verb": "get", "name": names.first()});
+    let attributes = json!({"namespace": namespace, "resource": "secrets", "verb": verb, "name": names.first()});
     wait_for_answer(user, attributes).await;
 }
 
