@@ -89,7 +89,7 @@ reasons! {
     DestroyFailed, Transient, "`destroy` failed; the engine's first error is in the message.";
     StateLocked, Transient, "Another holder has the state's lock.";
     StateFound, Blocked, "A state exists under this name, to be adopted with `spec.state.adopt`; or it stands under the organization that the namespace was of before.";
-    StateRegressed, Blocked, "The database's state is older than what was acknowledged.";
+    StateRegressed, Blocked, "The database is older than what was acknowledged: a state, or the log by its anchor.";
     StalePlan, Transient, "The state moved after the plan; a new plan follows.";
     RetriesExhausted, Blocked, "No more automatic attempts; retry by annotation or change the spec.";
     Interrupted, Blocked, "A run died in mid-apply; its leftovers are in the inventory.";

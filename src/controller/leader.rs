@@ -119,6 +119,7 @@ impl Replica {
                 waker: self.waker.clone(),
                 ledger,
                 metrics: self.metrics.clone(),
+                anchors: reconcile::anchors::Anchors::default(),
                 health: self.health.clone(),
                 deposed,
                 alive,

@@ -7,6 +7,7 @@ use tokio::sync::watch as signal;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::anchors::Anchors;
 use super::wake::Waker;
 use crate::access::Gate;
 use crate::health::Health;
@@ -31,6 +32,8 @@ pub struct Context {
     pub gate: Arc<Gate>,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// Whether the log is the one that was anchored.
+    pub anchors: Anchors,
     /// What `/readyz` tells.
     pub health: Health,
     /// Wakes objects.

@@ -11,6 +11,7 @@ mod harness;
 mod world;
 
 mod account;
+mod anchored;
 mod bad_input;
 mod canary;
 mod clocks;

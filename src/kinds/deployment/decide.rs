@@ -169,7 +169,7 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
         return Some(Standing::elsewhere(other));
     }
     if let Some(why) = &seen.regressed {
-        return Some(Standing::attention(Reason::StateRegressed, why));
+        return Some(Standing::regressed(why));
     }
     if let Some(run) = seen.history.state_refused(seen.asked_again()) {
         let message = run.message.as_deref().unwrap_or("the ledger refused a state of the last apply");

@@ -219,7 +219,10 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
         elsewhere: cx.ledger.state_elsewhere(&subject).await?,
-        regressed: regressed(object, state.as_ref()),
+        regressed: match regressed(object, state.as_ref()) {
+            Some(why) => Some(why),
+            None => cx.anchors.objection(cx, &subject.organization).await?,
+        },
         others: cx.ledger.others(&subject).await?,
         approval,
         taken: cx.ledger.commands(&subject).await?,

@@ -60,6 +60,12 @@ impl Standing {
         Self { action_required: true, ..Self::blocked(reason, message) }
     }
 
+    /// The database is behind what was acknowledged. Nothing wakes the object when it is put right.
+    pub fn regressed(why: &str) -> Self {
+        let wait = Wait::AtMost(SignedDuration::from_secs(30));
+        Self { wait, ..Self::attention(Reason::StateRegressed, why) }
+    }
+
     /// A plan waits, and no approval lets it pass as things stand.
     pub fn held(reason: Reason, message: impl Into<String>) -> Self {
         Self { phase: Some(DeploymentPhase::AwaitingApproval), ..Self::blocked(reason, message) }
