@@ -164,12 +164,9 @@ impl Observed {
 pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> Result<Observed> {
     let subject = subject(cx, object).await?;
     let history = History::within(&subject.organization, cx.ledger.runs_of(subject.uid, RUNS).await?);
-    let command = Command::read(object.metadata.annotations.as_ref());
-    let guarded = command.is_some() || object.spec.approval == ApprovalMode::Automatic;
-    let gate = match guarded {
-        true => commands::objection(cx, object.as_ref(), command.as_ref()).await?,
-        false => None,
-    };
+    let retained = super::is_retained(object);
+    let urgent = history.active().is_some() || retained;
+    let (command, gate) = gate(cx, object, urgent).await?;
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let former = cx.ledger.former(&subject).await?;
     let former_run = former_run(cx, former.run).await?;
@@ -236,17 +233,18 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     })
 }
 
-async fn subject(cx: &Context, object: &TerraformDeployment) -> Result<Subject> {
-    let namespace = object.metadata.namespace.clone().unwrap_or_default();
-    let uid = object.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok());
-    Ok(Subject {
-        organization: access::organization(&cx.client, cx.cluster, &namespace).await?,
-        cluster: cx.cluster,
-        kind: ObjectKind::TerraformDeployment,
-        uid: uid.ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?,
-        name: object.metadata.name.clone().unwrap_or_default(),
-        namespace,
-    })
+/// The command that waits, and what speaks against the gate. Where nobody can tell how the gate stands, what is urgent goes
+/// on as with a broken one, and a command waits: it is not taken, and not thrown away.
+async fn gate(cx: &Context, object: &TerraformDeployment, urgent: bool) -> Result<(Option<Command>, Option<String>)> {
+    let command = Command::read(object.metadata.annotations.as_ref());
+    if command.is_none() && object.spec.approval != ApprovalMode::Automatic {
+        return Ok((None, None));
+    }
+    match commands::objection(cx, object, command.as_ref()).await {
+        Ok(gate) => Ok((command, gate)),
+        Err(error) if urgent => Ok((None, Some(format!("nobody can tell how it stands: {error}")))),
+        Err(error) => Err(error),
+    }
 }
 
 async fn former_run(cx: &Context, run: Option<Uuid>) -> Result<Option<(Uuid, Liveness)>> {
