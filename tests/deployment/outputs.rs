@@ -27,13 +27,17 @@ async fn what_somebody_writes_into_it_is_put_right_and_another_name_leaves_no_va
     world.deployment("web", spec(module, "first")).await;
     world.ready("web", "Applied").await;
     assert_eq!(said(&world, "first").await.unwrap(), b"ours");
-    let edit = json!({"stringData": {"said": "theirs", "more": "x"}});
+    let beside = json!({"annotations": {"replicate": "yes"}, "labels": {"team": "a"}});
+    let edit = json!({"stringData": {"said": "theirs", "more": "x"}, "metadata": beside});
     world.api::<Secret>().patch("first", &PatchParams::default(), &Patch::Merge(edit)).await.unwrap();
     let right = async || {
         let data = world.api::<Secret>().get("first").await.unwrap().data.unwrap_or_default();
         data.len() == 1 && data["said"].0 == b"ours"
     };
     wait_until(PLENTY, "the Secret to be put right", right).await;
+    let meta = secret(&world, "first").await.unwrap().metadata;
+    assert_eq!(meta.annotations.unwrap()["replicate"], "yes", "what others put beside the data stays");
+    assert_eq!(meta.labels.unwrap()["team"], "a");
 
     world.deployment("web", spec(module, "second")).await;
     let renamed = async || {

@@ -269,7 +269,7 @@ async fn give_up(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
 }
 
 async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {
-    if !outputs::publish(cx, object, &seen.values).await? {
+    if !outputs::publish(cx, object, seen).await? {
         return Ok(Outcome::Rested);
     }
     let names: Vec<_> = seen.values.keys().collect();

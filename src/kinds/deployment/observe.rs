@@ -75,6 +75,8 @@ pub struct Observed {
     pub outputs: Ownership,
     /// Outputs of the newest state.
     pub values: Outputs,
+    /// The resourceVersion of that Secret, where there is one.
+    pub outputs_version: Option<String>,
     /// Values that the newest state marks as sensitive.
     pub hidden: Vec<SecretText>,
     /// A Secret that has outputs, and that the spec does not name any more.
@@ -173,7 +175,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let active = history.active();
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
-    let retained = super::is_retained(object);
+    let secret = if retained { None } else { outputs::find(cx, object).await? };
     let (values, hidden) = match (&state, active) {
         (Some(_), None) if !retained => read_state(cx, &subject).await?,
         _ => (Outputs::new(), Vec::new()),
@@ -196,7 +198,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     };
     let outputs = match retained {
         true => Ownership::NotWanted,
-        false => outputs::ownership(cx, object, &values).await?,
+        false => outputs::ownership(object, secret.as_ref(), &values),
     };
     let leftovers = match object.metadata.deletion_timestamp {
         Some(_) => cx.ledger.leftovers(subject.uid).await?,
@@ -213,6 +215,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         liveness,
         free,
         slot_free: cx.queue.ahead(&key_of(object.as_ref()), Instant::now()) < free,
+        outputs_version: secret.and_then(|secret| secret.metadata.resource_version),
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
         elsewhere: cx.ledger.state_elsewhere(&subject).await?,

@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
 
-use super::observe::Ownership;
+use super::observe::{Observed, Ownership};
 use crate::api::{FIELD_MANAGER, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::Subject;
@@ -87,29 +87,38 @@ fn owned(object: &TerraformDeployment, meta: &ObjectMeta) -> bool {
 
 /// How the Secret stands to these outputs.
 ///
-/// # Errors
-/// The API server's.
-pub(super) async fn ownership(cx: &Context, object: &TerraformDeployment, outputs: &Outputs) -> Result<Ownership> {
-    let Some(wanted) = &object.spec.outputs else { return Ok(Ownership::NotWanted) };
-    let Some(found) = secrets(cx, object).get_opt(&wanted.secret_name).await? else {
-        return Ok(Ownership::Stale);
-    };
-    if !owned(object, &found.metadata) {
-        return Ok(Ownership::Foreign);
+pub(super) fn ownership(object: &TerraformDeployment, found: Option<&Secret>, outputs: &Outputs) -> Ownership {
+    match found {
+        _ if object.spec.outputs.is_none() => Ownership::NotWanted,
+        None => Ownership::Stale,
+        Some(found) if !owned(object, &found.metadata) => Ownership::Foreign,
+        Some(found) => match data(object, outputs) {
+            Ok(data) if found.data.clone().unwrap_or_default() == data => Ownership::Fresh,
+            _ => Ownership::Stale,
+        },
     }
-    let fresh = data(object, outputs).is_ok_and(|data| found.data.unwrap_or_default() == data);
-    Ok(if fresh { Ownership::Fresh } else { Ownership::Stale })
 }
 
-/// Writes the Secret in one request: made anew, or replaced under the resourceVersion that was seen to be ours. `false` where
-/// nothing was written.
+/// The Secret that the spec names, as it stands. To be read before the outputs that it is compared with.
+///
+/// # Errors
+/// The API server's.
+pub(super) async fn find(cx: &Context, object: &TerraformDeployment) -> Result<Option<Secret>> {
+    match &object.spec.outputs {
+        Some(wanted) => Ok(secrets(cx, object).get_opt(&wanted.secret_name).await?),
+        None => Ok(None),
+    }
+}
+
+/// Writes the Secret in one request: made anew, or its data replaced under the resourceVersion that was judged, so that
+/// nobody who was held up writes former outputs over newer ones. `false` where nothing was written.
 ///
 /// # Errors
 /// The API server's; a conflict where somebody else was there first; conditions.
-pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs: &Outputs) -> Result<bool> {
+pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<bool> {
     let Some(wanted) = &object.spec.outputs else { return Ok(false) };
-    let data = data(object, outputs)?;
-    let mut secret = Secret {
+    let data = data(object, &seen.values)?;
+    let secret = Secret {
         metadata: ObjectMeta {
             name: Some(wanted.secret_name.clone()),
             namespace: object.namespace(),
@@ -123,14 +132,17 @@ pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, outputs:
     };
     let api = secrets(cx, object);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-    let written = match api.get_metadata_opt(&wanted.secret_name).await? {
-        None => api.create(&params, &secret).await?,
-        Some(found) if owned(object, &found.metadata) => {
-            secret.metadata.resource_version = found.metadata.resource_version;
-            api.replace(&wanted.secret_name, &params, &secret).await?
+    let written = match (api.get_opt(&wanted.secret_name).await?, &seen.outputs_version) {
+        (None, None) => api.create(&params, &secret).await?,
+        (Some(mut found), Some(version)) if owned(object, &found.metadata) => {
+            // What others have put beside the data stays.
+            found.metadata.resource_version = Some(version.clone());
+            found.metadata.labels.get_or_insert_default().insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
+            found.data = Some(data.clone());
+            api.replace(&wanted.secret_name, &params, &found).await?
         }
-        // The next look finds it foreign and says so.
-        Some(_) => return Ok(false),
+        // The next look finds how it stands and says so.
+        _ => return Ok(false),
     };
     if written.data.unwrap_or_default() == data {
         return Ok(true);

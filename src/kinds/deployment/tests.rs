@@ -189,6 +189,7 @@ fn world(runs: Vec<Run>) -> Observed {
         values: Outputs::new(),
         hidden: Vec::new(),
         former_outputs: None,
+        outputs_version: None,
     }
 }
 
