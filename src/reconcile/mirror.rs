@@ -223,6 +223,10 @@ async fn list<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, seen:
         }
         quarantined(kind, &cx.ledger.mirror_relist(kind, scope, &rows, None).await?);
     }
+    let left = cx.ledger.mirror_scopes(kind, &scopes(cx)).await?;
+    if left > 0 {
+        tracing::info!(kind = kind.as_str(), left, "objects of namespaces that are not watched any more");
+    }
     Ok(())
 }
 

@@ -109,6 +109,48 @@ async fn a_list_of_one_namespace_buries_nothing_elsewhere() {
 }
 
 #[tokio::test]
+async fn what_is_watched_no_more_counts_no_more_until_it_is_watched_again() {
+    let (world, writer) = world().await;
+    let here = named(&world, "here");
+    let there = Subject {
+        namespace: "elsewhere".into(),
+        organization: Organization("globex".into()),
+        ..named(&world, "there")
+    };
+    let (mine, theirs) = (row(&here, "1", 1, json!({})), row(&there, "2", 1, json!({})));
+    let both = [Some("shop"), Some("elsewhere")];
+    for (scope, row) in both.iter().zip([&mine, &theirs]) {
+        writer.mirror_relist(KIND, *scope, std::slice::from_ref(row), None).await.unwrap();
+    }
+    let live = async || {
+        let count = "SELECT count(DISTINCT organization_id) FROM terraform_deployments WHERE deleted_at IS NULL";
+        sqlx::query_scalar::<_, i64>(count).fetch_one(world.ledger.pool()).await.unwrap()
+    };
+    assert_eq!(writer.mirror_scopes(KIND, &both).await.unwrap(), 0);
+    assert_eq!(live().await, 2);
+
+    assert_eq!(writer.mirror_scopes(KIND, &both[..1]).await.unwrap(), 1);
+    assert_eq!(live().await, 1);
+    assert_eq!(rows(&world).await[1].2.as_deref(), Some("NotWatched"));
+    assert_eq!(actions(&world).await.last().unwrap(), "object.unwatched");
+    let fresh = async || {
+        let scopes: Vec<String> = sqlx::query_scalar("SELECT namespace FROM mirror_freshness ORDER BY namespace")
+            .fetch_all(world.ledger.pool())
+            .await
+            .unwrap();
+        scopes
+    };
+    assert_eq!(fresh().await, ["shop"], "what nobody watches is not stale");
+    assert_eq!(writer.mirror_scopes(KIND, &both[..1]).await.unwrap(), 0, "once");
+
+    writer.mirror_relist(KIND, both[1], &[theirs], None).await.unwrap();
+    assert_eq!(writer.mirror_scopes(KIND, &[None]).await.unwrap(), 0);
+    assert_eq!(live().await, 2);
+    assert_eq!(actions(&world).await.last().unwrap(), "object.returned");
+    assert_eq!(fresh().await, Vec::<String>::new(), "all namespaces are one scope, not listed yet");
+}
+
+#[tokio::test]
 async fn of_an_object_twice_in_a_batch_the_last_counts() {
     let (world, writer) = world().await;
     let web = named(&world, "web");

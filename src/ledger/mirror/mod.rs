@@ -19,6 +19,7 @@ use crate::api::Organization;
 
 mod quarantine;
 mod row;
+mod scope;
 mod standing;
 mod tables;
 
@@ -92,7 +93,7 @@ impl Writer {
             .fetch_all(transaction.connection())
             .await?;
         mirrored.buried = buried.len();
-        self.after_burial(&mut transaction, kind, buried, "ObservedAbsent").await?;
+        self.after_burial(&mut transaction, kind, buried, ("object.deleted", "ObservedAbsent")).await?;
         self.mark(&mut transaction, kind, namespace, Mark::List(list_rv)).await?;
         transaction.commit().await?;
         Ok(mirrored)
@@ -113,7 +114,7 @@ impl Writer {
             .await?;
         let found = !buried.is_empty();
         let namespaces = buried.iter().map(|row| row.namespace.clone()).collect();
-        self.after_burial(&mut transaction, kind, buried, "Deleted").await?;
+        self.after_burial(&mut transaction, kind, buried, ("object.deleted", "Deleted")).await?;
         self.mark_event(&mut transaction, kind, namespaces).await?;
         transaction.commit().await?;
         Ok(found)
@@ -254,7 +255,7 @@ impl Writer {
         transaction: &mut Transaction,
         kind: ObjectKind,
         buried: Vec<Buried>,
-        reason: &'static str,
+        (action, reason): (&'static str, &'static str),
     ) -> Result<()> {
         if buried.is_empty() {
             return Ok(());
@@ -268,7 +269,7 @@ impl Writer {
             sqlx::query(statement).bind(self.cluster()).bind(&uids).execute(transaction.connection()).await?;
         }
         for row in buried {
-            transaction.append(unsigned(self.subject(kind, row), "object.deleted", json!({"reason": reason})));
+            transaction.append(unsigned(self.subject(kind, row), action, json!({"reason": reason})));
         }
         Ok(())
     }
@@ -300,7 +301,7 @@ impl Writer {
              VALUES ($1, $2, $3, $4, $5::numeric, CASE WHEN $6 THEN now() END, CASE WHEN $7 THEN now() END)
              ON CONFLICT (cluster_id, kind, namespace) DO UPDATE SET epoch = excluded.epoch,
                 list_rv = coalesce(excluded.list_rv, w.list_rv), listed_at = coalesce(excluded.listed_at, w.listed_at),
-                last_alive_at = coalesce(excluded.last_alive_at, w.last_alive_at)",
+                last_alive_at = coalesce(excluded.last_alive_at, w.last_alive_at), unwatched_at = NULL",
         )
         .bind(self.cluster())
         .bind(kind.as_str())

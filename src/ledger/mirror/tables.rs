@@ -15,6 +15,8 @@ pub(super) struct Statements {
     pub(super) bury: &'static str,
     /// Tombstones all that a list does not hold.
     pub(super) bury_absent: &'static str,
+    /// Tombstones all of other namespaces than these.
+    pub(super) bury_unwatched: &'static str,
     /// Gives live rows of a namespace to another organization.
     pub(super) relabel: &'static str,
 }
@@ -61,6 +63,11 @@ macro_rules! statements {
             bury_absent: concat!(
                 "UPDATE ", $table, " SET deleted_at = clock_timestamp(), delete_reason = 'ObservedAbsent'
                  WHERE cluster_id = $1 AND deleted_at IS NULL AND uid <> ALL($2) AND ($3::text IS NULL OR namespace = $3)
+                 RETURNING uid, organization_id, namespace, name"
+            ),
+            bury_unwatched: concat!(
+                "UPDATE ", $table, " SET deleted_at = clock_timestamp(), delete_reason = 'NotWatched'
+                 WHERE cluster_id = $1 AND deleted_at IS NULL AND namespace <> ALL($2)
                  RETURNING uid, organization_id, namespace, name"
             ),
             relabel: concat!(
