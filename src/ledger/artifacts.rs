@@ -143,14 +143,16 @@ impl Ledger {
     /// # Errors
     /// Postgres's.
     pub async fn append_log(&self, id: Uuid, offset: i64, bytes: &[u8]) -> Answer<()> {
-        let Some(run) = self.run(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        if run.phase.is_final() {
+            return Ok(Err(Refusal::Ended));
+        }
         if offset < 0 {
             return Ok(Err(Refusal::Conflict(format!("log offset {offset} is below 0"))));
         }
         if bytes.is_empty() {
             return Ok(Ok(()));
         }
-        let mut tx = self.begin(&run.subject.organization).await?;
         let other: i64 = sqlx::query_scalar(
             "SELECT coalesce(sum(size), 0)::bigint FROM run_logs WHERE run_id = $1 AND log_offset <> $2",
         )

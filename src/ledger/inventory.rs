@@ -1,6 +1,8 @@
 //! What exists in the world by Landfall's hand: fed by the event stream while a run goes on, set right by the state when it
 //! ends. What a dead run may have made, and no state knows, stays on the list as a leftover.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -13,6 +15,9 @@ use super::{Ledger, Transaction};
 use crate::Result;
 use crate::run::protocol::{ResourceAction, ResourceEvent, RunKind};
 use crate::run::state::Instance;
+
+/// Rows of one statement.
+const ROWS: usize = 1000;
 
 /// How sure we are of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,26 +205,32 @@ async fn load(tx: &mut Transaction, run: &Run) -> Result<Inventory> {
     Ok(Inventory { entries: rows.iter().map(resource).collect::<Result<_>>()? })
 }
 
+/// Writes what has changed, many rows a statement: a run may have made ten thousand resources.
 async fn store(tx: &mut Transaction, run: &Run, before: &[Resource], after: &[Resource]) -> Result<()> {
-    for entry in after.iter().filter(|entry| !before.contains(entry)) {
-        let text = |text: &str| storable_text(text).0;
+    let text = |text: &str| storable_text(text).0;
+    let known: HashMap<Uuid, &Resource> = before.iter().map(|entry| (entry.entry, entry)).collect();
+    let changed: Vec<_> = after.iter().filter(|entry| known.get(&entry.entry) != Some(entry)).collect();
+    for rows in changed.chunks(ROWS) {
+        let standings = rows.iter().map(|e| word(e.standing)).collect::<Result<Vec<_>>>()?;
         sqlx::query(
             "INSERT INTO resource_inventory (entry_id, organization_id, cluster_id, deployment_uid, address, type, provider,
                resource_id, standing, gone_at, run_id)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN $9 = 'Gone' THEN clock_timestamp() END, $10)
+             SELECT e, $2, $3, $4, a, t, p, i, s, CASE WHEN s = 'Gone' THEN clock_timestamp() END, r
+             FROM unnest($1::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::uuid[])
+               AS new (e, a, t, p, i, s, r)
              ON CONFLICT (entry_id) DO UPDATE SET provider = excluded.provider, resource_id = excluded.resource_id,
                standing = excluded.standing, gone_at = excluded.gone_at, run_id = excluded.run_id, last_seen_at = clock_timestamp()",
         )
-        .bind(entry.entry)
+        .bind(rows.iter().map(|e| e.entry).collect::<Vec<_>>())
         .bind(run.subject.organization.as_str())
         .bind(run.subject.cluster)
         .bind(run.subject.uid)
-        .bind(text(&entry.address))
-        .bind(text(&entry.resource_type))
-        .bind(entry.provider.as_deref().map(text))
-        .bind(entry.id.as_deref().map(text))
-        .bind(word(entry.standing)?)
-        .bind(entry.run)
+        .bind(rows.iter().map(|e| text(&e.address)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|e| text(&e.resource_type)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|e| e.provider.as_deref().map(text)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|e| e.id.as_deref().map(text)).collect::<Vec<_>>())
+        .bind(standings)
+        .bind(rows.iter().map(|e| e.run).collect::<Vec<_>>())
         .execute(tx.connection())
         .await?;
     }
@@ -285,8 +296,10 @@ impl Ledger {
         }
         let mut inventory = load(&mut tx, &run).await?;
         let before = inventory.entries.clone();
-        for (number, event) in (offset..).zip(events) {
-            if remember(&mut tx, &run, number, event).await? {
+        let numbered: Vec<_> = (offset..).zip(events).collect();
+        for events in numbered.chunks(ROWS) {
+            let new = remember(&mut tx, &run, events).await?;
+            for (_, event) in events.iter().filter(|(number, _)| new.contains(number)) {
                 inventory.event(event, id);
             }
         }
@@ -296,24 +309,27 @@ impl Ledger {
     }
 }
 
-/// `false` when an event of that number is known.
-async fn remember(tx: &mut Transaction, run: &Run, number: i64, event: &ResourceEvent) -> Result<bool> {
+/// Keeps events under their numbers; answers which of the numbers were not known.
+async fn remember(tx: &mut Transaction, run: &Run, events: &[(i64, &ResourceEvent)]) -> Result<HashSet<i64>> {
     let text = |text: &str| storable_text(text).0;
-    let done = sqlx::query(
-        "INSERT INTO run_resource_events (run_id, number, organization_id, address, type, provider, resource_id, action)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+    let actions = events.iter().map(|(_, e)| word(e.what)).collect::<Result<Vec<_>>>()?;
+    let new: Vec<i64> = sqlx::query_scalar(
+        "INSERT INTO run_resource_events (run_id, organization_id, number, address, type, provider, resource_id, action)
+         SELECT $1, $2, n, a, t, p, i, w
+         FROM unnest($3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[]) AS new (n, a, t, p, i, w)
+         ON CONFLICT DO NOTHING RETURNING number",
     )
     .bind(run.id)
-    .bind(number)
     .bind(run.subject.organization.as_str())
-    .bind(text(&event.address))
-    .bind(text(&event.resource_type))
-    .bind(event.provider.as_deref().map(text))
-    .bind(event.id.as_deref().map(text))
-    .bind(word(event.what)?)
-    .execute(tx.connection())
+    .bind(events.iter().map(|(number, _)| *number).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, e)| text(&e.address)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, e)| text(&e.resource_type)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, e)| e.provider.as_deref().map(text)).collect::<Vec<_>>())
+    .bind(events.iter().map(|(_, e)| e.id.as_deref().map(text)).collect::<Vec<_>>())
+    .bind(actions)
+    .fetch_all(tx.connection())
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(new.into_iter().collect())
 }
 
 #[cfg(test)]

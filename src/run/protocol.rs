@@ -222,6 +222,9 @@ pub struct ResourceEvent {
     pub what: ResourceAction,
 }
 
+/// Resource events in one call.
+pub const EVENT_BATCH: usize = 1000;
+
 /// What happened to a resource instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the words say it")]

@@ -21,7 +21,7 @@ use super::spool::Spool;
 use super::transcript::Transcript;
 use super::verdict::{Cause, Stop};
 use super::work::{Work, state_refused};
-use crate::run::protocol::{Claim, Progress, RunPhase, RunResult, RunSpec, SecretText};
+use crate::run::protocol::{Claim, EVENT_BATCH, Progress, RunPhase, RunResult, RunSpec, SecretText};
 use crate::run::secrets::redactor;
 use crate::{Error, Result};
 
@@ -29,11 +29,6 @@ use crate::{Error, Result};
 const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
 /// How long the last state, its lock and the result wait for the ledger. After that the run's folder tells the rest.
 const LAST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
-/// How long the end of the log waits; the result does not depend on it.
-const LOG_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Resource events in one call.
-const EVENT_BATCH: usize = 1000;
 
 /// What the runner is told on its command line: nothing secret.
 #[derive(Clone, Debug)]

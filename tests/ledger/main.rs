@@ -11,6 +11,7 @@ mod carried;
 mod catalogue;
 mod chain;
 mod engine;
+mod inventory;
 mod keys;
 mod mirror;
 mod run_api;

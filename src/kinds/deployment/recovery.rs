@@ -7,7 +7,7 @@ use crate::api::Reason;
 use crate::kinds::Context;
 use crate::ledger::runs::{Refusal, Run, Stopping};
 use crate::ledger::states::Recovery;
-use crate::run::protocol::{ResourceEvent, RunKind, RunSpec};
+use crate::run::protocol::{EVENT_BATCH, ResourceEvent, RunKind, RunSpec};
 use crate::run::state;
 use crate::terraform::executor::Holder;
 use crate::{Error, Result};
@@ -87,8 +87,12 @@ async fn inputs(cx: &Context, run: &Run) -> Result<Option<RunSpec>> {
 }
 
 async fn resources(cx: &Context, run: &Run, events: &[ResourceEvent]) -> Result<()> {
-    if run.kind == RunKind::Apply {
-        cx.ledger.put_resources(run.id, 0, events).await?.map_err(|refusal| refused(run, &refusal))?;
+    if run.kind != RunKind::Apply {
+        return Ok(());
+    }
+    // Part by part: what is in stays in, however often recovery begins anew.
+    for (offset, part) in (0..).step_by(EVENT_BATCH).zip(events.chunks(EVENT_BATCH)) {
+        cx.ledger.put_resources(run.id, offset, part).await?.map_err(|refusal| refused(run, &refusal))?;
     }
     Ok(())
 }

@@ -288,9 +288,7 @@ impl Writer {
 
     async fn end(&self, id: Uuid, mut ending: Ending, fits: impl Fn(&Run) -> bool) -> Result<bool> {
         let Some(run) = self.run(id).await? else { return Ok(false) };
-        let state = self.state_now(&run).await?;
-        let mut tx = self.begin(&run.subject.organization).await?;
-        let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(false) };
+        let Some((mut tx, run, state)) = self.open_with_state(&run).await? else { return Ok(false) };
         if run.phase.is_final() || !fits(&run) {
             return Ok(false);
         }

@@ -14,7 +14,7 @@ use crate::ledger::{Actor, Event, Ledger, StateHead, Transaction};
 use crate::run::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
 use crate::run::plan;
 use crate::run::protocol::{Artifact, RunKind, RunPhase, RunResult};
-use crate::run::secrets::redactor;
+use crate::run::secrets;
 use crate::run::state::StateFile;
 use crate::{Error, Result};
 
@@ -51,6 +51,12 @@ impl Facts {
     }
 }
 
+/// How often the state may have moved between a look at it and the lock: a run has one runner, which waits for each answer.
+const TRIES: usize = 10;
+
+/// A version of a state, and what it says.
+pub(super) type Version = (StateHead, StateFile);
+
 /// What a finished plan is.
 pub(super) struct Planned {
     pub(super) digest: String,
@@ -74,8 +80,7 @@ impl Ledger {
             RunKind::Plan => self.artifact(id, Artifact::PlanJson).await?,
             RunKind::Apply => None,
         };
-        let state = self.state_now(&run).await?;
-        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        let Some((mut tx, run, state)) = self.open_with_state(&run).await? else { return Ok(Err(Refusal::NotFound)) };
         if run.phase.is_final() {
             return finished_before(tx, run, result).await;
         }
@@ -106,14 +111,40 @@ impl Ledger {
         Ok(Ok(Finish::Recorded))
     }
 
+    /// A unit of work with the run locked in it, so that nobody writes its state any more, and the newest version of that.
+    pub(super) async fn open_with_state(&self, run: &Run) -> Result<Option<(Transaction, Run, Option<Version>)>> {
+        for _ in 0..TRIES {
+            // Read before the unit of work opens: it would otherwise hold two connections.
+            let state = self.state_now(run).await?;
+            let Some((mut tx, run)) = self.open(run.id).await? else { return Ok(None) };
+            let head: Option<(Option<String>, Option<i64>)> =
+                sqlx::query_as("SELECT lineage, serial FROM state_keys WHERE organization_id = $1 AND state_key = $2")
+                    .bind(run.subject.organization.as_str())
+                    .bind(state_key(&run.subject))
+                    .fetch_optional(tx.connection())
+                    .await?;
+            let head = head.and_then(|(lineage, serial)| lineage.zip(serial));
+            if head == state.as_ref().map(|(head, _)| (head.lineage.clone(), head.serial)) {
+                return Ok(Some((tx, run, state)));
+            }
+            // A write that was under way came in between.
+        }
+        Err(Error::Integrity(format!("run {}: its state moves on while it ends", run.id)))
+    }
+
     /// The newest version of the run's state, read as the inventory may show it.
-    pub(super) async fn state_now(&self, run: &Run) -> Result<Option<(StateHead, StateFile)>> {
+    async fn state_now(&self, run: &Run) -> Result<Option<Version>> {
         let (organization, key) = (&run.subject.organization, state_key(&run.subject));
         let Some(head) = self.state_head(organization, &key).await? else { return Ok(None) };
         let Some(bytes) = self.state_bytes(organization, &key, Some(head.serial)).await? else { return Ok(None) };
         let mut file = StateFile::parse(&bytes)?;
         let redactor = match self.run_spec(run.id).await {
-            Ok(spec) => spec.as_ref().map(redactor),
+            // What was secret before the run, and what the run made so.
+            Ok(Some(mut spec)) => {
+                spec.hidden.extend(secrets::of_state(&bytes)?);
+                Some(secrets::redactor(&spec))
+            }
+            Ok(None) => None,
             // Without its key nobody can tell an id from a secret.
             Err(Error::Integrity(_)) => None,
             Err(other) => return Err(other),
