@@ -57,7 +57,7 @@ impl Identify for AwsCredential {
             Err(error) => return Ok(ProbeResult::unavailable(error)),
         };
         Ok(match http.send(request).await {
-            Ok(answer) => judge(&answer),
+            Ok(answer) => judge(&answer, secret),
             Err(unanswered) => unanswered.into_doubt(NAME),
         })
     }
@@ -122,7 +122,9 @@ fn signed(base: &Url, region: &str, keys: &Keys, now: Timestamp) -> Result<http:
 
 /// What the answer says. Of an error only code and known phrases are used: the text of `SignatureDoesNotMatch` quotes
 /// the whole canonical request.
-fn judge(answer: &Answer) -> ProbeResult {
+fn judge(answer: &Answer, secret: &SecretBytes) -> ProbeResult {
+    // An endpoint could echo what it was sent: that is struck out before the words are cut.
+    let line = |text: &str, limit| line(&secret.redact_keys(&[SECRET_KEY, TOKEN], text), limit);
     let Ok(texts) = texts(&answer.body, &["Account", "Arn", "Code", "Message"]) else { return doubt_of(NAME, answer) };
     let text = |name: &str| texts.get(name).map(String::as_str).unwrap_or_default();
     if answer.status == 200 {

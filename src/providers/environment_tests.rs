@@ -6,7 +6,8 @@ use super::*;
 
 fn environment(spec: serde_json::Value, secret: &[(&str, &str)], region: Option<&str>) -> Result<Vec<String>> {
     let secret = SecretBytes::new("s", "1", secret.iter().map(|(k, v)| ((*k).to_owned(), v.as_bytes().to_vec())));
-    let environment = engine_environment(&serde_json::from_value(spec).unwrap(), &secret, region)?;
+    let spec: CloudCredentialSpec = serde_json::from_value(spec).unwrap();
+    let environment = Provider::of(&spec).unwrap().environment(&secret, region)?;
     Ok(environment.into_iter().map(|(name, value)| format!("{name}={}", value.expose())).collect())
 }
 

@@ -196,21 +196,16 @@ impl<'a> Provider<'a> {
         };
         Ok(result.made_fit(secret))
     }
-}
 
-/// What the engine's provider plugins read from their environment. `region` overrides the credential's own.
-///
-/// # Errors
-/// `SecretKeyMissing` names the key.
-pub fn engine_environment(
-    spec: &CloudCredentialSpec,
-    secret: &SecretBytes,
-    region: Option<&str>,
-) -> Result<BTreeMap<String, SecretText>> {
-    match Provider::of(spec) {
-        Some(Provider::Aws(p)) => p.environment(secret, region),
-        Some(Provider::PowerDns(p)) => p.environment(secret, region),
-        None => Ok(BTreeMap::new()),
+    /// What the engine's provider plugins read from their environment. `region` overrides the credential's own.
+    ///
+    /// # Errors
+    /// `SecretKeyMissing` names the key.
+    pub fn environment(&self, secret: &SecretBytes, region: Option<&str>) -> Result<BTreeMap<String, SecretText>> {
+        match self {
+            Self::Aws(p) => p.environment(secret, region),
+            Self::PowerDns(p) => p.environment(secret, region),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Identify for PowerDnsCredential {
             return Ok(ProbeResult::unavailable("spec.powerdns.serverId makes no URL; correct it"));
         };
         Ok(match http.send(request).await {
-            Ok(answer) => self.judge(&answer),
+            Ok(answer) => self.judge(&answer, secret),
             Err(unanswered) => unanswered.into_doubt(NAME),
         })
     }
@@ -66,7 +66,9 @@ impl Identify for PowerDnsCredential {
 }
 
 impl PowerDnsCredential {
-    fn judge(&self, answer: &Answer) -> ProbeResult {
+    /// Whoever answers at the endpoint chose the words, and could echo the key: it is struck out before they are cut.
+    fn judge(&self, answer: &Answer, secret: &SecretBytes) -> ProbeResult {
+        let line = |text: &str, limit| line(&secret.redact_keys(&[KEY], text), limit);
         let said = serde_json::from_slice::<Failure>(&answer.body).map(|f| line(&f.error, 200)).unwrap_or_default();
         match answer.status {
             200 => match serde_json::from_slice::<Server>(&answer.body) {

@@ -151,6 +151,32 @@ async fn each_answer_of_powerdns_is_taken_for_what_it_is() {
     assert!(server.seen.lock().unwrap().starts_with("GET /api/v1/servers/localhost "));
 }
 
+/// The log cannot forget what it is told once.
+#[tokio::test]
+async fn a_server_that_echoes_the_key_puts_it_nowhere() {
+    let server = Server::start().await;
+    let told =
+        |id: &str, version: &str| json!({"id": id, "daemon_type": "authoritative", "version": version}).to_string();
+    let long = format!("{}{SECRET}", "x".repeat(64 - 4));
+    for (id, version) in [(SECRET, "4.9"), ("localhost", SECRET), (long.as_str(), "4.9")] {
+        let ProbeResult::Valid { identity, .. } = server.powerdns(200, &told(id, version)).await else { panic!() };
+        let text = identity.principal.unwrap();
+        assert!(!text.contains(&SECRET[..4]), "{text}");
+    }
+    let cut = json!({"error": format!("{}{SECRET}", "x".repeat(200 - 4))}).to_string();
+    let result = server.powerdns(404, &cut).await;
+    assert!(message(&result).contains("xxx") && !message(&result).contains(&SECRET[..4]), "{}", message(&result));
+
+    // The account is what others go by: only what is secret is struck out of it.
+    let spec = json!({"aws": {"secretRef": {"name": "s"}, "region": "eu-central-1", "endpoint": server.url}});
+    let echo = AWS_OK.replace("user/landfall", &format!("user/{SECRET}")).replace("123456789012", "AKIACANARY");
+    let ProbeResult::Valid { identity, .. } = server.ask(spec, Script(200, vec![], echo.into())).await else {
+        panic!()
+    };
+    assert_eq!(identity.account.as_deref(), Some("AKIACANARY"));
+    assert!(!identity.principal.unwrap().contains(SECRET));
+}
+
 #[tokio::test]
 async fn each_answer_of_sts_is_taken_for_what_it_is() {
     let server = Server::start().await;

@@ -36,9 +36,8 @@ async fn sts(may_answer: watch::Receiver<bool>) -> SocketAddr {
     address
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_plan_for_one_account_is_never_applied_with_the_key_of_another() {
-    let (let_answer, may_answer) = watch::channel(false);
+/// A world whose AWS is that endpoint.
+async fn ground(may_answer: watch::Receiver<bool>) -> (World, String) {
     let endpoint = format!("http://{}", sts(may_answer).await);
     let (namespace, database) = (namespace().await, Database::fresh().await);
     let permitted = json!([endpoint]);
@@ -46,8 +45,41 @@ async fn a_plan_for_one_account_is_never_applied_with_the_key_of_another() {
         Home::new(std::slice::from_ref(&namespace), &database, |v| v["allowedEndpoints"] = permitted.clone()).await;
     grant(&namespace, User::Alice, &["landfall-approver"]).await;
     let client = User::Admin.client().await;
-    let world = World { namespace, client, database, controller: home.start().await };
+    (World { namespace, client, database, controller: home.start().await }, endpoint)
+}
 
+/// A credential that was proved for one account is not used when another one is expected, before anybody has looked again.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_planned_for_another_account_than_the_expected_one() {
+    let (world, endpoint) = ground(watch::channel(true).1).await;
+    world.secret("aws", json!({"access_key_id": "AKIAFIRST", "secret_access_key": "some-secret"})).await;
+    let spec = json!({"secretRef": {"name": "aws"}, "region": "eu-central-1", "endpoint": endpoint});
+    let credential = |more: serde_json::Value| {
+        let mut spec = json!({"aws": spec});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        harness::credential("aws", spec)
+    };
+    world.put::<CloudCredential>("aws", credential(json!({"expectedAccount": "111111111111"}))).await;
+    let module = json!({"inline": {"main.tf": "resource \"terraform_data\" \"a\" {}"}});
+    let spec = json!({"source": module, "credentialRef": {"name": "aws"}});
+    world.deployment("web", spec.clone()).await;
+    world.ready("web", "ApprovalRequired").await;
+
+    // Suspended, it is not probed again: what was proved stays on record.
+    let other = json!({"expectedAccount": "222222222222", "suspend": true});
+    world.put::<CloudCredential>("aws", credential(other)).await;
+    let said = message(&world.ready("web", "CredentialNotReady").await);
+    assert!(said.contains("account"), "{said}");
+    world.deployment("other", spec).await;
+    world.ready("other", "CredentialNotReady").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs").await, 1);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_for_one_account_is_never_applied_with_the_key_of_another() {
+    let (let_answer, may_answer) = watch::channel(false);
+    let (world, endpoint) = ground(may_answer).await;
     let files = tempfile::tempdir().unwrap();
     let keys = files.path().join("keys");
     let key = |id: &str| json!({"access_key_id": id, "secret_access_key": "some-secret"});

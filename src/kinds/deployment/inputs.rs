@@ -11,7 +11,7 @@ use crate::api::{CloudCredentialSpec, EngineKind, KeyReference, Reason, Terrafor
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::ledger::{ObjectKind, Subject};
-use crate::providers::{Provider, engine_environment};
+use crate::providers::Provider;
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::Artifact;
 use crate::run::state::is_flat;
@@ -272,6 +272,15 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
             format!("spec.credentialRef: CloudCredential {name:?} or its Secret has changed and is not proved yet"),
         ));
     }
+    // The proof knows nothing of the account that the spec expects now.
+    if let Some(expected) = &found.spec.expected_account
+        && fact.account.as_ref() != Some(expected)
+    {
+        return Err(Error::condition(
+            Reason::CredentialNotReady,
+            format!("spec.credentialRef: CloudCredential {name:?} is not proved for the account that it expects"),
+        ));
+    }
     let identity = fact.account.as_ref().or(fact.secret_digest.as_ref());
     let whose = json!({"identity": identity, "provider": provider.block()});
     Ok(Some(Credential {
@@ -285,7 +294,7 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
         },
         account: fact.account,
         whose,
-        environment: engine_environment(&found.spec, &secret, object.spec.region.as_deref())?,
+        environment: provider.environment(&secret, object.spec.region.as_deref())?,
     }))
 }
 
