@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use super::client::{CallError, Client};
 use super::spool::Spool;
 use crate::api::Reason;
-use crate::run::protocol::SecretText;
+use crate::run::protocol::{RunKind, SecretText};
 use crate::run::state::refused;
 use crate::{Error, Result};
 
@@ -52,6 +52,8 @@ struct Held {
 }
 
 struct Shared {
+    /// A plan writes no state; its module could, as it is given the way.
+    writes: bool,
     client: Client,
     spool: Spool,
     authorization: SecretText,
@@ -69,12 +71,13 @@ pub(super) struct Loopback {
 
 impl Loopback {
     /// Listens on a free port with a password of its own.
-    pub(super) async fn start(client: Client, spool: Spool) -> Result<Self> {
+    pub(super) async fn start(client: Client, spool: Spool, kind: RunKind) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(Error::io("listen on loopback"))?;
         let address = listener.local_addr().map_err(Error::io("listen on loopback"))?;
         let password = SecretText::new(hex::encode(rand::random::<[u8; 32]>()));
         let basic = STANDARD.encode(format!("{USER}:{}", password.expose()));
         let shared = Arc::new(Shared {
+            writes: kind == RunKind::Apply,
             client,
             spool,
             authorization: SecretText::new(format!("Basic {basic}")),
@@ -256,6 +259,9 @@ async fn read(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn write(State(shared): State<Arc<Shared>>, state: Bytes) -> Response {
+    if !shared.writes {
+        return (StatusCode::FORBIDDEN, "a plan run writes no state").into_response();
+    }
     match shared.keep(&state) {
         Ok(()) => StatusCode::OK.into_response(),
         Err(error) => away(&error),

@@ -48,6 +48,22 @@ pub(super) fn identity(pid: i32) -> Result<ProcessIdentity> {
     Ok(ProcessIdentity { pid, start_time: process.start_time, boot_id: boot_id()? })
 }
 
+/// Whether this process leads its session.
+///
+/// # Errors
+/// It does not, as where it leads a process group of another's session.
+pub(super) fn leads_session() -> Result<()> {
+    let us = rustix::process::getpid();
+    let session = rustix::process::getsid(None).map_err(|e| Error::io("getsid")(e.into()))?;
+    if session == us {
+        return Ok(());
+    }
+    let (us, session) = (us.as_raw_nonzero(), session.as_raw_nonzero());
+    Err(Error::Integrity(format!(
+        "process {us} leads no session of its own (it is in {session}), so nobody could tell whether it lives"
+    )))
+}
+
 /// Live members of a session, without zombies.
 ///
 /// # Errors

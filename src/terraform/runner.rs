@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
 use super::backend::Loopback;
-use super::client::Client;
+use super::client::{CallError, Client};
 use super::engine::Engine;
 use super::layout::Layout;
 use super::procfs;
@@ -66,8 +66,9 @@ pub async fn run(args: RunnerArgs) -> ExitCode {
 /// Claims the run before anything in its folder is touched, so that a second runner leaves no trace.
 async fn take(args: &RunnerArgs) -> Result<(Client, RunSpec)> {
     let layout = Layout { root: args.dir.clone() };
-    // Fails when we lead a session already, which is as well.
+    // Fails when we lead a session already, which is as well; whoever looks for us looks for our session.
     let _ = rustix::process::setsid();
+    procfs::leads_session()?;
     let token = fs::read_to_string(layout.token()).map_err(Error::io("read the run's token"))?;
     let told = |e: &dyn std::fmt::Display| Error::Integrity(e.to_string());
     let client = Client::new(&args.api, args.id, SecretText::new(token.trim())).map_err(|e| told(&e))?;
@@ -82,7 +83,7 @@ async fn take(args: &RunnerArgs) -> Result<(Client, RunSpec)> {
 async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<()> {
     let layout = Layout { root: args.dir.clone() };
     layout.make()?;
-    let loopback = Loopback::start(client.clone(), Spool::open(layout.spool())?).await?;
+    let loopback = Loopback::start(client.clone(), Spool::open(layout.spool())?, spec.kind).await?;
     let ours = [
         ("LANDFALL_RUN_ID", spec.id.to_string()),
         ("LANDFALL_CHANGE", format!("{:?}", spec.change)),
@@ -116,7 +117,7 @@ async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<(
         complete = false;
         result = work.failed(state_refused(work.spec.id, &reason));
     }
-    log.finish().await;
+    log.finish(until).await;
     if result.phase == RunPhase::Interrupted {
         tell_events(work, until).await;
     }
@@ -200,9 +201,10 @@ impl LogShipper {
         Self { task: tokio::spawn(ship(client, transcript, over)), last }
     }
 
-    async fn finish(mut self) {
+    /// The result does not depend on the log, but the files from which it is made go with the run.
+    async fn finish(mut self, until: Instant) {
         self.last.send_replace(true);
-        if timeout(LOG_PATIENCE, &mut self.task).await.is_err() {
+        if timeout_at(until, &mut self.task).await.is_err() {
             self.task.abort();
             tracing::warn!("the end of the log was not sent");
         }
@@ -227,8 +229,7 @@ async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Recei
                     event_offset += batch as u64;
                     transcript.events.drain(..batch);
                 }
-                // The run is over for the ledger: nothing of it is wanted any more.
-                Err(error) if error.is_over() => return,
+                Err(error) if is_final(&error, last) => return,
                 Err(_) => {}
             }
         }
@@ -240,11 +241,11 @@ async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Recei
                     log_offset += length as u64;
                     transcript.log.drain(..length);
                 }
-                Err(error) if error.is_over() => return,
+                Err(error) if is_final(&error, last) => return,
                 Err(_) => {}
             }
         }
-        if last && ((transcript.log.is_empty() && transcript.events.is_empty()) || Instant::now() >= until) {
+        if last && transcript.log.is_empty() && transcript.events.is_empty() {
             return;
         }
         tokio::select! {
@@ -252,6 +253,15 @@ async fn ship(client: Client, mut transcript: Transcript, mut over: watch::Recei
             _ = over.changed(), if !last => {}
         }
     }
+}
+
+/// The run is over for the ledger, so nothing of it is wanted any more; or, at the end, nothing would change its answer.
+fn is_final(error: &CallError, last: bool) -> bool {
+    let refused = last && error.status().is_some();
+    if refused {
+        tracing::warn!(%error, "the end of the log is not wanted");
+    }
+    refused || error.is_over()
 }
 
 #[cfg(test)]

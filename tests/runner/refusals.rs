@@ -156,3 +156,40 @@ async fn a_secret_is_in_no_argument_log_message_or_file_that_is_left() {
     // The search finds what is there: the state holds the secret, and only the ledger may have it.
     assert!(world.api.ledger().states.iter().any(|state| shows_canary(state)));
 }
+
+/// Its environment leads every module to the backend.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_writes_no_state_while_it_is_planned() {
+    let script = r#"
+case "$1" in plan)
+    curl -s -o '{folder}/said' -w '%{http_code}' -u "$TF_HTTP_USERNAME:$TF_HTTP_PASSWORD" --data '{"version": 4}' \
+        "$TF_HTTP_ADDRESS" >'{folder}/code' ;;
+esac
+exec {engine} "$@""#;
+    let world = World::with_shim(script).await;
+    let plan = world.planned(0).await;
+    let said = |name: &str| std::fs::read_to_string(world.folder.path().join(name)).unwrap();
+    assert_eq!((said("code").as_str(), said("said").as_str()), ("403", "a plan run writes no state"));
+    assert!(!world.run_folder(plan).join("spool").exists() && world.api.ledger().states.is_empty());
+}
+
+/// Whoever looks for a run's processes looks for their session: a runner without one would count as gone while it lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_leads_no_session_takes_no_run() {
+    use std::os::unix::process::CommandExt;
+
+    let world = World::new(engines()[0]).await;
+    let spec = world.spec(landfall::run::protocol::RunKind::Plan);
+    let token = world.api.create(spec.clone(), std::collections::HashMap::new());
+    let folder = world.run_folder(spec.id);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("token"), token.expose()).unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"));
+    command.args(["runner", "--run", &spec.id.to_string(), "--api", world.url.as_str(), "--engine-binary", "/none"]);
+    // The leader of a process group cannot begin a session.
+    let output = command.arg("--dir").arg(&folder).process_group(0).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("leads no session"), "{said}");
+    assert!(world.api.look(spec.id, |run| run.holder.is_none()), "it claimed the run all the same");
+}
