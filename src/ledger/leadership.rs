@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Ledger, sealing};
+use super::{Event, Ledger, sealing};
 use crate::{Error, Result};
 
 /// Under which leadership a transaction writes.
@@ -74,6 +74,30 @@ impl Writer {
     /// Who leads, as given to [`Ledger::lead`].
     pub fn holder(&self) -> &str {
         &self.holder
+    }
+
+    /// Appends an event, unless the chain tells the same of the object already: for what comes before an effect that may
+    /// have to be tried again.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`]; Postgres's.
+    pub async fn record_once(&self, event: Event) -> Result<()> {
+        let mut tx = self.begin(&event.subject.organization).await?;
+        let told: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM activity_log
+                            WHERE organization_id = $1 AND object_uid = $2 AND action = $3 AND details = $4)",
+        )
+        .bind(event.subject.organization.as_str())
+        .bind(event.subject.uid)
+        .bind(event.action)
+        .bind(super::json::jcs_safe(event.details.clone()))
+        .fetch_one(tx.connection())
+        .await?;
+        if !told {
+            tx.append(event);
+            tx.commit().await?;
+        }
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use landfall::Error;
 use landfall::api::Organization;
 use landfall::ledger::{Actor, Event, HistoryFilter, NewIntent, Outcome, audit, history};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{World, event};
 
@@ -241,4 +241,19 @@ async fn an_intents_outcome_is_final_but_unknown_can_be_settled() {
         let actions = actions(history(world.ledger.pool(), &filter).await.unwrap());
         assert_eq!(actions, ["intent.made", "intent.concluded", "intent.concluded"]);
     }
+}
+
+#[tokio::test]
+async fn what_was_told_once_of_an_object_is_not_told_again() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    for number in [1, 1, 2, 2] {
+        writer.record_once(event(&subject, number)).await.unwrap();
+    }
+    writer.record_once(event(&world.subject("acme"), 1)).await.unwrap();
+    let told: Vec<Value> = sqlx::query_scalar("SELECT details FROM activity_log ORDER BY seq")
+        .fetch_all(world.ledger.pool())
+        .await
+        .unwrap();
+    assert_eq!(told, [json!({"number": 1}), json!({"number": 2}), json!({"number": 1})]);
 }

@@ -306,8 +306,9 @@ async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) ->
         cx.ledger.release_state(&there, &state_key(&there)).await?;
     }
     cx.ledger.put_references(&seen.subject, &[]).await?;
+    // Before the object goes, which may have to be tried again.
     cx.ledger
-        .record(Event {
+        .record_once(Event {
             subject: seen.subject.clone(),
             actor: Actor::Controller(cx.ledger.holder().to_owned()),
             action: "deployment.released",
