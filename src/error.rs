@@ -87,7 +87,8 @@ impl Error {
             Self::Deposed(_) => Reason::Deposed,
             Self::Condition { reason, .. } => *reason,
             Self::Io { .. } => Reason::InputOutput,
-            Self::Integrity(_) | Self::Usage(_) => Reason::IntegrityViolation,
+            Self::Integrity(_) => Reason::IntegrityViolation,
+            Self::Usage(_) => Reason::InvalidUsage,
         }
     }
 }

@@ -52,6 +52,7 @@ reasons! {
     Deposed, Terminal, "Another replica leads now.";
     InputOutput, Transient, "A file or process of the controller's machine failed.";
     IntegrityViolation, Terminal, "Stored data is damaged or a key is missing.";
+    InvalidUsage, Terminal, "A command line leaves something open, or names what cannot be used. In no condition.";
     InUse, Blocked, "The deletion waits for the objects that refer to it.";
     EndpointNotAllowed, Terminal, "The endpoint is neither public nor on the installation's list.";
     GateNotInstalled, Blocked, "The admission policies are missing or changed: no command annotation is taken.";
