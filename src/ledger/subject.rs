@@ -74,8 +74,6 @@ pub enum Actor {
     Controller(String),
     /// The runner of this run.
     Runner(Uuid),
-    /// Somebody with a database role, by that role.
-    Operator(String),
     /// Nobody knows.
     Unknown,
 }
@@ -84,9 +82,7 @@ impl Actor {
     /// Who, in the words of the one that vouches for it.
     pub fn name(&self) -> Option<String> {
         match self {
-            Self::User(name) | Self::FieldManager(name) | Self::Controller(name) | Self::Operator(name) => {
-                Some(name.clone())
-            }
+            Self::User(name) | Self::FieldManager(name) | Self::Controller(name) => Some(name.clone()),
             Self::Runner(run) => Some(run.to_string()),
             Self::Unknown => None,
         }
@@ -99,7 +95,6 @@ impl Actor {
             Self::FieldManager(_) => "field-manager-unverified",
             Self::Controller(_) => "controller",
             Self::Runner(_) => "runner",
-            Self::Operator(_) => "operator",
             Self::Unknown => "unknown",
         }
     }

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use super::Context;
-use crate::api::Reason;
-use crate::ledger::ObjectKind;
+use crate::api::{Organization, Reason};
+use crate::ledger::{ObjectKind, Subject};
 use crate::{Error, Result};
 
 /// A namespaced type of the API, as the driver needs it.
@@ -203,4 +204,22 @@ impl Announcement {
     pub fn warning(reason: Reason, action: &'static str, message: impl Into<String>) -> Self {
         Self { warning: true, reason: reason.as_str(), message: message.into(), action }
     }
+}
+
+/// The object as the ledger names it; `None` where its uid is none.
+pub fn subject_in<K: Object>(
+    organization: Organization,
+    cluster: Uuid,
+    kind: ObjectKind,
+    object: &K,
+) -> Option<Subject> {
+    let meta = object.meta();
+    Some(Subject {
+        organization,
+        cluster,
+        kind,
+        uid: Uuid::parse_str(meta.uid.as_deref()?).ok()?,
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
+    })
 }

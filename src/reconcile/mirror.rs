@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::watch::{Change, requester};
-use super::{Context, Object, backoff};
+use super::{Context, Object, backoff, subject_in};
 use crate::ledger::{Keyring, MirrorRow, Mirrored, ObjectKind, Subject};
 use crate::{Error, Result, access};
 
@@ -270,24 +270,6 @@ impl Organizations {
         let Some(subject) = subject_in(organization, cx.cluster, kind, object) else { return Ok(None) };
         Ok(Some(row(subject, object, cx.ledger.keys())))
     }
-}
-
-/// The object as the ledger names it; `None` where its uid is none.
-pub fn subject_in<K: Object>(
-    organization: crate::api::Organization,
-    cluster: Uuid,
-    kind: ObjectKind,
-    object: &K,
-) -> Option<Subject> {
-    let meta = object.meta();
-    Some(Subject {
-        organization,
-        cluster,
-        kind,
-        uid: Uuid::parse_str(meta.uid.as_deref()?).ok()?,
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        name: meta.name.clone().unwrap_or_default(),
-    })
 }
 
 fn row<K: Object>(subject: Subject, object: &K, keys: &Keyring) -> MirrorRow {

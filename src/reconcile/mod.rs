@@ -18,5 +18,5 @@ mod watched;
 
 pub use context::{Clock, Context};
 pub use driver::{Follow, Followed, Tap, follow, run};
-pub use kind::{APPLY_STARTED, Announcement, COMMAND_TAKEN, Kind, Next, Object, Report, WORDS, Word};
+pub use kind::{APPLY_STARTED, Announcement, COMMAND_TAKEN, Kind, Next, Object, Report, WORDS, Word, subject_in};
 pub use lease::Leadership;

@@ -13,7 +13,7 @@ use crate::ledger::{CredentialFact, ObjectKind, Subject, Taken};
 use crate::providers::{Attempt, Provider};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::wake::key_of;
-use crate::reconcile::{finalizer, mirror};
+use crate::reconcile::{finalizer, subject_in};
 use crate::{Error, Result};
 
 /// What is known before a decision.
@@ -92,7 +92,7 @@ impl InUse {
 pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Seen> {
     let (namespace, _) = key_of(object);
     let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
-    let subject = mirror::subject_in(organization, cx.cluster, ObjectKind::CloudCredential, object)
+    let subject = subject_in(organization, cx.cluster, ObjectKind::CloudCredential, object)
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
     let deleted = object.metadata.deletion_timestamp.is_some();
     let (proof, bytes) =

@@ -19,6 +19,7 @@ use crate::ledger::runs::{Others, Run};
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command};
+use crate::reconcile::subject_in;
 use crate::reconcile::wake::key_of;
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::secrets;
@@ -61,7 +62,8 @@ pub struct Observed {
     pub found_state: Option<FoundState>,
     /// Another organization, under which the object's state stands: the namespace was of it before.
     pub elsewhere: Option<Organization>,
-    /// The database's state is older than what was acknowledged.
+    /// The database is older than what was acknowledged: its state by `status.state`, or its log by the anchor of its
+    /// organization.
     pub regressed: Option<String>,
     /// The executor may not run this: there are deployments of other organizations.
     pub others: Option<Others>,
@@ -73,10 +75,10 @@ pub struct Observed {
     pub ceiling: Option<IntOrString>,
     /// How the outputs' Secret stands.
     pub outputs: Ownership,
-    /// Outputs of the newest state.
-    pub values: Outputs,
     /// The resourceVersion of that Secret, where there is one.
     pub outputs_version: Option<String>,
+    /// Outputs of the newest state.
+    pub values: Outputs,
     /// Values that the newest state marks as sensitive.
     pub hidden: Vec<SecretText>,
     /// A Secret that has outputs, and that the spec does not name any more.
@@ -164,7 +166,10 @@ impl Observed {
 /// # Errors
 /// What may pass by itself: API server, ledger.
 pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> Result<Observed> {
-    let subject = subject(cx, object).await?;
+    let (namespace, _) = key_of(object.as_ref());
+    let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
+    let subject = subject_in(organization, cx.cluster, ObjectKind::TerraformDeployment, object.as_ref())
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
     let history = History::within(&subject.organization, cx.ledger.runs_of(subject.uid, RUNS).await?);
     let retained = super::is_retained(object);
     let urgent = history.active().is_some() || retained;
@@ -210,12 +215,12 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         former_run,
         former_unsettled: former.unsettled,
         outputs,
+        outputs_version: secret.and_then(|secret| secret.metadata.resource_version),
         gate,
         command,
         liveness,
         free,
         slot_free: cx.queue.ahead(&key_of(object.as_ref()), Instant::now()) < free,
-        outputs_version: secret.and_then(|secret| secret.metadata.resource_version),
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
         elsewhere: cx.ledger.state_elsewhere(&subject).await?,
