@@ -196,7 +196,7 @@ fn runs(object: &mut Value) {
 async fn an_approval_is_told_as_what_the_controller_made_of_it() {
     let (code, out, err, _) = told(nothing, takes, &["approve", "tfd/web"]).await;
     assert_eq!((code, err.as_str()), (0, ""));
-    assert_eq!(out, format!("alice approved {} (1 to add, 0 to change, 0 to destroy, 0 to replace)\n", digest(1)));
+    assert_eq!(out, format!("alice approved {} (1 to add, 0 to change, 0 to destroy)\n", digest(1)));
 
     fn refuses(object: &mut Value, _: &str, value: &str) {
         object["metadata"]["annotations"] = json!({});

@@ -79,7 +79,7 @@ async fn history_tells_which_command_was_meant_for_what() {
         "TIME WHO WHAT OBJECT DETAILS\n\
          TIME alice command.taken tfd/shop/web approve DIGEST\n\
          TIME bob command.taken tfd/shop/web cancel r1\n\
-         TIME controller command.discarded tfd/shop/web retry r?2 by=eve why=it names another\n"
+         TIME controller command.discarded tfd/shop/web retry r\\u{0}2 by=eve why=it names another\n"
     );
     let told = world.ledger.commands(&subject).await.unwrap();
     let discarded = told.iter().find(|t| t.command == landfall::ledger::DISCARDED).unwrap();
