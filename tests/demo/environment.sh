@@ -131,6 +131,7 @@ write_env() {
         PDNS_API_KEY PDNS_ZONE KUBECACHEDIR LANDFALL_CONFIG AWS_ENDPOINT AWS_TEST_ACCESS_KEY_ID AWS_TEST_SECRET_ACCESS_KEY; do
         echo "$key=${!key}"
     done >"$dir/env.new"
+    echo "LANDFALL_DEV=$dir" >>"$dir/env.new"
     echo "PATH=$PATH" >>"$dir/env.new"
     mv "$dir/env.new" "$dir/env"
 }

@@ -24,14 +24,21 @@ secret() {
 }
 
 # decide_external notes, once for the life of DIR, what the caller brings along. Later calls may then have the
-# directory's own env in their environment without mistaking it for the caller's.
+# directory's own env in their environment without mistaking it for the caller's. A shell that has the environment of
+# `make up` (LANDFALL_DEV) brings nothing.
 decide_external() {
     [ ! -e "$DIR/external" ] || return 0
+    if [ -n "${LANDFALL_DEV:-}" ]; then
+        : >"$DIR/external"
+        return
+    fi
     {
         [ -z "${KUBECONFIG:-}" ] || echo "apiserver=$KUBECONFIG"
         [ -z "${KUBEBUILDER_ASSETS:-}" ] || echo "assets=$KUBEBUILDER_ASSETS"
         [ -z "${DATABASE_SUPERUSER_URL:-}" ] || echo "postgres=$DATABASE_SUPERUSER_URL"
     } >"$DIR/external"
+    [ -z "${KUBECONFIG:-}" ] || echo "testbed: uses the cluster of KUBECONFIG=$KUBECONFIG; what is applied there stays" >&2
+    [ -z "${DATABASE_SUPERUSER_URL:-}" ] || echo 'testbed: uses the server of DATABASE_SUPERUSER_URL; what is made there stays' >&2
 }
 
 external() { sed -n "s|^$1=||p" "$DIR/external"; }
