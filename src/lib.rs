@@ -9,15 +9,15 @@
 //! | [`terraform`] | sources, the engine, the runner, executors |
 //! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
 //! | [`zones`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
-//! | `providers` | vendors' protocols behind one HTTP client |
+//! | [`providers`] | vendors' protocols: behind one HTTP client, and DNS over TCP |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | [`controller`] | the process: what is started in which order, and how it ends |
 //! | [`health`] | what `/readyz` tells |
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api; docs/architecture.md has
-//! them room by room, and a test holds the rooms to it.
+//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api, and providers → zones;
+//! docs/architecture.md has them room by room, and a test holds the rooms to it.
 
 // Tests in here share the generator of objects with those outside.
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Http {
 pub struct Answer {
     /// Status code.
     pub status: u16,
-    /// The body, of at most 64 KiB.
+    /// The body, of at most 64 KiB where no other limit was said.
     pub body: Bytes,
     /// `Retry-After` in seconds, of at most an hour.
     pub retry_after: Option<Duration>,
@@ -78,14 +78,22 @@ impl Http {
     /// # Errors
     /// Where no whole answer came.
     pub async fn send(&self, request: http::Request<Bytes>) -> Result<Answer, Unanswered> {
+        self.send_up_to(request, BODY_LIMIT).await
+    }
+
+    /// The same for an answer of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// Where no whole answer came.
+    pub async fn send_up_to(&self, request: http::Request<Bytes>, limit: usize) -> Result<Answer, Unanswered> {
         let request = reqwest::Request::try_from(request).map_err(|e| Unanswered::from(&e))?;
         let mut response = self.client.execute(request).await.map_err(|e| Unanswered::from(&e))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| Unanswered::from(&e))? {
-            if body.len() + chunk.len() > BODY_LIMIT {
-                let message = format!("the answer ({status}) is larger than {BODY_LIMIT} bytes; check the endpoint");
+            if body.len() + chunk.len() > limit {
+                let message = format!("the answer ({status}) is larger than {limit} bytes; check the endpoint");
                 return Err(Unanswered { reason: Reason::ProviderUnavailable, message });
             }
             body.extend_from_slice(&chunk);

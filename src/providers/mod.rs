@@ -1,9 +1,13 @@
-//! Vendors' protocols behind one HTTP client.
+//! Vendors' protocols: behind one HTTP client, and DNS over TCP.
 
 mod aws;
+mod dns;
 mod http;
+mod isolation;
+mod lots;
 mod powerdns;
 mod probes;
+mod rfc2136;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,8 +16,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+pub use self::dns::{Change, Contents, Dns, Other, Outcome, Standing, Trouble};
 pub use self::http::{Answer, Http, Unanswered};
+pub use self::powerdns::PowerDns;
 pub use self::probes::{Attempt, Finding, Probes};
+pub use self::rfc2136::{Algorithm, Rfc2136};
 use crate::Result;
 use crate::access::{SecretBytes, SecretText, text};
 use crate::api::{CloudCredentialSpec, Identity, Reason};

@@ -1,5 +1,7 @@
 //! PowerDNS Authoritative Server, HTTP API v1.
 
+mod zones;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use url::Url;
 
+pub use self::zones::PowerDns;
 use super::{Answer, Denial, Http, Identify, ProbeResult, doubt_of};
 use crate::Result;
 use crate::access::text::line;

@@ -167,7 +167,11 @@ impl Data {
     pub fn to_spec(&self) -> String {
         match self {
             Self::A(address) => address.to_string(),
-            Self::Aaaa(address) => address.to_string(),
+            // PowerDNS does not take an IPv4 address within, which is how these are printed.
+            Self::Aaaa(address) => match (address.to_ipv4_mapped(), address.segments()) {
+                (Some(_), [.., high, low]) => format!("::ffff:{high:x}:{low:x}"),
+                (None, _) => address.to_string(),
+            },
             Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => name.absolute(),
             Self::Mx { preference, exchange } => format!("{preference} {}", exchange.absolute()),
             Self::Txt(bytes) => String::from_utf8_lossy(bytes).into_owned(),

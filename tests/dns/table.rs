@@ -50,7 +50,7 @@ const ONE_EACH: &[(&str, RecordType, &[&str], &[&str])] = &[
     ("", Aaaa, &["::1"], &["::1"]),
     ("", Aaaa, &["2001:db8:0:1:1:1:1:1"], &["2001:db8:0:1:1:1:1:1"]),
     ("", Aaaa, &["2001:db8::0:0:1"], &["2001:db8::1"]),
-    ("", Aaaa, &["::ffff:192.0.2.1"], &["::ffff:192.0.2.1"]),
+    ("", Aaaa, &["::ffff:192.0.2.1"], &["::ffff:c000:201"]),
     ("", Aaaa, &["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"], &["ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"]),
     ("", Aaaa, &["2001:db8::2", "2001:db8::1"], &["2001:db8::1", "2001:db8::2"]),
     // names

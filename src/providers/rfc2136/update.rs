@@ -1,0 +1,70 @@
+//! The message of an UPDATE: conditions first, then what is taken away, then what is put there.
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType as WireType};
+
+use super::records::{wire_data, wire_name, wire_type};
+use crate::providers::dns::Change;
+use crate::zones::{Data, Name, RecordSet, RecordType};
+
+/// One message for these changes of a zone, not yet signed.
+///
+/// # Errors
+/// Where a name does not fit onto the wire.
+pub(super) fn message(zone: &Name, lot: &[(usize, &Change)]) -> Result<Message, String> {
+    let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Update);
+    message.add_query(Query::query(wire_name(zone)?, WireType::SOA));
+    for (_, change) in lot {
+        message.answers.extend(conditions(change, lot)?);
+    }
+    // Of one name, a CNAME goes before another type comes.
+    for (_, change) in lot {
+        if let (Some(before), Some((owner, _))) = (change.before(), change.key()) {
+            message.authorities.push(empty(wire_name(owner)?, wire_type(before.kind()), DNSClass::ANY));
+        }
+    }
+    for (_, change) in lot {
+        if let Some(after) = change.after() {
+            message.authorities.extend(records(after, after.ttl())?);
+        }
+    }
+    Ok(message)
+}
+
+/// What must hold: the set is what was read. A server lets a CNAME that would not stand alone fall without a word, so that
+/// this, too, is made a condition.
+fn conditions(change: &Change, lot: &[(usize, &Change)]) -> Result<Vec<Record>, String> {
+    let Some((owner, kind)) = change.key() else { return Ok(Vec::new()) };
+    if let Some(before) = change.before() {
+        return records(before, 0);
+    }
+    let name = wire_name(owner)?;
+    let none = |kind: WireType| empty(name.clone(), kind, DNSClass::NONE);
+    let beside = |other: RecordType| lot.iter().any(|(_, c)| c.key().is_some_and(|key| key == (owner, other)));
+    let alone = !lot.iter().any(|(_, c)| c.key().is_some_and(|(name, other)| name == owner && other != kind));
+    Ok(match kind {
+        RecordType::Cname if alone => vec![none(WireType::ANY)],
+        RecordType::Cname => {
+            RecordType::ALL.into_iter().filter(|k| *k == kind || !beside(*k)).map(|k| none(wire_type(k))).collect()
+        }
+        _ if beside(RecordType::Cname) => vec![none(wire_type(kind))],
+        _ => vec![none(wire_type(kind)), none(WireType::CNAME)],
+    })
+}
+
+fn records(set: &RecordSet, ttl: u32) -> Result<Vec<Record>, String> {
+    let name = wire_name(set.owner())?;
+    let record = |data: &Data| Ok(Record::from_rdata(name.clone(), ttl, wire_data(data)?));
+    set.values().iter().map(record).collect()
+}
+
+/// A record without a value, which says something of its type.
+fn empty(name: WireName, kind: WireType, class: DNSClass) -> Record {
+    let mut record = Record::update0(name, 0, kind);
+    record.dns_class = class;
+    record
+}
+
+#[cfg(test)]
+#[path = "update_tests.rs"]
+mod tests;
