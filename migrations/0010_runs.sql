@@ -40,6 +40,7 @@ CREATE TABLE terraform_runs (
     message           text,
     result            jsonb,
     late_result       jsonb,
+    settled_by        uuid,
     UNIQUE (organization_id, run_id),
     UNIQUE (plan_digest, kind),
     FOREIGN KEY (organization_id, plan_run_id) REFERENCES terraform_runs (organization_id, run_id),
@@ -55,6 +56,10 @@ CREATE UNIQUE INDEX terraform_runs_one_active ON terraform_runs (cluster_id, dep
     WHERE phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted');
 CREATE INDEX terraform_runs_deployment ON terraform_runs (deployment_uid, created_at DESC);
 CREATE INDEX terraform_runs_name ON terraform_runs (namespace, name, created_at DESC);
+CREATE INDEX terraform_runs_applies ON terraform_runs (deployment_uid, created_at DESC) WHERE kind = 'Apply';
+-- What nobody has answered for yet is little, and asked for at each look.
+CREATE INDEX terraform_runs_unsettled ON terraform_runs (cluster_id)
+    WHERE kind = 'Apply' AND phase = 'Interrupted' AND settled_by IS NULL;
 COMMENT ON TABLE terraform_runs IS 'Plans and applies. Destroys are applies of a plan whose change is Destroy. message is the engine''s first error block, redacted.';
 COMMENT ON COLUMN terraform_runs.applying_at IS 'From here on the world may have changed.';
 COMMENT ON COLUMN terraform_runs.limits IS 'How long init, plan, apply and the stop of an engine may take, seconds, as the run was given them.';
@@ -62,6 +67,7 @@ COMMENT ON COLUMN terraform_runs.terminated_at IS 'When the controller told the 
 COMMENT ON COLUMN terraform_runs.facts IS 'What the plan digest binds and no other column tells: keyed digests and identities, no values.';
 COMMENT ON COLUMN terraform_runs.handed_over IS 'How often the run was given to a runner before one claimed it.';
 COMMENT ON COLUMN terraform_runs.late_result IS 'What a runner reported after its run had been given up as Interrupted; it may settle the intent, and changes nothing else.';
+COMMENT ON COLUMN terraform_runs.settled_by IS 'Of an apply that was Interrupted: the run that answered for it, an apply that a person approved or a plan that found nothing to change. Until then nothing is applied unattended.';
 CALL secure_table('terraform_runs');
 
 CREATE TABLE run_secrets (
@@ -202,6 +208,7 @@ CREATE TABLE resource_inventory (
     CHECK ((standing = 'Gone') = (gone_at IS NOT NULL))
 );
 CREATE INDEX resource_inventory_deployment ON resource_inventory (deployment_uid);
+CREATE INDEX resource_inventory_unknown ON resource_inventory (run_id) WHERE standing IN ('Creating', 'Leftover');
 CREATE INDEX resource_inventory_id ON resource_inventory (organization_id, resource_id);
 COMMENT ON TABLE resource_inventory IS 'What exists in the world by Landfall''s hand. Leftover: a run that died may have made it, and no state knows it.';
 COMMENT ON COLUMN resource_inventory.run_id IS 'The run that touched it last.';

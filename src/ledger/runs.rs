@@ -28,6 +28,7 @@ pub use ending::Stopping;
 pub use finish::Finish;
 pub(super) use permit::{is_current, is_newest};
 pub use room::{Obstacle, Others, Room};
+pub use settle::Past;
 
 /// A run, as far as it may be shown: its inputs and files are sealed elsewhere.
 #[derive(Clone, Debug, PartialEq)]

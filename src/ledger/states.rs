@@ -25,7 +25,6 @@ use crate::run::state::{StateFile, first_of};
 mod claims;
 pub(super) mod locks;
 
-pub use claims::Former;
 pub use locks::LockInfo;
 
 /// The key of a deployment's state within its organization.

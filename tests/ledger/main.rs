@@ -10,6 +10,7 @@ mod audit;
 mod carried;
 mod catalogue;
 mod chain;
+mod dead;
 mod engine;
 mod inventory;
 mod keys;

@@ -81,7 +81,7 @@ pub(crate) async fn planned(writer: &Writer, subject: &Subject, change: Change) 
     plan_of(writer, subject, change, PLAN_JSON).await
 }
 
-async fn plan_of(writer: &Writer, subject: &Subject, change: Change, json: &str) -> (Uuid, String) {
+pub(crate) async fn plan_of(writer: &Writer, subject: &Subject, change: Change, json: &str) -> (Uuid, String) {
     let id = new_plan(writer, subject, change, "s3cret").await.unwrap();
     writer.claim(id, &holder(1)).await.unwrap().unwrap();
     enter(writer, id, RunPhase::Plan).await;
@@ -110,11 +110,22 @@ pub(crate) fn apply_of(subject: &Subject, plan: Uuid, digest: &str, approval: Ap
     }
 }
 
-/// An apply that has been let at the world.
+/// An apply that has been let at the world, unattended.
 pub(crate) async fn applying(writer: &Writer, subject: &Subject) -> Uuid {
     writer.claim_state(subject, &state_key(subject), None).await.unwrap();
     let (plan, digest) = planned(writer, subject, Change::Apply).await;
-    let new = apply_of(subject, plan, &digest, Approval::Automatic);
+    begun_apply(writer, apply_of(subject, plan, &digest, Approval::Automatic)).await
+}
+
+/// An apply that a person approved and that has been let at the world.
+pub(crate) async fn approved(writer: &Writer, subject: &Subject) -> Uuid {
+    writer.claim_state(subject, &state_key(subject), None).await.unwrap();
+    let (plan, digest) = planned(writer, subject, Change::Apply).await;
+    assert_eq!(writer.record_approval(subject, &digest, "alice").await.unwrap(), ApprovalTaken::Recorded);
+    begun_apply(writer, apply_of(subject, plan, &digest, Approval::Person)).await
+}
+
+async fn begun_apply(writer: &Writer, new: NewApplyRun) -> Uuid {
     let id = new.id;
     assert_eq!(writer.create_apply_run(new).await.unwrap(), ApplyRun::Created);
     writer.claim(id, &holder(2)).await.unwrap().unwrap();
@@ -129,8 +140,9 @@ async fn actions(world: &World) -> Vec<String> {
 #[tokio::test]
 async fn of_many_who_would_apply_one_plan_exactly_one_does() {
     let world = World::new().await;
-    let (writer, subject) = (world.writer().await, world.subject("acme"));
-    for approval in [Approval::Person, Approval::Automatic] {
+    let writer = world.writer().await;
+    for (name, approval) in [("one", Approval::Person), ("two", Approval::Automatic)] {
+        let subject = Subject { name: name.into(), ..world.subject("acme") };
         let (plan, digest) = planned(&writer, &subject, Change::Apply).await;
         writer.record_approval(&subject, &digest, "alice").await.unwrap();
         let tries = (0..20).map(|_| writer.create_apply_run(apply_of(&subject, plan, &digest, approval)));
@@ -375,7 +387,7 @@ async fn unknown(world: &World) -> Vec<String> {
         .unwrap()
 }
 
-const NO_CHANGES: &str = r#"{"format_version":"1.2","resource_changes":[]}"#;
+pub(crate) const NO_CHANGES: &str = r#"{"format_version":"1.2","resource_changes":[]}"#;
 
 #[tokio::test]
 async fn an_unknown_outcome_is_settled_by_the_next_plan_that_finds_nothing_to_change() {
@@ -411,10 +423,10 @@ async fn an_unknown_outcome_is_settled_by_the_next_apply_that_succeeds() {
     let (writer, subject) = (world.writer().await, world.subject("acme"));
     let dead = applying(&writer, &subject).await;
     assert!(interrupt(&writer, dead).await.unwrap());
-    let failed = applying(&writer, &subject).await;
+    let failed = approved(&writer, &subject).await;
     writer.finish(failed, &result(RunPhase::Failed)).await.unwrap().unwrap();
     assert_eq!(unknown(&world).await, ["web"], "an apply that failed says nothing");
-    let id = applying(&writer, &subject).await;
+    let id = approved(&writer, &subject).await;
     writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
     assert!(unknown(&world).await.is_empty());
     // What is settled stays so, whatever the dead run's runner tells afterwards.

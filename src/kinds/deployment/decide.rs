@@ -136,7 +136,7 @@ fn ending(object: &TerraformDeployment, seen: &Observed) -> Step {
     // A state that another object left is not ours to destroy; with none at all, an apply of ours may still have built.
     let nothing_left = match &seen.state {
         Some(state) => state.resources == 0 || state.holder_uid != Some(seen.subject.uid),
-        None => !seen.history.applied_anything(),
+        None => !seen.past.applied,
     };
     match object.spec.deletion_policy {
         DeletionPolicy::Retain => Step::Release,
@@ -153,11 +153,13 @@ fn ending(object: &TerraformDeployment, seen: &Observed) -> Step {
 /// All that the state knows is destroyed. What no state knows is for a person to look for, who says so by a retry after the
 /// last run that may have left something.
 fn release(object: &TerraformDeployment, seen: &Observed) -> Step {
-    let Some(run) = seen.history.0.first().filter(|_| !seen.leftovers.is_empty()) else { return Step::Release };
+    if seen.leftovers.is_empty() {
+        return Step::Release;
+    }
     let applied = seen.history.0.iter().find(|r| r.kind == RunKind::Apply).map(|r| r.phase_at);
     let since = applied.max(object.metadata.deletion_timestamp.as_ref().map(|time| time.0));
     let confirmed = seen.taken("retry").is_some_and(|(_, at)| Some(at) > since);
-    if confirmed { Step::Release } else { Step::Rest(Standing::leftovers(&seen.leftovers, run)) }
+    if confirmed { Step::Release } else { Step::Rest(Standing::leftovers(&seen.leftovers, seen.history.0.first())) }
 }
 
 /// What must be mended before any run, the first of it.
@@ -262,14 +264,14 @@ fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Ru
     if let Some(why) = breach(change, object, seen, plan) {
         return Step::Rest(Standing { action_required: true, ..Standing::held(Reason::GuardrailBreached, why) });
     }
-    let unattended = mode == ApprovalMode::Automatic && !seen.needs_a_person();
+    let unattended = mode == ApprovalMode::Automatic && !seen.past.needs_a_person;
     if let (true, Some(why)) = (unattended, &seen.gate) {
         let message = format!("spec.approval is Automatic, and the gate that guards it is not whole: {why}");
         return Step::Rest(Standing::held(Reason::GateNotInstalled, message));
     }
     let approved_by = seen.approval.as_ref().map(|a| a.by.clone());
     if !unattended && approved_by.is_none() {
-        return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.needs_a_person()));
+        return Step::Rest(Standing::awaiting(plan, seen.stale_approval(plan), seen.past.needs_a_person));
     }
     no_room(seen).map_or(Step::Apply { plan: plan.id, change, approved_by }, Step::Rest)
 }

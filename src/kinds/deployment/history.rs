@@ -64,7 +64,8 @@ pub enum LastApplied<'a> {
 }
 
 impl History {
-    /// What counts while the namespace is of this organization: its own runs, and whatever is still under way.
+    /// What counts towards the spec while the namespace is of this organization: its own runs, and whatever is still under
+    /// way. What died is remembered elsewhere, see [`crate::ledger::runs::Past`].
     pub fn within(organization: &Organization, runs: Vec<Run>) -> Self {
         let counts = |run: &Run| !run.phase.is_final() || run.subject.organization == *organization;
         Self(runs.into_iter().filter(counts).collect())
@@ -85,11 +86,6 @@ impl History {
         self.0.iter().find(|r| r.kind == RunKind::Apply && r.plan == Some(plan))
     }
 
-    /// Whether any apply was ever begun.
-    pub fn applied_anything(&self) -> bool {
-        self.0.iter().any(|r| r.kind == RunKind::Apply)
-    }
-
     /// How the newest apply that is over stands now.
     pub fn last_applied(&self) -> Option<LastApplied<'_>> {
         let (at, run) = self.0.iter().enumerate().find(|(_, r)| r.kind == RunKind::Apply && r.phase.is_final())?;
@@ -104,28 +100,6 @@ impl History {
         let newest = self.0.iter().find(|r| r.kind == RunKind::Apply)?;
         let refused = newest.phase == RunPhase::Interrupted && newest.reason == Some(Reason::StateRegressed);
         (refused && asked_again.is_none_or(|asked| asked <= newest.phase_at)).then_some(newest)
-    }
-
-    /// Whether a run died in mid-apply, and since then no person let a plan pass and no plan found the world in order.
-    pub fn needs_a_person(&self) -> bool {
-        for run in &self.0 {
-            let by_a_person = run.kind == RunKind::Apply && run.requested_by.1 == "user";
-            match run.phase {
-                RunPhase::Interrupted if run.kind == RunKind::Apply => return true,
-                RunPhase::Succeeded if by_a_person || finds_nothing(run) => return false,
-                RunPhase::Pending
-                | RunPhase::Claimed
-                | RunPhase::Init
-                | RunPhase::Plan
-                | RunPhase::Apply
-                | RunPhase::Finishing
-                | RunPhase::Succeeded
-                | RunPhase::Failed
-                | RunPhase::Cancelled
-                | RunPhase::Interrupted => {}
-            }
-        }
-        false
     }
 
     /// How far the runs have come.

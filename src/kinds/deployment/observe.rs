@@ -15,7 +15,7 @@ use crate::access::SecretText;
 use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
-use crate::ledger::runs::{Others, Run};
+use crate::ledger::runs::{Others, Past, Run};
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command};
@@ -42,6 +42,8 @@ pub struct Observed {
     pub gate: Option<String>,
     /// The runs so far.
     pub history: History,
+    /// What all runs say, not only those that were read.
+    pub past: Past,
     /// Whether the process of the run under way lives.
     pub liveness: Liveness,
     /// Places for runs that nobody has.
@@ -56,8 +58,6 @@ pub struct Observed {
     pub leftovers: Vec<String>,
     /// A run of a former object of this name that is under way, and whether its process lives.
     pub former_run: Option<(Uuid, Liveness)>,
-    /// A run of a former object of this name died in mid-apply, and nothing seen since tells how the world is.
-    pub former_unsettled: bool,
     /// A state that a former object left under this name.
     pub found_state: Option<FoundState>,
     /// Another organization, under which the object's state stands: the namespace was of it before.
@@ -134,11 +134,6 @@ impl Observed {
         (!approved).then_some(refused)
     }
 
-    /// Whether a run died in mid-apply, this object's or a former one's of its name, and no person let a plan pass since.
-    pub fn needs_a_person(&self) -> bool {
-        self.former_unsettled || self.history.needs_a_person()
-    }
-
     /// The newest command of this word, and when it was taken.
     pub fn taken(&self, command: &str) -> Option<(&str, Timestamp)> {
         self.taken.iter().find(|t| t.command == command).map(|t| (t.value.as_str(), t.at))
@@ -175,8 +170,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let urgent = history.active().is_some() || retained;
     let (command, gate) = gate(cx, object, urgent).await?;
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
-    let former = cx.ledger.former(&subject).await?;
-    let former_run = former_run(cx, former.run).await?;
+    let former_run = former_run(cx, cx.ledger.former_run(&subject).await?).await?;
     let active = history.active();
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
@@ -213,7 +207,6 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     Ok(Observed {
         leftovers,
         former_run,
-        former_unsettled: former.unsettled,
         outputs,
         outputs_version: secret.and_then(|secret| secret.metadata.resource_version),
         gate,
@@ -229,6 +222,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
             None => cx.anchors.objection(cx, &subject.organization).await?,
         },
         others: cx.ledger.others(&subject).await?,
+        past: cx.ledger.past(&subject).await?,
         approval,
         taken: cx.ledger.commands(&subject).await?,
         ceiling: cx.installation.ceilings.max_destroy.clone(),

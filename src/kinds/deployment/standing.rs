@@ -78,16 +78,20 @@ impl Standing {
         Self::not_ready(phase, Reason::Progressing, message, A_WHILE)
     }
 
-    /// All is destroyed but what a run that died may have left.
-    pub fn leftovers(addresses: &[String], newest: &Run) -> Self {
+    /// All is destroyed but what a run that died may have left. `newest`: the newest run that the namespace's organization
+    /// has of it.
+    pub fn leftovers(addresses: &[String], newest: Option<&Run>) -> Self {
         let more = addresses.len().saturating_sub(NAMED);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         let named: Vec<&str> = addresses.iter().take(NAMED).map(String::as_str).collect();
+        let confirm = match newest {
+            Some(run) => format!("landfall.dev/retry: {}", run.id),
+            None => "the label of its former organization on the namespace, and a retry there,".to_owned(),
+        };
         let message = format!(
             "a run that died may have left what no state knows: {}{more}. Look for it at the provider and clean up; then \
-             landfall.dev/retry: {} lets the object go, as spec.deletionPolicy: Retain does without",
-            named.join(", "),
-            newest.id
+             {confirm} lets the object go, as spec.deletionPolicy: Retain does without",
+            named.join(", ")
         );
         Self { phase: Some(DeploymentPhase::Interrupted), ..Self::attention(Reason::Interrupted, message) }
     }

@@ -21,7 +21,7 @@ use crate::api::{
     ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
     TerraformDeployment,
 };
-use crate::ledger::runs::{Others, Run};
+use crate::ledger::runs::{Others, Past, Run};
 use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
@@ -162,6 +162,7 @@ fn world(runs: Vec<Run>) -> Observed {
         command: None,
         gate: None,
         history: History(runs),
+        past: Past::default(),
         liveness: Liveness::Absent,
         free: 1,
         slot_free: true,
@@ -176,7 +177,6 @@ fn world(runs: Vec<Run>) -> Observed {
         }),
         state: None,
         former_run: None,
-        former_unsettled: false,
         found_state: None,
         regressed: None,
         leftovers: Vec::new(),

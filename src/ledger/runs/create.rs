@@ -102,7 +102,7 @@ pub enum ApplyRun {
     Created,
     /// This plan was applied before, or its approval used up.
     AlreadyApplied,
-    /// The digest is not this plan's, or nobody approved it.
+    /// The digest is not this plan's, or nobody approved it, and it may not be applied unattended.
     NotApproved,
     /// There is a newer plan, or the state has moved since: the plan is marked as stale.
     Superseded,

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::Run;
 use super::create::{ApplyRun, Approval, NewApplyRun};
+use super::settle::needs_a_person;
 use crate::api::Reason;
 use crate::ledger::{Actor, Event, Transaction};
 use crate::run::protocol::{RunKind, RunPhase};
@@ -34,7 +35,9 @@ pub(super) async fn permit(
         return Ok(Err(ApplyRun::Superseded));
     }
     if new.approval == Approval::Automatic {
-        return Ok(Ok(None));
+        // No run of the object can die from here to the commit: it has one at a time.
+        let unattended = !needs_a_person(tx.connection(), &new.subject).await?;
+        return Ok(if unattended { Ok(None) } else { Err(ApplyRun::NotApproved) });
     }
     let approval: Option<(String, bool)> = sqlx::query_as(
         "SELECT approved_by, consumed_at IS NOT NULL FROM approvals

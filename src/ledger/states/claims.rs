@@ -9,35 +9,24 @@ use crate::Result;
 use crate::api::Organization;
 use crate::ledger::{Actor, Event, Ledger, Subject, Transaction, Writer};
 
-/// What former objects of an object's name have left open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Former {
-    /// A run of one of them that is under way: what it will leave is not known yet.
-    pub run: Option<Uuid>,
-    /// An apply of one of them died, and nothing seen since tells how the world is.
-    pub unsettled: bool,
-}
-
 impl Ledger {
-    /// What former objects of this one's name have left open.
+    /// The run of a former object of this one's name that is under way: what it will leave is not known yet.
     ///
     /// # Errors
     /// Postgres's.
-    pub async fn former(&self, subject: &Subject) -> Result<Former> {
-        let (run, unsettled) = sqlx::query_as(
-            "SELECT (array_agg(run_id) FILTER (WHERE phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')))[1],
-                    coalesce(bool_or(outcome = 'Unknown'), false)
-             FROM terraform_runs r LEFT JOIN intents i USING (intent_id)
-             WHERE r.organization_id = $1 AND r.cluster_id = $2 AND namespace = $3 AND name = $4 AND deployment_uid <> $5",
+    pub async fn former_run(&self, subject: &Subject) -> Result<Option<Uuid>> {
+        Ok(sqlx::query_scalar(
+            "SELECT run_id FROM terraform_runs
+             WHERE organization_id = $1 AND cluster_id = $2 AND namespace = $3 AND name = $4 AND deployment_uid <> $5
+               AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted') LIMIT 1",
         )
         .bind(subject.organization.as_str())
         .bind(subject.cluster)
         .bind(&subject.namespace)
         .bind(&subject.name)
         .bind(subject.uid)
-        .fetch_one(&self.pool)
-        .await?;
-        Ok(Former { run, unsettled })
+        .fetch_optional(&self.pool)
+        .await?)
     }
 }
 

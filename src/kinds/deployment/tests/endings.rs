@@ -54,6 +54,17 @@ fn destroy_does_not_let_go_of_what_a_dead_run_may_have_left_before_a_person_says
     assert_eq!(next(&object, &seen), Step::Release);
     seen.taken.clear();
     assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::Release);
+    seen.history.0.clear();
+    assert_eq!(reason(&next(&object, &seen)), Reason::Interrupted, "the namespace is of another organization now");
+}
+
+#[test]
+fn destroy_with_no_state_looks_where_an_apply_was_ever_begun() {
+    let object = leaving(DeletionPolicy::Destroy);
+    let mut seen = world(vec![]);
+    assert_eq!(next(&object, &seen), Step::Release);
+    seen.past.applied = true;
+    assert_eq!(next(&object, &seen), Step::Plan { change: Change::Destroy, attempt: 0 });
 }
 
 #[test]

@@ -63,6 +63,7 @@ fn an_approval_of_an_older_plan_is_stale_and_starts_nothing() {
 fn a_refused_approval_does_not_hide_that_a_run_died() {
     let first = plan(9);
     let mut seen = world(vec![plan(7), apply_of(&first, RunPhase::Interrupted, 8), first]);
+    seen.past.needs_a_person = true;
     seen.taken = taken("approveRefused", &format!("sha256:{:064x}", 7), now());
     assert_eq!(reason(&next(&object(), &seen)), Reason::Interrupted);
 }
@@ -113,18 +114,12 @@ fn after_an_interrupted_apply_even_automatic_waits_for_a_person() {
     assert!(plans(&next(&object, &seen)), "a new plan first");
 
     seen.history.0.insert(0, plan(7));
+    let step = next(&object, &seen);
+    assert!(matches!(step, Step::Apply { approved_by: None, .. }), "the ledger says, not what was read");
+    seen.past.needs_a_person = true;
     assert_eq!(reason(&next(&object, &seen)), Reason::Interrupted);
     seen.approval = approved();
     assert!(matches!(next(&object, &seen), Step::Apply { approved_by: Some(_), .. }));
-
-    let second = plan(6);
-    let mut by_alice = apply_of(&second, RunPhase::Succeeded, 5);
-    by_alice.requested_by = (Some("alice".into()), "user".into());
-    let mut third = plan(4);
-    (third.state_serial, third.state_lineage) = (Some(4), Some("l".into()));
-    let mut seen = world(vec![third, by_alice, second, dead, first]);
-    seen.state = state(2);
-    assert!(matches!(next(&object, &seen), Step::Apply { approved_by: None, .. }), "a person let one pass");
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn standings() -> Vec<Row> {
             "AwaitingApproval",
             warning("GateNotInstalled"),
         ),
-        ("interrupted", automatic(5), world(died()), "Interrupted", vec![]),
+        ("interrupted", automatic(5), changed(|s| s.past.needs_a_person = true, died()), "Interrupted", vec![]),
         ("applied", object(), world(applied()), "Applied", vec![(false, "Applied")]),
         (
             "foreign Secret",

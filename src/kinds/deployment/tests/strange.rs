@@ -77,6 +77,7 @@ fn any_world(dice: &mut Dice) -> Observed {
     }
     seen.found_state = dice.chance(10).then(|| FoundState { lineage: "\u{0}".to_owned(), serial: i64::MIN });
     seen.leftovers = vec!["\u{0}".to_owned(); usize::from(dice.chance(20))];
+    seen.past = Past { needs_a_person: dice.chance(20), applied: dice.chance(50) };
     seen.regressed = dice.chance(10).then(String::new);
     seen.approval = dice.chance(40).then(|| approved().unwrap());
     let taken_at = ago(*dice.pick(&[-1_000_000, 0, 1_000_000]));
