@@ -199,7 +199,7 @@ CREATE TABLE resource_inventory (
     type            text NOT NULL,
     provider        text,
     resource_id     text,
-    standing        text NOT NULL CHECK (standing IN ('Managed', 'Creating', 'Deleting', 'Leftover', 'Gone')),
+    standing        text NOT NULL CHECK (standing IN ('Managed', 'Creating', 'Deleting', 'Leftover', 'Forgotten', 'Gone')),
     first_seen_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_seen_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     gone_at         timestamptz,
@@ -210,7 +210,7 @@ CREATE TABLE resource_inventory (
 CREATE INDEX resource_inventory_deployment ON resource_inventory (deployment_uid);
 CREATE INDEX resource_inventory_unknown ON resource_inventory (run_id) WHERE standing IN ('Creating', 'Leftover');
 CREATE INDEX resource_inventory_id ON resource_inventory (organization_id, resource_id);
-COMMENT ON TABLE resource_inventory IS 'What exists in the world by Landfall''s hand. Leftover: a run that died may have made it, and no state knows it.';
+COMMENT ON TABLE resource_inventory IS 'What exists in the world by Landfall''s hand. Leftover: a run that died may have made it, and no state knows it. Forgotten: the module had the engine let go of it, and it lives on.';
 COMMENT ON COLUMN resource_inventory.run_id IS 'The run that touched it last.';
 CALL secure_table('resource_inventory');
 

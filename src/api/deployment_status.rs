@@ -81,6 +81,9 @@ pub struct PlanSummary {
     pub destroy: u32,
     /// Destroyed and made again.
     pub replace: u32,
+    /// Left as they are, and no longer managed.
+    #[serde(default)]
+    pub forget: u32,
     /// Outputs that come, change or go.
     #[serde(default)]
     pub outputs: u32,
@@ -89,13 +92,16 @@ pub struct PlanSummary {
     pub output_names: Vec<String>,
 }
 
-/// `2 to add, 0 to change, 0 to destroy`, and what else there is: `, 1 to replace, 2 outputs to change (a, b)`.
+/// `2 to add, 0 to change, 0 to destroy`, and what else there is: `, 1 to replace, 1 to forget, 2 outputs to change (a, b)`.
 impl fmt::Display for PlanSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { add, change, destroy, replace, outputs, output_names } = self;
+        let Self { add, change, destroy, replace, forget, outputs, output_names } = self;
         write!(f, "{add} to add, {change} to change, {destroy} to destroy")?;
         if *replace > 0 {
             write!(f, ", {replace} to replace")?;
+        }
+        if *forget > 0 {
+            write!(f, ", {forget} to forget")?;
         }
         let more = usize::try_from(*outputs).unwrap_or(usize::MAX).saturating_sub(output_names.len());
         let more = (more > 0).then(|| format!("{more} more"));

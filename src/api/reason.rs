@@ -85,7 +85,7 @@ reasons! {
     PlanFailed, Transient, "`plan` failed; the engine's first error is in the message.";
     ApprovalRequired, Blocked, "A plan waits for approval.";
     ApprovalStale, Blocked, "The approval names another plan than the current one.";
-    GuardrailBreached, Blocked, "The plan destroys or replaces more than the guardrails permit; a resource whose creation failed counts as replaced.";
+    GuardrailBreached, Blocked, "The plan destroys, replaces or forgets more than the guardrails permit; a resource whose creation failed counts as replaced.";
     ApplyFailed, Transient, "`apply` failed; the engine's first error is in the message.";
     DestroyFailed, Transient, "`destroy` failed; the engine's first error is in the message.";
     StateLocked, Transient, "Another holder has the state's lock.";

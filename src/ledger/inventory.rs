@@ -1,7 +1,7 @@
 //! What exists in the world by Landfall's hand: fed by the event stream while a run goes on, set right by the state when it
 //! ends. What a dead run may have made, and no state knows, stays on the list as a leftover.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
@@ -28,8 +28,10 @@ pub enum Standing {
     Creating,
     /// Its deletion began.
     Deleting,
-    /// A run that died may have made it; no state knows it.
+    /// A run that died, or did not say what became of it, may have made it; no state knows it.
     Leftover,
+    /// The engine let go of it as the module said, and it lives on: no state knows it any more.
+    Forgotten,
     /// Deleted.
     Gone,
 }
@@ -53,10 +55,23 @@ pub struct Resource {
     pub run: Uuid,
 }
 
+/// What a run left behind it, as the inventory may show it.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    /// What the newest state has.
+    pub(super) instances: Vec<Instance>,
+    /// Addresses that the applied plan had the engine forget.
+    pub(super) forgotten: BTreeSet<String>,
+}
+
 /// The entries of one deployment, as a run changes them.
 #[derive(Debug, Default)]
 struct Inventory {
     entries: Vec<Resource>,
+    /// Addresses whose creation the run's engine says has failed.
+    failed: BTreeSet<String>,
+    /// Addresses that the run's plan has the engine forget.
+    forgotten: BTreeSet<String>,
 }
 
 impl Inventory {
@@ -68,7 +83,7 @@ impl Inventory {
         };
         self.entries.iter_mut().rev().find(|e| {
             e.address == address
-                && !matches!(e.standing, Standing::Gone | Standing::Leftover | Standing::Creating)
+                && !matches!(e.standing, Standing::Gone | Standing::Leftover | Standing::Forgotten | Standing::Creating)
                 && fits(e)
         })
     }
@@ -96,8 +111,9 @@ impl Inventory {
             A::CreateStarted if self.creating(&event.address, run).is_none() => {
                 self.add(event, Standing::Creating, run)
             }
-            // A failed creation may have left something; the state, or the run's death, decides.
-            A::CreateStarted | A::CreateFailed => {}
+            A::CreateStarted => {}
+            // It may have left something; the state, or the run's death, decides.
+            A::CreateFailed => drop(self.failed.insert(event.address.clone())),
             A::Created => match self.creating(&event.address, run) {
                 Some(entry) => {
                     entry.standing = Standing::Managed;
@@ -144,10 +160,13 @@ impl Inventory {
             }
         }
         for (entry, _) in self.entries.iter_mut().zip(known).filter(|(_, known)| !known) {
+            let (told, let_go) = (self.failed.contains(&entry.address), self.forgotten.contains(&entry.address));
             entry.standing = match entry.standing {
-                Standing::Leftover => Standing::Leftover,
+                kept @ (Standing::Leftover | Standing::Forgotten) => kept,
                 Standing::Managed | Standing::Creating if died && entry.run == run => Standing::Leftover,
-                _ => Standing::Gone,
+                Standing::Creating if !told => Standing::Leftover,
+                Standing::Managed if let_go => Standing::Forgotten,
+                Standing::Managed | Standing::Creating | Standing::Deleting | Standing::Gone => Standing::Gone,
             };
         }
         for instance in new {
@@ -202,7 +221,7 @@ async fn load(tx: &mut Transaction, run: &Run) -> Result<Inventory> {
     .bind(run.id)
     .fetch_all(tx.connection())
     .await?;
-    Ok(Inventory { entries: rows.iter().map(resource).collect::<Result<_>>()? })
+    Ok(Inventory { entries: rows.iter().map(resource).collect::<Result<_>>()?, ..Inventory::default() })
 }
 
 /// Writes what has changed, many rows a statement: a run may have made ten thousand resources.
@@ -237,11 +256,18 @@ async fn store(tx: &mut Transaction, run: &Run, before: &[Resource], after: &[Re
     Ok(())
 }
 
-/// Sets the inventory right by the state that stands at a run's end.
-pub(super) async fn settle(tx: &mut Transaction, run: &Run, instances: &[Instance], died: bool) -> Result<()> {
+/// Sets the inventory right by what stands at a run's end.
+pub(super) async fn settle(tx: &mut Transaction, run: &Run, world: &World, died: bool) -> Result<()> {
     let mut inventory = load(tx, run).await?;
+    inventory.forgotten.clone_from(&world.forgotten);
+    let failed: Vec<String> =
+        sqlx::query_scalar("SELECT address FROM run_resource_events WHERE run_id = $1 AND action = 'CreateFailed'")
+            .bind(run.id)
+            .fetch_all(tx.connection())
+            .await?;
+    inventory.failed.extend(failed);
     let before = inventory.entries.clone();
-    inventory.settle(instances, run.id, died);
+    inventory.settle(&world.instances, run.id, died);
     store(tx, run, &before, &inventory.entries).await?;
     let live: Vec<Uuid> =
         inventory.entries.iter().filter(|e| e.standing == Standing::Managed).map(|e| e.entry).collect();
@@ -333,83 +359,4 @@ async fn remember(tx: &mut Transaction, run: &Run, events: &[(i64, &ResourceEven
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(address: &str, id: Option<&str>, what: ResourceAction) -> ResourceEvent {
-        ResourceEvent {
-            address: address.into(),
-            resource_type: "t".into(),
-            provider: None,
-            id: id.map(Into::into),
-            what,
-        }
-    }
-
-    fn instance(address: &str, id: &str) -> Instance {
-        Instance { address: address.into(), resource_type: "t".into(), provider: "p".into(), id: Some(id.into()) }
-    }
-
-    fn seen(inventory: &Inventory) -> Vec<(&str, Option<&str>, Standing)> {
-        inventory.entries.iter().map(|e| (e.address.as_str(), e.id.as_deref(), e.standing)).collect()
-    }
-
-    #[test]
-    fn what_a_dead_run_created_and_no_state_knows_stays_as_a_leftover() {
-        let (dead, next) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut inventory = Inventory::default();
-        inventory.event(&event("t.a", None, ResourceAction::CreateStarted), dead);
-        inventory.event(&event("t.a", Some("1"), ResourceAction::Created), dead);
-        inventory.event(&event("t.b", None, ResourceAction::CreateStarted), dead);
-        inventory.event(&event("t.c", None, ResourceAction::CreateStarted), dead);
-        inventory.settle(&[instance("t.c", "3")], dead, true);
-        let expected = [
-            ("t.a", Some("1"), Standing::Leftover),
-            ("t.b", None, Standing::Leftover),
-            ("t.c", Some("3"), Standing::Managed),
-        ];
-        assert_eq!(seen(&inventory), expected);
-
-        inventory.event(&event("t.a", None, ResourceAction::CreateStarted), next);
-        inventory.event(&event("t.a", Some("9"), ResourceAction::Created), next);
-        inventory.settle(&[instance("t.a", "9"), instance("t.c", "3")], next, false);
-        assert_eq!(seen(&inventory).last(), Some(&("t.a", Some("9"), Standing::Managed)));
-        assert_eq!(seen(&inventory).first(), Some(&("t.a", Some("1"), Standing::Leftover)));
-    }
-
-    #[test]
-    fn a_replacement_is_two_resources_at_one_address() {
-        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut inventory = Inventory::default();
-        inventory.settle(&[instance("t.a", "old")], first, false);
-        inventory.event(&event("t.a", None, ResourceAction::CreateStarted), second);
-        inventory.event(&event("t.a", Some("new"), ResourceAction::Created), second);
-        inventory.event(&event("t.a", Some("old"), ResourceAction::DeleteStarted), second);
-        inventory.event(&event("t.a", Some("old"), ResourceAction::Deleted), second);
-        inventory.settle(&[instance("t.a", "new")], second, false);
-        assert_eq!(seen(&inventory), [("t.a", Some("old"), Standing::Gone), ("t.a", Some("new"), Standing::Managed)]);
-    }
-
-    #[test]
-    fn what_a_dead_run_deleted_does_not_come_back_with_an_old_state() {
-        let (first, dead) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let mut inventory = Inventory::default();
-        inventory.settle(&[instance("t.a", "1"), instance("t.b", "2")], first, false);
-        inventory.event(&event("t.a", Some("1"), ResourceAction::Deleted), dead);
-        inventory.event(&event("t.b", Some("2"), ResourceAction::DeleteStarted), dead);
-        inventory.settle(&[instance("t.a", "1"), instance("t.b", "2")], dead, true);
-        assert_eq!(seen(&inventory), [("t.a", Some("1"), Standing::Gone), ("t.b", Some("2"), Standing::Managed)]);
-    }
-
-    #[test]
-    fn a_run_that_ended_by_itself_leaves_what_its_state_says() {
-        let run = Uuid::from_u128(1);
-        let mut inventory = Inventory::default();
-        inventory.event(&event("t.a", None, ResourceAction::CreateStarted), run);
-        inventory.event(&event("t.a", None, ResourceAction::CreateFailed), run);
-        inventory.event(&event("t.b", None, ResourceAction::CreateStarted), run);
-        inventory.event(&event("t.b", None, ResourceAction::CreateFailed), run);
-        inventory.settle(&[instance("t.b", "tainted")], run, false);
-        assert_eq!(seen(&inventory), [("t.a", None, Standing::Gone), ("t.b", Some("tainted"), Standing::Managed)]);
-    }
-}
+mod tests;

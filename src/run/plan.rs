@@ -1,5 +1,7 @@
 //! What a plan would do, read from `show -json`, and whether the guardrails permit it.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 
@@ -48,15 +50,17 @@ enum Effect {
     Change,
     Destroy,
     Replace,
+    Forget,
 }
 
-/// An action that is not known counts as a replacement: the strictest reading.
+/// An action that is not known counts as a replacement: the strictest reading. What is forgotten and made again is forgotten.
 fn effect(actions: &[String]) -> Effect {
     let words: Vec<&str> = actions.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] | ["no-op" | "read" | "open"] => Effect::Nothing,
         ["create"] => Effect::Add,
-        ["update" | "forget"] | ["create", "forget"] => Effect::Change,
+        ["update"] => Effect::Change,
+        ["forget"] | ["create", "forget"] | ["forget", "create"] => Effect::Forget,
         ["delete"] => Effect::Destroy,
         _ => Effect::Replace,
     }
@@ -75,7 +79,7 @@ fn managed(plan: &Plan) -> impl Iterator<Item = (&ResourceChange, Effect)> {
     plan.resource_changes.iter().filter(|r| r.mode.as_deref() != Some("data")).map(|r| (r, effect(&r.change.actions)))
 }
 
-/// Counts of a plan, and names of outputs. Resources that the engine only forgets count as changed.
+/// Counts of a plan, and names of outputs. What the engine forgets lives on, unmanaged.
 ///
 /// # Errors
 /// [`Error::Integrity`] where the text is no plan.
@@ -93,20 +97,20 @@ pub fn summary(plan_json: &[u8]) -> Result<PlanSummary> {
             Effect::Change => &mut counts.change,
             Effect::Destroy => &mut counts.destroy,
             Effect::Replace => &mut counts.replace,
+            Effect::Forget => &mut counts.forget,
         };
         *count = count.saturating_add(1);
     }
     Ok(counts)
 }
 
-/// Addresses that the plan destroys or replaces, in the plan's order.
+/// Addresses of what the plan has the engine forget.
 ///
 /// # Errors
 /// [`Error::Integrity`] where the text is no plan.
-pub fn destroys(plan_json: &[u8]) -> Result<Vec<String>> {
+pub fn forgets(plan_json: &[u8]) -> Result<BTreeSet<String>> {
     let plan = parse(plan_json)?;
-    let gone = managed(&plan).filter(|(_, e)| matches!(e, Effect::Destroy | Effect::Replace));
-    Ok(gone.map(|(r, _)| r.address.clone()).collect())
+    Ok(managed(&plan).filter(|(_, effect)| *effect == Effect::Forget).map(|(r, _)| r.address.clone()).collect())
 }
 
 /// Which version of the engine made the plan. No other one applies it: the engines see to that themselves.
@@ -130,9 +134,9 @@ pub fn has_changes(plan_json: &[u8]) -> Result<bool> {
 
 /// Which limit a plan breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the plan destroys or replaces {found} of {resources} resources; {limit_of} permits {limit}")]
+#[error("the plan destroys, replaces or forgets {found} of {resources} resources; {limit_of} permits {limit}")]
 pub struct Breach {
-    /// Resources destroyed or replaced.
+    /// Resources destroyed, replaced or forgotten.
     pub found: u32,
     /// Managed resources in the state.
     pub resources: u32,
@@ -153,7 +157,7 @@ pub fn guardrail(
     resources_in_state: u32,
     summary: &PlanSummary,
 ) -> Result<(), Breach> {
-    let found = summary.destroy.saturating_add(summary.replace);
+    let found = summary.destroy.saturating_add(summary.replace).saturating_add(summary.forget);
     let limits = [(ceiling, "the installation's ceilings.maxDestroy"), (max_destroy, "spec.guardrails.maxDestroy")];
     for (limit, limit_of) in limits {
         if let Some(limit) = limit
@@ -210,12 +214,13 @@ mod tests {
             &["create", "delete"],
             &["read"],
             &["forget"],
+            &["create", "forget"],
         ]);
         assert_eq!(
             summary(&json).unwrap(),
-            PlanSummary { add: 1, change: 2, destroy: 1, replace: 2, ..PlanSummary::default() }
+            PlanSummary { add: 1, change: 1, destroy: 1, replace: 2, forget: 2, ..PlanSummary::default() }
         );
-        assert_eq!(destroys(&json).unwrap(), ["x.y[3]", "x.y[4]", "x.y[5]"]);
+        assert_eq!(forgets(&json).unwrap(), ["x.y[7]".to_owned(), "x.y[8]".to_owned()].into());
     }
 
     #[test]
@@ -283,6 +288,9 @@ mod tests {
         assert!(guardrail(Some(&share("10%")), None, 19, &of(2, 0)).is_err());
         assert!(guardrail(Some(&share("10%")), None, 0, &of(0, 0)).is_ok());
         assert!(guardrail(None, None, 9, &of(9, 0)).is_ok());
+        let forgets = PlanSummary { forget: 1, ..PlanSummary::default() };
+        let breach = guardrail(Some(&count(0)), None, 9, &forgets).unwrap_err();
+        assert!(breach.to_string().contains("forgets 1 of 9"), "{breach}");
     }
 
     #[test]

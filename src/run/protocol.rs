@@ -240,6 +240,17 @@ pub enum ResourceAction {
     DeleteFailed,
 }
 
+impl ResourceAction {
+    /// What was begun: itself, or that of which it is the end.
+    pub fn begun(self) -> Self {
+        match self {
+            Self::CreateStarted | Self::Created | Self::CreateFailed => Self::CreateStarted,
+            Self::UpdateStarted | Self::Updated | Self::UpdateFailed => Self::UpdateStarted,
+            Self::DeleteStarted | Self::Deleted | Self::DeleteFailed => Self::DeleteStarted,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunResult {

@@ -130,12 +130,19 @@ pub(super) struct Findings {
     pub(super) undeclared: Option<String>,
     /// `init` says that the module itself is at fault, and not what it needs from elsewhere.
     pub(super) unfit: bool,
+    /// The first error that says that a provider's plugin did not answer a call: it may have done what it was asked.
+    pub(super) unanswered: Option<String>,
+    /// Addresses whose change was begun, and of whose end nothing is said.
+    pub(super) open: Vec<String>,
 }
 
 /// Both engines say so before the errors of a module that they cannot read.
 fn is_preamble(line: &str) -> bool {
     line.contains(" encountered problems during initiali")
 }
+
+/// What both engines say of a plugin that died, hung up, or broke the protocol in the middle of a call.
+const UNANSWERED: [&str; 3] = ["Plugin did not respond", "Request cancelled", "Plugin error"];
 
 impl Findings {
     /// Reads a step's output; a file that cannot be read has no findings.
@@ -154,12 +161,29 @@ impl Findings {
         Self::from_lines(lines.map(|line| String::from_utf8_lossy(&line).into_owned()))
     }
 
+    /// Of an apply that ended by itself and badly: what keeps anybody from knowing all that it did.
+    pub(super) fn unknown(&self) -> Option<String> {
+        let open = || {
+            let first = self.open.first()?;
+            let more = self.open.len() - 1;
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            Some(format!("the engine ended and did not say what became of {first}{more}"))
+        };
+        self.unanswered.clone().or_else(open)
+    }
+
     fn from_lines(lines: impl Iterator<Item = String>) -> Self {
-        let (mut findings, mut plain) = (Self::default(), Vec::new());
+        let (mut findings, mut plain, mut under_way) = (Self::default(), Vec::new(), Vec::new());
         for line in lines {
             match serde_json::from_str::<Line>(&line) {
                 Ok(Line { diagnostic: Some(d), .. }) if d.severity == "error" => {
                     findings.error.get_or_insert_with(|| d.block());
+                    if UNANSWERED.contains(&d.summary.as_str()) {
+                        findings.unanswered.get_or_insert_with(|| d.block());
+                    }
+                }
+                Ok(Line { kind: Some(kind), hook: Some(hook), .. }) => {
+                    event(&kind, hook).into_iter().for_each(|event| follow(&mut under_way, event));
                 }
                 Ok(Line { diagnostic: Some(d), .. }) if d.summary == "Value for undeclared variable" => {
                     let first = d.detail.lines().next().unwrap_or_default().to_owned();
@@ -171,7 +195,18 @@ impl Findings {
         }
         findings.error = findings.error.or_else(|| plain_block(&plain));
         findings.unfit = plain.iter().any(|line| is_preamble(line));
+        findings.open = under_way.into_iter().map(|(address, _)| address).collect();
         findings
+    }
+}
+
+/// Keeps the list of what was begun and has not ended.
+fn follow(under_way: &mut Vec<(String, ResourceAction)>, event: ResourceEvent) {
+    let begun = event.what.begun();
+    if begun == event.what {
+        under_way.push((event.address, begun));
+    } else if let Some(at) = under_way.iter().position(|(address, what)| *address == event.address && *what == begun) {
+        under_way.swap_remove(at);
     }
 }
 
@@ -247,6 +282,31 @@ mod tests {
     fn a_value_that_no_variable_takes_is_found() {
         let text = r#"{"type":"diagnostic","diagnostic":{"severity":"warning","summary":"Value for undeclared variable","detail":"No \"x\".\nMore."}}"#;
         assert_eq!(findings(text).undeclared.unwrap(), "No \"x\".");
+    }
+
+    #[test]
+    fn what_was_begun_and_has_no_end_and_what_no_plugin_answered_is_not_known() {
+        let hook = |kind: &str, address: &str, action: &str| {
+            let hook = serde_json::json!({"resource": {"addr": address}, "action": action});
+            serde_json::json!({"type": kind, "hook": hook}).to_string()
+        };
+        let error = |summary: &str| {
+            let diagnostic = serde_json::json!({"severity": "error", "summary": summary, "address": "t.a"});
+            serde_json::json!({"type": "diagnostic", "diagnostic": diagnostic}).to_string()
+        };
+        let begun = hook("apply_start", "t.a", "create");
+        let unknown = |lines: &[&String]| Findings::from_lines(lines.iter().map(|line| (*line).clone())).unknown();
+        assert_eq!(unknown(&[&begun, &hook("apply_complete", "t.a", "create")]), None);
+        let errored = hook("apply_errored", "t.a", "create");
+        assert_eq!(unknown(&[&begun, &errored, &error("Quota exceeded")]), None, "the provider said no");
+        assert_eq!(unknown(&[&hook("apply_start", "data.t.a", "read")]), None);
+        let other = hook("apply_start", "t.b", "delete");
+        let said = unknown(&[&begun, &other, &hook("apply_complete", "t.a", "delete")]).unwrap();
+        assert_eq!(said, "the engine ended and did not say what became of t.a and 1 more");
+        for summary in UNANSWERED {
+            let said = unknown(&[&begun, &errored, &error("Quota exceeded"), &error(summary)]).unwrap();
+            assert_eq!(said, format!("Error: {summary}\n  with t.a"));
+        }
     }
 
     proptest! {

@@ -59,7 +59,7 @@ impl Failure {
         }
     }
 
-    /// The engine was cut off while it changed the world: what it had begun is for nobody to know.
+    /// The engine, or a plugin of it, was cut off while it changed the world: what it had begun is for nobody to know.
     fn interrupted(message: String) -> Self {
         let message =
             format!("{message}; what it had begun is not known: see the inventory, the next plan needs a person");
@@ -82,6 +82,8 @@ pub(super) struct Facts<'a> {
     pub(super) words: Option<String>,
     /// The engine finds the module itself at fault: the same again would end the same.
     pub(super) unfit: bool,
+    /// Why nobody knows all that it did, if so.
+    pub(super) unknown: Option<String>,
     /// Why the backend could not serve it, if so.
     pub(super) trouble: Option<Reason>,
     /// Why it was asked to stop, if so.
@@ -106,6 +108,10 @@ pub(super) fn judge(ended: &Ended, facts: &Facts<'_>) -> Result<(), Failure> {
         (How::Code(0), _) => return Ok(()), // also when it was asked to stop: it was faster
         (How::Signal(signal), stopped) if facts.step == Step::Apply => {
             Failure::interrupted(cut_off(signal, stopped, facts))
+        }
+        (_, Some(Stopped::Asked)) if facts.stop.is_some_and(|stop| stop.cause == Cause::StateRefused) => stop(),
+        (How::Code(_), stopped) if facts.step == Step::Apply && facts.unknown.is_some() => {
+            Failure::interrupted(not_told(stopped, facts))
         }
         (_, Some(Stopped::Asked)) => stop(),
         (_, Some(Stopped::Late)) => Failure::new(Reason::Timeout, late(facts)),
@@ -138,6 +144,16 @@ fn cut_off(signal: i32, stopped: Option<Stopped>, facts: &Facts<'_>) -> String {
     format!("{cause}. The engine did not stop within {grace} s and was killed in mid-apply")
 }
 
+/// The engine ended in good order, and there is something that it could not tell.
+fn not_told(stopped: Option<Stopped>, facts: &Facts<'_>) -> String {
+    let unknown = facts.unknown.as_deref().unwrap_or_default();
+    match (stopped, facts.stop) {
+        (Some(Stopped::Late), _) => format!("{}. {unknown}", late(facts)),
+        (Some(Stopped::Asked), Some(stop)) => format!("{}. {unknown}", stop.words),
+        (Some(Stopped::Asked) | None, _) => unknown.to_owned(),
+    }
+}
+
 fn stale(words: &str) -> Option<Reason> {
     let stale = ["Saved plan is stale", "Saved plan does not match the given state"];
     stale.iter().any(|sentence| words.contains(sentence)).then_some(Reason::StalePlan)
@@ -163,6 +179,16 @@ mod tests {
     const LIMITS: Limits = Limits { init: 1, plan: 2, apply: 3, grace: 4 };
 
     fn judged(step: Step, how: How, stopped: Option<Stopped>, stop: Option<Cause>) -> (RunPhase, Reason) {
+        judged_with(None, step, how, stopped, stop)
+    }
+
+    fn judged_with(
+        unknown: Option<String>,
+        step: Step,
+        how: How,
+        stopped: Option<Stopped>,
+        stop: Option<Cause>,
+    ) -> (RunPhase, Reason) {
         let stop = stop.map(|cause| Stop { cause, words: "asked".into() });
         let facts = Facts {
             step,
@@ -170,6 +196,7 @@ mod tests {
             limits: LIMITS,
             words: None,
             unfit: false,
+            unknown,
             trouble: None,
             stop: stop.as_ref(),
         };
@@ -186,6 +213,7 @@ mod tests {
                 limits: LIMITS,
                 words: None,
                 unfit: true,
+                unknown: None,
                 trouble,
                 stop: None,
             };
@@ -220,6 +248,22 @@ mod tests {
             (S::Plan, H::Signal(9), Some(T::Late), None, P::Failed, R::Timeout),
         ] {
             assert_eq!(judged(step, how, stopped, cause), (phase, reason), "{step:?} {how:?} {stopped:?} {cause:?}");
+        }
+    }
+
+    #[test]
+    fn an_apply_that_cannot_tell_all_that_it_did_is_interrupted_however_well_its_engine_ended() {
+        use {Cause as C, How as H, Reason as R, RunPhase as P, Step as S, Stopped as T};
+        for (step, stopped, cause, phase, reason) in [
+            (S::Apply, None, None, P::Interrupted, R::Interrupted),
+            (S::Apply, Some(T::Late), None, P::Interrupted, R::Interrupted),
+            (S::Apply, Some(T::Asked), Some(C::Person), P::Interrupted, R::Interrupted),
+            (S::Apply, Some(T::Asked), Some(C::Signal), P::Interrupted, R::Interrupted),
+            (S::Apply, Some(T::Asked), Some(C::StateRefused), P::Interrupted, R::StateRegressed),
+            (S::Plan, None, None, P::Failed, R::PlanFailed),
+        ] {
+            let found = judged_with(Some("no answer".into()), step, H::Code(1), stopped, cause);
+            assert_eq!(found, (phase, reason), "{step:?} {stopped:?} {cause:?}");
         }
     }
 }

@@ -236,6 +236,7 @@ impl Work {
             step,
             change: self.spec.change,
             limits: self.spec.limits,
+            unknown: findings.unknown(),
             words: findings.error,
             unfit: findings.unfit && step != Step::Apply,
             trouble: self.loopback.trouble(),

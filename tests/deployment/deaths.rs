@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 
 use crate::controller::Controller;
-use crate::harness::{engine_of, wait_until};
+use crate::harness::{engine_of, plugin_of, wait_until};
 use crate::world::{PLENTY, World, condition, digest, message};
 
 /// Two files in the world, and between them a provisioner that notes the apply and takes its time.
@@ -103,6 +103,51 @@ async fn an_engine_that_dies_alone_leaves_what_a_run_that_died_leaves() {
     world.command("web", "approve", &digest(&next.await)).await;
     world.ready("web", "Applied").await;
     whole(&world, files.path()).await;
+    world.controller.stop().await;
+}
+
+/// An entry that notes the apply, and a create that a provider's plugin is long at.
+fn slow_create(world: &Path, seconds: u32) -> Value {
+    let dir = world.display();
+    json!({"inline": {"main.tf": format!(
+        "terraform {{\n  required_providers {{\n    time = {{ source = \"hashicorp/time\" }}\n  }}\n}}\n\
+         resource \"terraform_data\" \"count\" {{\n  provisioner \"local-exec\" {{\n\
+         command = \"echo $LANDFALL_RUN_ID $LANDFALL_PLAN_DIGEST >> {dir}/applies\"\n  }}\n}}\n\
+         resource \"time_sleep\" \"long\" {{\n  depends_on = [terraform_data.count]\n  create_duration = \"{seconds}s\"\n}}\n"
+    )}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_plugin_was_creating_is_not_created_again_before_a_person_says_so() {
+    let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": slow_create(files.path(), 300), "approval": "Automatic"})).await;
+    let runner = runner(&world.controller, files.path()).await;
+    let begun = "SELECT count(*) FROM v_resources WHERE address = 'time_sleep.long' AND standing = 'Creating'";
+    wait_until(PLENTY, "the create to be under way", async || world.count(begun).await == 1).await;
+    let plugin = plugin_of(engine_of(runner.as_raw_nonzero().get(), "apply"), "time");
+    kill_process(plugin, Signal::KILL).unwrap();
+    let waiting = world.ready("web", "Interrupted").await;
+    let left = "SELECT count(*) FROM v_resources WHERE address = 'time_sleep.long' AND standing = 'Leftover'";
+    assert_eq!(world.count(left).await, 1, "what was being made is named");
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE kind = 'Apply'").await, 1, "it is not repeated");
+
+    // Cut down to what the state has, the module has nothing to change; that does not tell what the plugin made.
+    let less = slow_create(files.path(), 1)["inline"]["main.tf"].as_str().unwrap().to_owned();
+    let less = less.split("resource \"time_sleep\"").next().unwrap().to_owned();
+    world.deployment("web", json!({"source": {"inline": {"main.tf": less}}, "approval": "Automatic"})).await;
+    world.ready("web", "NoChanges").await;
+    world.deployment("web", json!({"source": slow_create(files.path(), 1), "approval": "Automatic"})).await;
+    let next = world.until("web", "a plan of the whole module", |o| {
+        o.status.as_ref().is_some_and(|s| s.observed_generation == o.metadata.generation)
+            && digest(o) != digest(&waiting)
+            && condition(o, "Ready").is_some_and(|c| c.reason == "Interrupted")
+    });
+    world.command("web", "approve", &digest(&next.await)).await;
+    world.ready("web", "Applied").await;
+    assert!(applies(files.path()).values().all(|count| *count == 1));
+    assert_eq!(world.count(left).await, 1, "the inventory still names what nobody has looked for");
+    let settled = "SELECT count(*) FROM terraform_runs WHERE phase = 'Interrupted' AND settled_by IS NOT NULL";
+    assert_eq!(world.count(settled).await, 1);
     world.controller.stop().await;
 }
 

@@ -53,6 +53,30 @@ async fn destroy_waits_for_an_approved_plan_and_leaves_the_record() {
     world.controller.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_module_has_the_engine_forget_is_counted_as_lost_and_named_as_living_on() {
+    let world = World::new().await;
+    let removed = "removed {\n  from = terraform_data.a\n  lifecycle {\n    destroy = false\n  }\n}\n";
+    let spec = |module: &str, limit: u32| {
+        json!({"source": {"inline": {"main.tf": module}}, "approval": "Automatic", "deletionPolicy": "Destroy",
+            "guardrails": {"maxDestroy": limit}})
+    };
+    world.deployment("web", spec(DATA, 0)).await;
+    world.ready("web", "Applied").await;
+    world.deployment("web", spec(removed, 0)).await;
+    let said = message(&world.ready("web", "GuardrailBreached").await);
+    assert!(said.contains("forgets 1 of 1 resources"), "{said}");
+    world.deployment("web", spec(removed, 1)).await;
+    world.ready("web", "Applied").await;
+    let forgotten = "SELECT count(*) FROM v_resources WHERE address = 'terraform_data.a' AND standing = 'Forgotten'
+                     AND resource_id IS NOT NULL AND gone_at IS NULL";
+    assert_eq!(world.count(forgotten).await, 1);
+    world.delete("web").await;
+    world.gone("web").await;
+    assert_eq!(world.count(forgotten).await, 1, "it still lives, whatever became of the object");
+    world.controller.stop().await;
+}
+
 /// With the module that it calls gone as well: the snapshot has both.
 #[tokio::test(flavor = "multi_thread")]
 async fn destroy_goes_on_with_the_stored_module_when_its_source_is_gone() {

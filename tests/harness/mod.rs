@@ -239,6 +239,18 @@ pub fn engine_of(runner: i32, command: &str) -> rustix::process::Pid {
     rustix::process::Pid::from_raw(pids.into_iter().find(fits).expect("the engine")).unwrap()
 }
 
+/// The plugin of a provider that an engine has started.
+pub fn plugin_of(engine: rustix::process::Pid, provider: &str) -> rustix::process::Pid {
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let parent = format!("PPid:\t{}\n", engine.as_raw_nonzero());
+    let fits = |pid: &i32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains(&parent) && line.contains(&format!("terraform-provider-{provider}"))
+    };
+    rustix::process::Pid::from_raw(pids.into_iter().find(fits).expect("the plugin")).unwrap()
+}
+
 /// Asks again until `condition` holds; panics at the deadline with what was awaited.
 pub async fn wait_until(deadline: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let end = Instant::now() + deadline;

@@ -8,7 +8,7 @@ use landfall::run::protocol::{ResourceAction, RunKind, RunPhase};
 use landfall::terraform::executor::Holder;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{engine_of, env};
+use crate::harness::{engine_of, env, plugin_of};
 use crate::world::{MODULE, World, engines, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,6 +137,37 @@ async fn an_engine_that_is_killed_in_mid_apply_interrupts_its_run() {
         let of = |address: &str| events.iter().filter(|e| e.address == address).map(|e| e.what).collect::<Vec<_>>();
         assert_eq!(of("terraform_data.first"), [ResourceAction::CreateStarted, ResourceAction::Created]);
         assert_eq!(of("terraform_data.second"), [ResourceAction::CreateStarted]);
+    }
+}
+
+/// The engine tells of it and ends with exit code 1, as it does where a provider says no.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_providers_plugin_that_dies_in_the_middle_of_a_create_interrupts_the_run() {
+    let module = "terraform {\n  required_providers {\n    time = { source = \"hashicorp/time\" }\n  }\n}\n\
+        variable \"world\" {}\nresource \"terraform_data\" \"first\" {}\n\
+        resource \"time_sleep\" \"long\" {\n  depends_on      = [terraform_data.first]\n  create_duration = \"300s\"\n}\n";
+    for engine in engines() {
+        let world = World::new(engine).await;
+        let plan = world.plan(&[("main.tf", module)], |_| ());
+        world.succeeded(plan).await;
+        let apply = world.apply(plan, |_| ());
+        let of_long = || {
+            let events = world.api.look(apply, |run| run.resources.clone());
+            events.iter().filter(|e| e.address == "time_sleep.long").map(|e| e.what).collect::<Vec<_>>()
+        };
+        until("the create is under way", || of_long() == [ResourceAction::CreateStarted]).await;
+        let engine = engine_of(world.local.claimed_by(apply).unwrap().pid, "apply");
+        kill_process(plugin_of(engine, "time"), Signal::KILL).unwrap();
+        let result = world.not_succeeded(apply).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Interrupted, Some(Reason::Interrupted)), "{result:?}");
+        assert_eq!(result.exit_code, Some(1), "it is no engine that a signal ended");
+        let message = result.message.unwrap();
+        for part in ["did not respond", "time_sleep.long", "person"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        let state = world.state()["resources"].to_string();
+        assert!(state.contains("first") && !state.contains("long"), "no state knows it: {state}");
+        assert!(world.api.ledger().lock.is_none());
     }
 }
 

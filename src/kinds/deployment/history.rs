@@ -86,11 +86,13 @@ impl History {
         self.0.iter().find(|r| r.kind == RunKind::Apply && r.plan == Some(plan))
     }
 
-    /// How the newest apply that is over stands now.
-    pub fn last_applied(&self) -> Option<LastApplied<'_>> {
+    /// How the newest apply that is over stands now. `unsettled`: one that died has not been answered for, and no plan makes
+    /// that good.
+    pub fn last_applied(&self, unsettled: bool) -> Option<LastApplied<'_>> {
         let (at, run) = self.0.iter().enumerate().find(|(_, r)| r.kind == RunKind::Apply && r.phase.is_final())?;
         let later = self.0.iter().take(at).find(|r| r.change == run.change && finds_nothing(r));
-        let in_order = later.filter(|_| run.phase != RunPhase::Succeeded).map(LastApplied::InOrder);
+        let stands = run.phase == RunPhase::Succeeded || (unsettled && run.phase == RunPhase::Interrupted);
+        let in_order = later.filter(|_| !stands).map(LastApplied::InOrder);
         Some(in_order.unwrap_or(LastApplied::Run(run)))
     }
 

@@ -193,7 +193,7 @@ fn judge(
             set("Planned", false, standing.reason, &message);
         }
     }
-    match seen.history.last_applied() {
+    match seen.history.last_applied(seen.past.needs_a_person) {
         Some(LastApplied::Run(run)) => {
             let done = run.phase == RunPhase::Succeeded;
             let reason = if done { Reason::Applied } else { super::standing::failure_reason(run) };

@@ -9,10 +9,10 @@ use super::finish::Planned;
 use super::{Run, settle};
 use crate::Result;
 use crate::api::{Change, Reason};
+use crate::ledger::inventory::World;
 use crate::ledger::words::word;
 use crate::ledger::{Actor, Event, Outcome, StateHead, Transaction, Writer, inventory, states};
 use crate::run::protocol::{RunKind, RunPhase, RunResult};
-use crate::run::state::Instance;
 
 /// The longest message that is kept, bytes.
 const MESSAGE: usize = 2048;
@@ -90,7 +90,7 @@ impl Ending {
     }
 
     /// Ends the run.
-    pub(super) async fn write(self, tx: &mut Transaction, run: &Run, instances: &[Instance]) -> Result<()> {
+    pub(super) async fn write(self, tx: &mut Transaction, run: &Run, world: &World) -> Result<()> {
         self.update(tx, run).await?;
         sqlx::query("UPDATE run_secrets SET inputs = NULL, key_id = NULL WHERE run_id = $1")
             .bind(run.id)
@@ -98,7 +98,7 @@ impl Ending {
             .await?;
         states::locks::break_lock(tx, run, self.actor.clone()).await?;
         if run.kind == RunKind::Apply && run.applying_at.is_some() {
-            inventory::settle(tx, run, instances, self.phase == RunPhase::Interrupted).await?;
+            inventory::settle(tx, run, world, self.phase == RunPhase::Interrupted).await?;
         }
         if let Some(intent) = run.intent {
             let details = json!({"run": run.id, "phase": self.phase, "exitCode": self.exit_code});
@@ -288,13 +288,12 @@ impl Writer {
 
     async fn end(&self, id: Uuid, mut ending: Ending, fits: impl Fn(&Run) -> bool) -> Result<bool> {
         let Some(run) = self.run(id).await? else { return Ok(false) };
-        let Some((mut tx, run, state)) = self.open_with_state(&run).await? else { return Ok(false) };
+        let Some((mut tx, run, head, world)) = self.open_with_world(&run).await? else { return Ok(false) };
         if run.phase.is_final() || !fits(&run) {
             return Ok(false);
         }
-        ending.state(state.as_ref().map(|(head, _)| head));
-        let instances = state.map(|(_, file)| file.instances).unwrap_or_default();
-        ending.write(&mut tx, &run, &instances).await?;
+        ending.state(head.as_ref());
+        ending.write(&mut tx, &run, &world).await?;
         tx.commit().await?;
         Ok(true)
     }

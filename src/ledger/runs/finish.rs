@@ -1,5 +1,7 @@
 //! How runs end by themselves: what a runner reports, and what follows from it.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::types::Json;
@@ -9,6 +11,7 @@ use super::ending::Ending;
 use super::{Answer, Refusal, Run, settle};
 use crate::api::{PlanSummary, Reason};
 use crate::ledger::artifacts::digest_of;
+use crate::ledger::inventory::World;
 use crate::ledger::states::state_key;
 use crate::ledger::{Actor, Event, Ledger, StateHead, Transaction};
 use crate::run::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
@@ -54,9 +57,6 @@ impl Facts {
 /// How often the state may have moved between a look at it and the lock: a run has one runner, which waits for each answer.
 const TRIES: usize = 10;
 
-/// A version of a state, and what it says.
-pub(super) type Version = (StateHead, StateFile);
-
 /// What a finished plan is.
 pub(super) struct Planned {
     pub(super) digest: String,
@@ -80,14 +80,16 @@ impl Ledger {
             RunKind::Plan => self.artifact(id, Artifact::PlanJson).await?,
             RunKind::Apply => None,
         };
-        let Some((mut tx, run, state)) = self.open_with_state(&run).await? else { return Ok(Err(Refusal::NotFound)) };
+        let Some((mut tx, run, head, world)) = self.open_with_world(&run).await? else {
+            return Ok(Err(Refusal::NotFound));
+        };
         if run.phase.is_final() {
             return finished_before(tx, run, result).await;
         }
         if run.phase == RunPhase::Pending {
             return Ok(Err(Refusal::Conflict("the run was never claimed".into())));
         }
-        let head = state.as_ref().map(|(head, _)| head);
+        let head = head.as_ref();
         let mut ending = Ending::of(result, Actor::Runner(id));
         ending.state(head);
         if run.kind == RunKind::Plan && result.phase == RunPhase::Succeeded {
@@ -105,17 +107,20 @@ impl Ledger {
                 Err(error) => ending.fail(Reason::PlanFailed, &error.to_string()),
             }
         }
-        let instances = state.map(|(_, file)| file.instances).unwrap_or_default();
-        ending.write(&mut tx, &run, &instances).await?;
+        ending.write(&mut tx, &run, &world).await?;
         tx.commit().await?;
         Ok(Ok(Finish::Recorded))
     }
 
-    /// A unit of work with the run locked in it, so that nobody writes its state any more, and the newest version of that.
-    pub(super) async fn open_with_state(&self, run: &Run) -> Result<Option<(Transaction, Run, Option<Version>)>> {
+    /// A unit of work with the run locked in it, so that nobody writes its state any more, the newest version of that, and
+    /// what it says of the world.
+    pub(super) async fn open_with_world(
+        &self,
+        run: &Run,
+    ) -> Result<Option<(Transaction, Run, Option<StateHead>, World)>> {
         for _ in 0..TRIES {
             // Read before the unit of work opens: it would otherwise hold two connections.
-            let state = self.state_now(run).await?;
+            let (seen, world) = self.world_now(run).await?;
             let Some((mut tx, run)) = self.open(run.id).await? else { return Ok(None) };
             let head: Option<(Option<String>, Option<i64>)> =
                 sqlx::query_as("SELECT lineage, serial FROM state_keys WHERE organization_id = $1 AND state_key = $2")
@@ -124,24 +129,30 @@ impl Ledger {
                     .fetch_optional(tx.connection())
                     .await?;
             let head = head.and_then(|(lineage, serial)| lineage.zip(serial));
-            if head == state.as_ref().map(|(head, _)| (head.lineage.clone(), head.serial)) {
-                return Ok(Some((tx, run, state)));
+            if head == seen.as_ref().map(|seen| (seen.lineage.clone(), seen.serial)) {
+                return Ok(Some((tx, run, seen, world)));
             }
             // A write that was under way came in between.
         }
         Err(Error::Integrity(format!("run {}: its state moves on while it ends", run.id)))
     }
 
-    /// The newest version of the run's state, read as the inventory may show it.
-    async fn state_now(&self, run: &Run) -> Result<Option<Version>> {
+    /// The newest version of the run's state, and what that and its plan say of the world, as the inventory may show it.
+    async fn world_now(&self, run: &Run) -> Result<(Option<StateHead>, World)> {
         let (organization, key) = (&run.subject.organization, state_key(&run.subject));
-        let Some(head) = self.state_head(organization, &key).await? else { return Ok(None) };
-        let Some(bytes) = self.state_bytes(organization, &key, Some(head.serial)).await? else { return Ok(None) };
-        let mut file = StateFile::parse(&bytes)?;
+        let head = self.state_head(organization, &key).await?;
+        let bytes = match &head {
+            Some(head) => self.state_bytes(organization, &key, Some(head.serial)).await?,
+            None => None,
+        };
+        let instances = bytes.as_ref().map(|bytes| StateFile::parse(bytes)).transpose()?.map(|file| file.instances);
+        let mut world = World { instances: instances.unwrap_or_default(), forgotten: self.forgotten(run).await? };
         let redactor = match self.run_spec(run.id).await {
             // What was secret before the run, and what the run made so.
             Ok(Some(mut spec)) => {
-                spec.hidden.extend(secrets::of_state(&bytes)?);
+                if let Some(bytes) = &bytes {
+                    spec.hidden.extend(secrets::of_state(bytes)?);
+                }
                 Some(secrets::redactor(&spec))
             }
             Ok(None) => None,
@@ -149,12 +160,21 @@ impl Ledger {
             Err(Error::Integrity(_)) => None,
             Err(other) => return Err(other),
         };
-        for instance in &mut file.instances {
+        let clean = |text: String| redactor.as_ref().map_or_else(|| text.clone(), |r| r.clean(&text));
+        for instance in &mut world.instances {
             instance.id = redactor.as_ref().zip(instance.id.take()).map(|(redactor, id)| redactor.clean(&id));
-            instance.address =
-                redactor.as_ref().map_or_else(|| instance.address.clone(), |r| r.clean(&instance.address));
+            instance.address = clean(std::mem::take(&mut instance.address));
         }
-        Ok(Some((head, file)))
+        world.forgotten = world.forgotten.into_iter().map(clean).collect();
+        Ok((head.filter(|_| bytes.is_some()), world))
+    }
+
+    /// Addresses that an apply's plan has the engine forget.
+    async fn forgotten(&self, run: &Run) -> Result<BTreeSet<String>> {
+        let Some(plan) = run.plan else { return Ok(BTreeSet::new()) };
+        let forgets = self.run(plan).await?.and_then(|plan| plan.summary).is_some_and(|summary| summary.forget > 0);
+        let json = if forgets { self.artifact(plan, Artifact::PlanJson).await? } else { None };
+        json.map_or(Ok(BTreeSet::new()), |json| plan::forgets(&json))
     }
 }
 

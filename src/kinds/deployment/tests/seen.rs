@@ -172,6 +172,9 @@ fn an_apply_that_ended_badly_is_not_told_any_more_when_a_plan_has_found_the_worl
         let nothing = Run { has_changes: Some(false), ..plan(7) };
         let mut seen = world(vec![nothing.clone(), dead, first]);
         assert_eq!(applied(&seen), told("True", "NoChanges"));
+        seen.past.needs_a_person = phase == RunPhase::Interrupted;
+        let expected = if seen.past.needs_a_person { ("False", "Interrupted") } else { ("True", "NoChanges") };
+        assert_eq!(applied(&seen), told(expected.0, expected.1), "no plan tells what a dead run left over");
         seen.history.0.insert(0, apply_of(&nothing, RunPhase::Succeeded, 1));
         assert_eq!(applied(&seen), told("True", "Applied"));
     }

@@ -36,6 +36,7 @@ fn any_run(dice: &mut Dice) -> Run {
             change: u32::MAX,
             destroy: u32::MAX,
             replace: u32::MAX,
+            forget: u32::MAX,
             outputs: 1,
             output_names: Vec::new(),
         },
