@@ -5,6 +5,7 @@ use kube::api::ListParams;
 use landfall::api::CloudCredential;
 use serde_json::json;
 
+use crate::bad_input::PLAN_FAILS;
 use crate::harness::{credential, env, wait_until};
 use crate::world::{PLENTY, World, digest, stands};
 
@@ -66,8 +67,7 @@ async fn warnings(world: &World, name: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_is_an_event_once_however_often_it_is_looked_at() {
     let mut world = World::new().await;
-    let failing = "output \"x\" { value = file(\"missing.txt\") }";
-    let spec = json!({"source": {"inline": {"main.tf": failing}}, "retry": {"limit": 0}});
+    let spec = json!({"source": {"inline": {"main.tf": PLAN_FAILS}}, "retry": {"limit": 0}});
     world.deployment("fails", spec).await;
     world.deployment("lacks", json!({"source": {"configMapRef": {"name": "none"}}})).await;
     let all = [("fails", vec!["PlanFailed", "RetriesExhausted"]), ("lacks", vec!["SourceNotFound"])];
