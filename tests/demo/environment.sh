@@ -85,7 +85,7 @@ install_landfall() {
     for user in alice:landfall-approver alice:landfall-bypass alice:landfall-credential-user bob:landfall-editor bob:landfall-credential-user; do
         kubectl create rolebinding "${user/:/-}" -n team-a --user="${user%%:*}" --clusterrole="${user#*:}" >/dev/null
     done
-    kubectl create role web-token -n team-a --verb=get,create --resource=secrets --resource-name=web --resource-name=web-outputs >/dev/null
+    kubectl create role web-token -n team-a --verb=get,create --resource=secrets --resource-name=web --resource-name=web-outputs --resource-name=hello-outputs >/dev/null
     kubectl create rolebinding web-token -n team-a --user=alice --user=bob --role=web-token >/dev/null
     DATABASE_URL=$DATABASE_SUPERUSER_URL landfall migrate >>"$dir/install.log" 2>&1 || failed "migrate: $(tail -n 1 "$dir/install.log")"
     password=$(openssl rand -hex 16)
