@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use kube::api::{Patch, PatchParams};
+use landfall::api::TerraformDeployment;
 use serde_json::json;
 
 use crate::harness::env;
@@ -50,6 +52,33 @@ async fn destroy_waits_for_an_approved_plan_and_leaves_the_record() {
     assert_eq!(world.count("SELECT count(*) FROM resource_inventory WHERE gone_at IS NULL").await, 0);
     let given = "SELECT count(*) FROM activity_log WHERE action = 'approval.given' AND actor = 'alice'";
     assert_eq!(world.count(given).await, 2);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_changed_while_the_object_is_let_go_is_too_late_or_obeyed() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..4).map(|n| format!("web{n}")).collect();
+    for name in &names {
+        let spec = json!({"source": {"inline": {"main.tf": DATA}}, "approval": "Automatic"});
+        world.deployment(name, spec).await;
+    }
+    for name in &names {
+        world.ready(name, "Applied").await;
+    }
+    let api = world.api::<TerraformDeployment>();
+    let mut obeyed = 0;
+    for name in &names {
+        world.delete(name).await;
+        let destroy = Patch::Merge(json!({"spec": {"deletionPolicy": "Destroy"}}));
+        obeyed += i64::from(api.patch(name, &PatchParams::default(), &destroy).await.is_ok());
+    }
+    for name in &names {
+        world.gone(name).await;
+    }
+    let destroyed =
+        "SELECT count(*) FROM terraform_runs WHERE change = 'Destroy' AND kind = 'Apply' AND phase = 'Succeeded'";
+    assert_eq!(world.count(destroyed).await, obeyed);
     world.controller.stop().await;
 }
 

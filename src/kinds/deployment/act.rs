@@ -300,12 +300,6 @@ async fn withdraw(cx: &Context, object: &TerraformDeployment, seen: &Observed, s
 }
 
 async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) -> Result<Outcome> {
-    cx.ledger.release_state(&seen.subject, &state_key(&seen.subject)).await?;
-    if let Some(other) = &seen.elsewhere {
-        let there = Subject { organization: other.clone(), ..seen.subject.clone() };
-        cx.ledger.release_state(&there, &state_key(&there)).await?;
-    }
-    cx.ledger.put_references(&seen.subject, &[]).await?;
     // Before the object goes, which may have to be tried again.
     cx.ledger
         .record_once(Event {
@@ -319,7 +313,14 @@ async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) ->
             }),
         })
         .await?;
+    // Under the version that was judged. Until the object is let go its state is its own: its policy may still change.
     finalizer::remove(cx, object).await?;
+    cx.ledger.release_state(&seen.subject, &state_key(&seen.subject)).await?;
+    if let Some(other) = &seen.elsewhere {
+        let there = Subject { organization: other.clone(), ..seen.subject.clone() };
+        cx.ledger.release_state(&there, &state_key(&there)).await?;
+    }
+    cx.ledger.put_references(&seen.subject, &[]).await?;
     Ok(Outcome::Released)
 }
 

@@ -162,7 +162,7 @@ fn release(object: &TerraformDeployment, seen: &Observed) -> Step {
     if confirmed { Step::Release } else { Step::Rest(Standing::leftovers(&seen.leftovers, seen.history.0.first())) }
 }
 
-/// What must be mended before any run, the first of it.
+/// What must be mended before any run beside its inputs, the first of it.
 fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> {
     if object.spec.suspend {
         return Some(Standing::blocked(Reason::Suspended, "spec.suspend is true; set it to false to go on"));
@@ -189,12 +189,23 @@ fn hindrance(object: &TerraformDeployment, seen: &Observed) -> Option<Standing> 
             ),
         ));
     }
-    seen.inputs.as_ref().err().map(|(reason, message)| Standing::blocked(*reason, message))
+    None
+}
+
+/// The newest run built, and its outputs' Secret is not what it left.
+fn unpublished(seen: &Observed) -> bool {
+    let newest = seen.history.0.first();
+    let built = newest
+        .is_some_and(|run| (run.kind, run.change, run.phase) == (RunKind::Apply, Change::Apply, RunPhase::Succeeded));
+    built && seen.outputs == Ownership::Stale
 }
 
 fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Step {
-    let Ok(inputs) = &seen.inputs else {
-        return Step::Rest(Standing::blocked(Reason::SourceInvalid, "the inputs could not be read"));
+    let inputs = match &seen.inputs {
+        Ok(inputs) => inputs,
+        // What is applied is there for others, whatever the next plan lacks.
+        Err(_) if change == Change::Apply && unpublished(seen) => return Step::PublishOutputs,
+        Err((reason, message)) => return Step::Rest(Standing::blocked(*reason, message)),
     };
     let current = Current {
         change,

@@ -33,6 +33,20 @@ fn an_applied_plan_settles_whatever_the_serial_is_now() {
 }
 
 #[test]
+fn what_was_built_is_published_whatever_the_next_plan_lacks() {
+    let plan = plan(2);
+    let mut seen = world(vec![apply_of(&plan, RunPhase::Succeeded, 1), plan.clone()]);
+    seen.outputs = Ownership::Stale;
+    seen.inputs = Err((Reason::SecretNotFound, "Secret \"vars\"".into()));
+    assert_eq!(next(&object(), &seen), Step::PublishOutputs);
+    seen.outputs = Ownership::Fresh;
+    assert_eq!(reason(&next(&object(), &seen)), Reason::SecretNotFound);
+    seen.outputs = Ownership::Stale;
+    seen.history.0.insert(0, apply_of(&plan, RunPhase::Interrupted, 1));
+    assert_eq!(reason(&next(&object(), &seen)), Reason::SecretNotFound, "nobody knows what it left");
+}
+
+#[test]
 fn a_plan_that_finds_nothing_settles() {
     let mut plan = plan(1);
     plan.has_changes = Some(false);
