@@ -155,10 +155,7 @@ impl Kill {
         }
         let mut hand = if self.hits(C) { Some(ground.process.hand().await) } else { None };
         let leader = ground.newest(name).await.and_then(|run| session::runner(&ground.folder(run.id)));
-        let targets = self.targets(hand.as_ref(), leader);
-        targets.iter().for_each(|pid| session::signal(*pid, Signal::STOP));
-        let ready = async || targets.iter().all(|pid| session::is_stopped(*pid) || !session::is_alive(*pid));
-        wait_until(PLENTY, "the victims to stand still", ready).await;
+        let targets = self.stop(hand.as_ref(), leader).await;
         let run = self.seen(ground, name).await.filter(|_| self.has_all(&targets, leader));
         let Some(run) = run else {
             targets.iter().for_each(|pid| session::signal(*pid, Signal::CONT));
@@ -173,6 +170,21 @@ impl Kill {
         // What a victim had already sent may have arrived after the look.
         let after = ground.newest(name).await.filter(|now| now.id == run.id && now.phase == "Succeeded");
         after.is_none().then_some(Hit { run, hand })
+    }
+
+    /// Stops the victims, those too that the others started meanwhile: what stands still starts nothing.
+    async fn stop(&self, hand: Option<&Hand>, leader: Option<i32>) -> Vec<i32> {
+        let mut stopped = Vec::new();
+        loop {
+            let fresh: Vec<_> = self.targets(hand, leader).into_iter().filter(|pid| !stopped.contains(pid)).collect();
+            if fresh.is_empty() {
+                return stopped;
+            }
+            fresh.iter().for_each(|pid| session::signal(*pid, Signal::STOP));
+            let ready = async || fresh.iter().all(|pid| session::is_stopped(*pid) || !session::is_alive(*pid));
+            wait_until(PLENTY, "the victims to stand still", ready).await;
+            stopped.extend(fresh);
+        }
     }
 
     /// Whom to stop now. While the controller is down, its runner dies later.
