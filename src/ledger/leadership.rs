@@ -122,7 +122,7 @@ impl Ledger {
     /// its key of digests.
     ///
     /// # Errors
-    /// The cluster is not registered, or Postgres's.
+    /// The cluster is not registered, or these are not the keys that its values are sealed with; Postgres's.
     pub async fn lead(&self, cluster: Uuid, holder: &str) -> Result<Writer> {
         let mut transaction = self.pool.begin().await?;
         let epoch: Option<i64> = sqlx::query_scalar(
@@ -136,7 +136,7 @@ impl Ledger {
         let epoch = epoch.ok_or_else(|| {
             Error::Integrity(format!("cluster {cluster} is not in the ledger: register it before leading"))
         })?;
-        let keys = Arc::new(sealing::digest_key::take(&mut transaction, &self.keys).await?);
+        let keys = Arc::new(sealing::digest_key::take(&mut transaction, &self.keys, cluster).await?);
         transaction.commit().await?;
         let fence = Arc::new(Fence { cluster, epoch });
         let ledger = Self { keys, fence: Some(fence.clone()), ..self.clone() };

@@ -35,7 +35,26 @@ async fn digests_outlive_restarts_and_rotations() {
     assert_eq!(digest(ring(&[("2025", 1)], "2025")).await, first, "after a restart");
     assert_eq!(digest(ring(&[("2025", 1), ("2026", 2)], "2026")).await, first, "while both keys are there");
     assert_eq!(digest(ring(&[("2026", 2)], "2026")).await, first, "with the old key retired");
-    assert_ne!(digest(ring(&[("2026", 3)], "2026")).await, first, "another installation in the same database");
+}
+
+#[tokio::test]
+async fn another_file_under_a_known_id_makes_no_leader_and_another_installation_may_use_the_id() {
+    let (database, cluster) = (Database::fresh().await, Uuid::now_v7());
+    let first = digest(&database, cluster, ring(&[("k", 1)], "k")).await;
+    for (keys, said) in [
+        (ring(&[("k", 2)], "k"), "key \"k\" is not the one that wrapped this value"),
+        (ring(&[("other", 2)], "other"), "key \"k\" is not available"),
+    ] {
+        let ledger = Ledger::connect(&database.url, keys).await.unwrap();
+        let error = ledger.lead(cluster, "me").await.err().expect("a refusal").to_string();
+        assert!(error.contains(said) && error.contains("put its file back"), "{error}");
+    }
+    assert_ne!(
+        digest(&database, Uuid::now_v7(), ring(&[("k", 2)], "k")).await,
+        first,
+        "another cluster's installation"
+    );
+    assert_eq!(digest(&database, cluster, ring(&[("k", 1)], "k")).await, first, "nothing has changed");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use sqlx::{Executor, PgConnection};
 use uuid::Uuid;
 
 use super::{Aad, Key, Keyring, Sealed, random};
-use crate::Result;
+use crate::{Error, Result};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -14,19 +14,63 @@ struct Row {
     sealed: Vec<u8>,
 }
 
-/// The ring with the installation's digest key, in the leader's unit of work: the first leader makes it. A row that these
-/// keys do not open belongs to another installation, which keeps its clusters in the same database.
-pub(in super::super) async fn take(connection: &mut PgConnection, keys: &Keyring) -> Result<Keyring> {
+/// The ring with the installation's digest key, in the leader's unit of work: the first leader makes it. A cluster keeps to
+/// the one that it began with, so that a wrong file under a known id seals nothing; a row that these keys do not open and
+/// that is not this cluster's belongs to another installation in the same database.
+///
+/// # Errors
+/// The keys are not those that this cluster's values are sealed with; Postgres's.
+pub(in super::super) async fn take(connection: &mut PgConnection, keys: &Keyring, cluster: Uuid) -> Result<Keyring> {
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('landfall digest key'))").await?;
-    if let Some((row, digest)) = find(connection, keys).await? {
-        if row.key_id != keys.current {
-            put(connection, row.digest_key_id, &keys.rewrap(&Sealed::from_bytes(&row.sealed)?)?).await?;
+    let found = match own(connection, cluster).await? {
+        Some(row) => {
+            let digest = open(&row, keys).map_err(|error| {
+                Error::Integrity(format!(
+                    "{error}; this cluster's states and plans are sealed with it: put its file back"
+                ))
+            })?;
+            Some((row, digest))
         }
-        return Ok(keys.with_digest(digest));
-    }
-    let (id, digest): (Uuid, Key) = (Uuid::now_v7(), random());
-    put(connection, id, &keys.seal(digest.as_slice(), &place(id))?).await?;
+        None => find(connection, keys).await?,
+    };
+    let (id, digest) = match found {
+        Some((row, digest)) => {
+            if row.key_id != keys.current {
+                put(connection, row.digest_key_id, &keys.rewrap(&Sealed::from_bytes(&row.sealed)?)?).await?;
+            }
+            (row.digest_key_id, digest)
+        }
+        None => {
+            let (id, digest): (Uuid, Key) = (Uuid::now_v7(), random());
+            put(connection, id, &keys.seal(digest.as_slice(), &place(id))?).await?;
+            (id, digest)
+        }
+    };
+    sqlx::query("UPDATE clusters SET digest_key_id = $2 WHERE cluster_id = $1 AND digest_key_id IS NULL")
+        .bind(cluster)
+        .bind(id)
+        .execute(connection)
+        .await?;
     Ok(keys.with_digest(digest))
+}
+
+/// The one that the cluster has kept to.
+async fn own(connection: &mut PgConnection, cluster: Uuid) -> Result<Option<Row>> {
+    Ok(sqlx::query_as(
+        "SELECT digest_key_id, key_id, sealed FROM digest_keys JOIN clusters USING (digest_key_id) WHERE cluster_id = $1",
+    )
+    .bind(cluster)
+    .fetch_optional(connection)
+    .await?)
+}
+
+fn open(row: &Row, keys: &Keyring) -> Result<Key> {
+    let opened = keys.open(&Sealed::from_bytes(&row.sealed)?, &place(row.digest_key_id))?;
+    opened
+        .as_slice()
+        .try_into()
+        .map(Key::new)
+        .map_err(|_| Error::Integrity("a key of digests has another length".into()))
 }
 
 /// The oldest one that these keys open.
@@ -35,11 +79,7 @@ async fn find(connection: &mut PgConnection, keys: &Keyring) -> Result<Option<(R
         sqlx::query_as("SELECT digest_key_id, key_id, sealed FROM digest_keys ORDER BY created_at, digest_key_id")
             .fetch_all(connection)
             .await?;
-    let open = |row: &Row| {
-        let opened = keys.open(&Sealed::from_bytes(&row.sealed).ok()?, &place(row.digest_key_id)).ok()?;
-        opened.as_slice().try_into().map(Key::new).ok()
-    };
-    Ok(rows.into_iter().find_map(|row| open(&row).map(|digest| (row, digest))))
+    Ok(rows.into_iter().find_map(|row| open(&row, keys).ok().map(|digest| (row, digest))))
 }
 
 fn place(id: Uuid) -> Aad {
