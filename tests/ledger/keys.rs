@@ -46,7 +46,8 @@ async fn another_file_under_a_known_id_makes_no_leader_and_another_installation_
         (ring(&[("other", 2)], "other"), "key \"k\" is not available"),
     ] {
         let ledger = Ledger::connect(&database.url, keys).await.unwrap();
-        let error = ledger.lead(cluster, "me").await.err().expect("a refusal").to_string();
+        let Err(error) = ledger.lead(cluster, "me").await else { panic!("a leader with other keys") };
+        let error = error.to_string();
         assert!(error.contains(said) && error.contains("put its file back"), "{error}");
     }
     assert_ne!(
