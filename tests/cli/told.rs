@@ -83,7 +83,7 @@ async fn history_tells_which_command_was_meant_for_what() {
     );
     let told = world.ledger.commands(&subject).await.unwrap();
     let discarded = told.iter().find(|t| t.command == landfall::ledger::DISCARDED).unwrap();
-    assert!(discarded.value.ends_with("Z retry r?2 by eve: it names another"), "{}", discarded.value);
+    assert!(discarded.value.ends_with("Z retry r\\u{0}2 by eve: it names another"), "{}", discarded.value);
 }
 
 #[tokio::test]
