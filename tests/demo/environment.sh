@@ -17,6 +17,34 @@ not() { ! "$@"; }
 # controller_lives DIR is true while the controller that was started there runs; its pid may be another's by now.
 controller_lives() { [ "$(readlink "/proc/$(cat "$1/controller.pid" 2>/dev/null)/exe")" = "$1/bin/landfall" ]; }
 
+# sessions_of_runs DIR names the sessions of the runs there that have a living member, each by its number, which is its
+# runner's pid. A number that another process has by now is nobody's of ours.
+sessions_of_runs() {
+    local dir=$1 holder pid program
+    for holder in "$dir"/runs/*/holder.json; do
+        pid=$(jq -r '.pid // empty' "$holder" 2>/dev/null) || continue
+        [ -n "$pid" ] && pgrep -r R,S,D,T,t -s "$pid" >/dev/null || continue
+        program=$(readlink "/proc/$pid/exe") || program=
+        [ -n "$program" ] && [ "$program" != "$dir/bin/landfall" ] || echo "$pid"
+    done
+}
+
+no_runs() { [ -z "$(sessions_of_runs "$1")" ]; }
+
+# end_runs DIR asks the runners there to stop, which gives their states to the controller, and ends what is left after a while.
+end_runs() {
+    local dir=$1 session
+    no_runs "$dir" && return
+    say '.. stopping the runs under way'
+    for session in $(sessions_of_runs "$dir"); do kill -TERM "$session" 2>/dev/null || true; done
+    within 20 no_runs "$dir" && return
+    for session in $(sessions_of_runs "$dir"); do
+        # shellcheck disable=SC2046
+        kill -KILL $(pgrep -s "$session") 2>/dev/null || true
+    done
+    within 10 no_runs "$dir" || say 'a run does not end'
+}
+
 # environment_up DIR builds and starts everything; DIR/env says where it is. With profile=release the program is one to be
 # measured.
 environment_up() {
@@ -139,10 +167,13 @@ write_env() {
 # environment_down DIR ends what environment_up started there, by pid, and removes its data.
 environment_down() {
     local dir=$1
+    # While there is somebody to take their states, and again for one that was begun meanwhile.
+    end_runs "$dir"
     if controller_lives "$dir"; then
         kill "$(cat "$dir/controller.pid")" 2>/dev/null || true
         within 30 not controller_lives "$dir" || say 'the controller does not end'
     fi
+    end_runs "$dir"
     [ ! -d "$dir/bed" ] || "$testbed" down "$dir/bed" --purge
     rm -rf "${dir:?}"/{bed,bin,runs,env,kek,landfall.yaml,controller.pid,controller.log,install.log}
 }
