@@ -18,7 +18,7 @@ use crate::installation::Installation;
 use crate::ledger::{Keyring, Ledger, Subject};
 use crate::metrics::Metrics;
 use crate::reconcile::{Clock, Leadership, backoff, wake};
-use crate::terraform::engines::Engines;
+use crate::terraform::engines::{self, Engines};
 use crate::terraform::executor::Local;
 use crate::{Error, Result, web};
 use leader::{Ended, Replica};
@@ -127,8 +127,8 @@ async fn take_turns(replica: &Replica, lease: &Leadership, shutdown: &Cancellati
 fn local(installation: &Installation, program: PathBuf, listener: &TcpListener) -> Result<Local> {
     let address = listener.local_addr().map_err(Error::io("the served address"))?;
     let api = Url::parse(&format!("http://{address}")).map_err(|e| Error::Integrity(format!("listen: {e}")))?;
-    let (engines, config) = (installation.engines.clone(), installation.engine_cli_config.clone());
-    Local::new(&installation.executor.work_dir, api, program, engines, config)
+    let config = installation.engine_cli_config.as_deref().map(engines::cli_config).transpose()?;
+    Local::new(&installation.executor.work_dir, api, program, installation.engines.clone(), config)
 }
 
 async fn watch_ledger(ledger: Ledger, health: Part) -> std::io::Result<()> {

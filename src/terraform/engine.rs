@@ -216,6 +216,12 @@ impl Engine {
     }
 }
 
+/// The JSON that an engine answered: warnings of its CLI configuration stand before it, on the same stream.
+pub(super) fn document(answer: &[u8]) -> Option<&[u8]> {
+    let at = if answer.starts_with(b"{") { 0 } else { answer.windows(2).position(|pair| pair == b"\n{")? + 1 };
+    answer.get(at..)
+}
+
 fn absent(path: &Path) {
     let _ = fs::remove_file(path);
 }
@@ -281,4 +287,19 @@ pub(super) fn plan_arguments(variables: Option<&str>, plan: &str, change: Change
 /// Arguments of `apply`. There is no form without a plan file.
 pub(super) fn apply_arguments(plan: &str) -> Vec<String> {
     vec!["apply".into(), "-json".into(), "-input=false".into(), "-lock-timeout=10s".into(), plan.into()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_warns_of_before_its_json_is_not_the_json() {
+        let plain = b"{\"a\": {}}\n";
+        assert_eq!(document(plain), Some(&plain[..]));
+        let warned = b"\nWarning: {no} such file\nat \"/nope\".\n{\"a\": {}}\n";
+        assert_eq!(document(warned), Some(&plain[..]));
+        assert_eq!(document(b"Warning: {}"), None);
+        assert_eq!(document(b""), None);
+    }
 }

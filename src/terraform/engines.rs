@@ -41,6 +41,21 @@ impl Engines {
     }
 }
 
+/// The engines' CLI configuration as a path that holds in every folder. An engine to which it is not there only warns.
+///
+/// # Errors
+/// [`Error::Usage`] names the field of `landfall.yaml` where it is no file that can be read.
+pub fn cli_config(path: &Path) -> Result<PathBuf> {
+    let wrong = |why: String| {
+        Error::Usage(format!("engineCliConfig: {}: {why}; name a file that can be read, or none", path.display()))
+    };
+    let file = std::fs::File::open(path).and_then(|file| file.metadata()).map_err(|e| wrong(e.to_string()))?;
+    if !file.is_file() {
+        return Err(wrong("is no file".into()));
+    }
+    std::path::absolute(path).map_err(|e| wrong(e.to_string()))
+}
+
 fn matches(version: &str, prefix: &str) -> bool {
     version.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
 }
@@ -65,6 +80,19 @@ fn version(kind: EngineKind, path: &Path) -> Result<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_cli_configuration_that_is_no_file_is_named_with_its_field() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tofu.rc");
+        for (path, why) in [(file.as_path(), "No such file"), (folder.path(), "is no file")] {
+            let said = cli_config(path).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("engineCliConfig: {}: {why}", path.display())), "{said}");
+        }
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(cli_config(&file).unwrap(), file);
+        assert!(cli_config(Path::new("Cargo.toml")).unwrap().is_absolute());
+    }
 
     #[test]
     fn a_prefix_matches_whole_components() {

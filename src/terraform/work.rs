@@ -197,7 +197,7 @@ impl Work {
         }
         let path = self.layout.validation();
         self.engine.ask(&["validate", "-json"], &path, VALIDATION).await?;
-        let answer = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Validation>(&text).ok());
+        let answer = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Validation>(engine::document(&text)?).ok());
         Ok(answer.is_some_and(|answer| !answer.valid))
     }
 
@@ -211,7 +211,11 @@ impl Work {
                 Findings::of(&self.layout.aside()).error.unwrap_or_else(|| "show -json of the plan failed".into());
             return Err(Failure { code, ..Failure::new(Reason::PlanFailed, words) });
         }
-        Ok(fs::read(&path).map_err(Error::io("read the plan's JSON"))?)
+        let said = fs::read(&path).map_err(Error::io("read the plan's JSON"))?;
+        engine::document(&said).map(<[u8]>::to_vec).ok_or_else(|| {
+            let words = text::line(&String::from_utf8_lossy(&said), 300);
+            Failure { code, ..Failure::new(Reason::PlanFailed, format!("show -json gave no JSON: {words}")) }
+        })
     }
 
     async fn step(&mut self, step: Step, arguments: &[String]) -> Done<Ended> {

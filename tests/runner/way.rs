@@ -173,3 +173,16 @@ async fn a_version_that_the_module_no_longer_admits_is_not_carried_forward() {
         assert!(message.contains("does not match configured"), "{message}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_engine_warns_of_before_its_json_spoils_no_plan() {
+    let world = World::with_shim("[ $1 = show ] && printf '\\nWarning: {no} such file\\n'; exec {engine} \"$@\"").await;
+    let plan = world.planned(0).await;
+    world.succeeded(plan).await;
+    let json = world.api.look(plan, |run| run.artifacts["plan-json"].clone());
+    assert_eq!(plan::summary(&json).unwrap().add, 2);
+
+    let world = World::with_shim("[ $1 = show ] && { echo 'nothing to show'; exit 0; }; exec {engine} \"$@\"").await;
+    let result = world.not_succeeded(world.plan(&[("main.tf", MODULE)], |_| ())).await;
+    assert!(result.message.unwrap().contains("show -json gave no JSON: nothing to show"));
+}
