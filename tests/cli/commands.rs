@@ -69,7 +69,7 @@ async fn answer(State(server): State<Shared>, request: Request) -> (StatusCode, 
                             "message": "web is forbidden: User \"alice\" cannot get resource", "code": 403});
         return (StatusCode::FORBIDDEN, Json(status));
     }
-    if path != "/apis/landfall.dev/v1alpha1/namespaces/shop/terraformdeployments/web" {
+    if path != "/apis/landfall.dev/v1alpha1/namespaces/shop/terraformdeployments/web" || server.object.is_null() {
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                             "message": "not found", "reason": "NotFound", "code": 404});
         return (StatusCode::NOT_FOUND, Json(status));
@@ -290,6 +290,21 @@ async fn a_command_with_nothing_to_act_on_is_not_given() {
     let (code, out, err, patches) = told(before, takes, &["retry", "tfd/web"]).await;
     assert_eq!((code, patches), (0, 0), "{err}");
     assert!(out.contains("was taken before"), "{out}");
+}
+
+#[tokio::test]
+async fn a_retry_that_lets_the_object_go_is_done() {
+    fn deleted(object: &mut Value) {
+        object["metadata"]["deletionTimestamp"] = json!("2026-11-20T12:00:00Z");
+    }
+    fn goes(object: &mut Value, _: &str, _: &str) {
+        *object = Value::Null;
+    }
+    let (code, out, err, _) = told(deleted, goes, &["retry", "tfd/web"]).await;
+    assert_eq!((code, out.as_str()), (0, "alice retries run r1\n"), "{err}");
+    let (code, _, err, _) = told(nothing, goes, &["retry", "tfd/web"]).await;
+    assert_eq!(code, 1);
+    assert!(err.contains("was deleted meanwhile"), "{err}");
 }
 
 #[tokio::test]
