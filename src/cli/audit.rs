@@ -7,7 +7,7 @@ use kube::api::Api;
 use sqlx::PgPool;
 
 use super::near::near;
-use super::reading::{json, pool};
+use super::reading::{NO_CHAIN, json, pool};
 use super::target::Cluster;
 use crate::api::Organization;
 use crate::api::Reason;
@@ -61,7 +61,7 @@ pub(super) struct Verify {
 pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
     let arguments = match command {
         Audit::Verify(arguments) => arguments,
-        Audit::Anchors => return Ok((json(&anchors(&pool().await?).await?)?, Ok(()))),
+        Audit::Anchors => return heads().await,
     };
     let kept = match (&arguments.anchors, &arguments.anchors_from_cluster) {
         (Some(path), _) => read(path)?,
@@ -85,13 +85,19 @@ pub(super) async fn audit(command: &Audit) -> Result<(String, Result<()>)> {
     Ok((text, verdict))
 }
 
+/// The heads; where there is none, the empty list with the reason, as nothing can be held to it.
+async fn heads() -> Result<(String, Result<()>)> {
+    let heads = anchors(&pool().await?).await?;
+    let none = || Err(Error::condition(Reason::Progressing, NO_CHAIN));
+    Ok((json(&heads)?, if heads.is_empty() { none() } else { Ok(()) }))
+}
+
 /// Why there is no chain to walk.
 async fn none(pool: &PgPool, organization: Option<&str>) -> Result<String> {
-    const ROLE: &str = "this role sees no chain: a new ledger has none, and a reader needs a row of org_access";
-    let Some(name) = organization else { return Ok(ROLE.to_owned()) };
+    let Some(name) = organization else { return Ok(NO_CHAIN.to_owned()) };
     let known = organizations(pool).await?;
     let next = match near(name, known.iter().map(String::as_str)).as_slice() {
-        _ if known.is_empty() => ROLE.to_owned(),
+        _ if known.is_empty() => NO_CHAIN.to_owned(),
         [] => "`landfall audit verify` without --organization names those that there are".to_owned(),
         names => format!("did you mean {}?", names.join(" or ")),
     };

@@ -5,11 +5,11 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::reading::{cluster_of, json, namespace, pool, unknown};
+use super::reading::{NO_CHAIN, cluster_of, json, namespace, pool, unknown};
 use super::table::{instant, short, table};
 use super::target::{WhichCluster, object_name};
 use crate::api::{DurationText, Reason};
-use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, clusters_of, history as select};
+use crate::ledger::{ActivityRow, HistoryFilter, ObjectKind, clusters_of, history as select, organizations};
 use crate::{Error, Result};
 
 /// `landfall history`.
@@ -98,6 +98,9 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
             let text = unknown(&pool, word(kind.as_str()), object, &place).await?;
             return Err(Error::condition(Reason::Progressing, text));
         }
+    }
+    if rows.is_empty() && organizations(&pool).await?.is_empty() {
+        eprintln!("landfall: {NO_CHAIN}");
     }
     let more = rows.len().saturating_sub(arguments.limit as usize);
     if more > 0 {

@@ -13,6 +13,10 @@ use crate::installation::Installation;
 use crate::ledger::{Keyring, Ledger, ObjectKind, Run, clusters_of, deployment_standing, reader, recent_names, runs};
 use crate::{Error, Result};
 
+/// Why a role finds nothing on record at all.
+pub(super) const NO_CHAIN: &str =
+    "this role sees no chain: a new ledger has none, and a reader needs a row of org_access";
+
 /// Where the keys are that open logs and plans.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Keys {

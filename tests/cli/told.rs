@@ -100,11 +100,14 @@ async fn a_role_that_sees_nothing_is_told_why() {
         assert_eq!(code, 1, "{err}");
         assert!(err.contains("landfall_writer"), "{err}");
     }
-    for command in [&["audit", "verify"][..], &["audit", "verify", "--organization", "acme"]] {
+    for command in [&["audit", "verify"][..], &["audit", "verify", "--organization", "acme"], &["audit", "anchors"]] {
         let (code, _, err) = world.landfall_as(&url, command);
         assert_eq!(code, 1, "{err}");
         assert!(err.contains("org_access"), "{err}");
     }
+    let (code, out, err) = world.landfall_as(&url, &["history", "--json"]);
+    assert_eq!((code, out.as_str()), (0, "[]\n"));
+    assert!(err.contains("org_access") && err.lines().count() == 1, "{err}");
 }
 
 #[tokio::test]
