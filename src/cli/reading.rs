@@ -10,7 +10,9 @@ use super::near;
 use super::target::{Target, WhichCluster};
 use crate::api::Reason;
 use crate::installation::Installation;
-use crate::ledger::{Keyring, Ledger, ObjectKind, Run, clusters_of, deployment_standing, reader, recent_names, runs};
+use crate::ledger::{
+    Keyring, Ledger, NOT_A_WRITER, ObjectKind, Run, clusters_of, deployment_standing, reader, recent_names, runs,
+};
 use crate::{Error, Result};
 
 /// Why a role finds nothing on record at all.
@@ -25,11 +27,20 @@ pub(super) struct Keys {
     config: PathBuf,
 }
 
+/// What a reader is told who asks for what is sealed.
+const SEALED: &str = "this opens what is sealed, which a reader's role cannot: it needs the controller's role (a member of \
+                      landfall_writer) and keys; ask whoever runs Landfall (docs/commands.md)";
+
 impl Keys {
     /// The ledger with the keys that open it. Only the controller's own role may read sealed bytes.
     pub(super) async fn ledger(&self) -> Result<Ledger> {
         let installation = Installation::load(&self.config)?;
-        Ledger::connect(&url()?, Keyring::from_installation(&installation.encryption)?).await
+        let keys = Keyring::from_installation(&installation.encryption)?;
+        Ledger::connect(&url()?, keys).await.map_err(|error| match error {
+            // Who reads is not to be made a writer for it.
+            Error::Integrity(words) if words.ends_with(NOT_A_WRITER) => Error::condition(Reason::Forbidden, SEALED),
+            other => other,
+        })
     }
 }
 

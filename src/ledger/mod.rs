@@ -226,12 +226,18 @@ fn pool(options: PgConnectOptions, role: Option<&'static str>, connections: u32)
     pool.connect_lazy_with(options)
 }
 
+/// How the refusal of a role ends that is no member of `landfall_writer`.
+pub const NOT_A_WRITER: &str = "its role must be a member of landfall_writer: GRANT landfall_writer TO that role";
+
+/// Postgres' message, without the place in its own source.
+fn said(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |e| e.message().to_owned())
+}
+
 fn not_a_writer(error: sqlx::Error) -> Error {
     match error.as_database_error().and_then(|e| e.code()).as_deref() {
-        Some("42501") => Error::Integrity(format!(
-            "database URL: {error}; its role must be a member of landfall_writer: GRANT landfall_writer TO that role"
-        )),
-        Some("22023") => Error::Integrity(format!("database URL: {error}; run `landfall migrate` first")),
+        Some("42501") => Error::Integrity(format!("database URL: {}; {NOT_A_WRITER}", said(&error))),
+        Some("22023") => Error::Integrity(format!("database URL: {}; run `landfall migrate` first", said(&error))),
         _ => error.into(),
     }
 }

@@ -197,7 +197,8 @@ impl Work {
         }
         let path = self.layout.validation();
         self.engine.ask(&["validate", "-json"], &path, VALIDATION).await?;
-        let answer = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Validation>(engine::document(&text)?).ok());
+        let answer =
+            fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Validation>(engine::document(&text)?).ok());
         Ok(answer.is_some_and(|answer| !answer.valid))
     }
 
