@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    landfall::cli::run(landfall::cli::Arguments::parse())
+    landfall::cli::run(landfall::cli::Arguments::of_process())
 }

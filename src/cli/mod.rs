@@ -22,7 +22,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::api::Reason;
 use crate::{Error, Result};
@@ -88,6 +88,24 @@ enum Command {
     /// Do one run: what an executor starts.
     #[command(hide = true)]
     Runner(runner::Arguments),
+}
+
+impl Arguments {
+    /// Of this process' command line. What is wrong with it, help and version end the process.
+    pub fn of_process() -> Self {
+        let mut command = Self::command();
+        command.build();
+        let mut matches = command.mut_subcommands(with_usage).get_matches();
+        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// With the usage that help shows. That of an error would name options that the environment has set, as if they were needed.
+fn with_usage(mut command: clap::Command) -> clap::Command {
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").trim().to_owned();
+    let command = if command.has_subcommands() { command } else { command.override_usage(usage) };
+    command.mut_subcommands(with_usage)
 }
 
 /// Runs one command: 0 done, 1 a negative answer, 2 usage, 3 unavailable.

@@ -65,6 +65,22 @@ async fn what_is_no_name_of_a_kind_is_wrong_usage() {
     }
 }
 
+#[test]
+fn what_the_environment_says_is_not_asked_for_on_the_command_line() {
+    for (command, usage) in [
+        (&["logs"][..], "Usage: landfall logs [OPTIONS] <tfd/NAME>"),
+        (&["approve"], "Usage: landfall approve [OPTIONS] <tfd/NAME>"),
+        (&["state", "list"], "Usage: landfall state list [OPTIONS] <tfd/NAME>"),
+    ] {
+        let mut landfall = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"));
+        landfall.args(command).env("LANDFALL_CONFIG", "x").env("LANDFALL_NAMESPACE", "y");
+        let output = landfall.output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.lines().any(|line| line == usage), "{err}");
+    }
+}
+
 #[tokio::test]
 async fn history_tells_which_command_was_meant_for_what() {
     let world = World::filled().await;
