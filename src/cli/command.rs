@@ -4,7 +4,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::give::{Given, Patience, Wish, World};
-use super::target::Target;
+use super::target::{Target, run_id};
 use crate::api::{
     ApprovalStatus, Change, DeploymentPhase, PlanStatus, Reason, RunStatus, TerraformDeployment, annotation,
 };
@@ -17,7 +17,7 @@ pub(super) struct Approve {
     #[command(flatten)]
     target: Target,
     /// The digest that you have read; the command fails where another plan is current.
-    #[arg(long, value_name = "sha256:…")]
+    #[arg(long, value_name = "sha256:…", value_parser = full_digest)]
     digest: Option<String>,
     #[command(flatten)]
     patience: Patience,
@@ -29,10 +29,18 @@ pub(super) struct OnRun {
     #[command(flatten)]
     target: Target,
     /// The run; the newest where it is left out.
-    #[arg(long)]
+    #[arg(long, value_parser = run_id)]
     run: Option<String>,
     #[command(flatten)]
     patience: Patience,
+}
+
+fn full_digest(text: &str) -> Result<String, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    match hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        true => Ok(text.to_owned()),
+        false => Err("write a full digest, sha256: and 64 hex digits, as `landfall plan` shows it".to_owned()),
+    }
 }
 
 /// Approves the current plan, and says what the controller made of it.

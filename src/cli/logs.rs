@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::reading::{Deployment, Keys, json as document};
-use super::target::{Target, WhichCluster};
+use super::target::{Target, WhichCluster, run_id};
 use crate::access::text;
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ pub(super) struct Logs {
     #[command(flatten)]
     which: WhichCluster,
     /// The run; the newest where it is left out.
-    #[arg(long)]
+    #[arg(long, value_parser = run_id)]
     run: Option<String>,
     /// Go on until the run ends.
     #[arg(short, long, conflicts_with = "json")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::reading::{Deployment, Keys, json};
 use super::runs::{Shown, kind};
 use super::table::{instant, table};
-use super::target::{Target, WhichCluster};
+use super::target::{Target, WhichCluster, run_id};
 use crate::api::Reason;
 use crate::run::protocol::{Artifact, RunKind, RunPhase};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub(super) struct Plan {
     #[command(flatten)]
     which: WhichCluster,
     /// The plan run; the newest that succeeded where it is left out.
-    #[arg(long)]
+    #[arg(long, value_parser = run_id)]
     run: Option<String>,
     #[command(flatten)]
     keys: Keys,

@@ -84,6 +84,12 @@ fn cluster_id(text: &str) -> Result<Uuid, String> {
     Uuid::parse_str(text).map_err(|_| format!("{text:?} is no UUID; the table clusters has the ids"))
 }
 
+/// The id of a run, as it is written.
+pub(super) fn run_id(text: &str) -> Result<String, String> {
+    let id = Uuid::parse_str(text).map(|id| id.to_string());
+    id.map_err(|_| format!("{text:?} is no run id; `landfall runs` lists them"))
+}
+
 /// `tfd/NAME`, or the kind's longer names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DeploymentName(pub(super) String);

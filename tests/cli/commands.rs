@@ -253,6 +253,22 @@ async fn what_nobody_answers_is_no_yes() {
     }
 }
 
+const OTHER_RUN: &str = "0199aaaa-0000-7000-8000-000000000000";
+
+#[tokio::test]
+async fn what_is_no_run_or_no_digest_is_wrong_usage() {
+    for (arguments, says) in [
+        (&["cancel", "tfd/web", "--run", "nonsense"][..], "\"nonsense\" is no run id"),
+        (&["retry", "tfd/web", "--run", "nonsense"], "\"nonsense\" is no run id"),
+        (&["approve", "tfd/web", "--digest", "sha256:abc"], "sha256: and 64 hex digits"),
+        (&["approve", "tfd/web", "--digest", "nonsense"], "sha256: and 64 hex digits"),
+    ] {
+        let (code, out, err, patches) = landfall(0, nothing, arguments).await;
+        assert_eq!((code, out.as_str(), patches.len()), (2, "", 0), "{arguments:?}: {err}");
+        assert!(err.contains(says), "{arguments:?}: {err}");
+    }
+}
+
 #[tokio::test]
 async fn a_command_with_nothing_to_act_on_is_not_given() {
     fn ended(object: &mut Value) {
@@ -266,7 +282,7 @@ async fn a_command_with_nothing_to_act_on_is_not_given() {
         (&["cancel", "tfd/web"][..], nothing as fn(&mut Value), "nothing to cancel"),
         (&["cancel", "tfd/web"], ended, "nothing to cancel"),
         (&["cancel", "tfd/web"], fresh, "no run yet"),
-        (&["cancel", "tfd/web", "--run", "r0"], runs, "is not the newest run of tfd/web: that is r2"),
+        (&["cancel", "tfd/web", "--run", OTHER_RUN], runs, "is not the newest run of tfd/web: that is r2"),
         (&["retry", "tfd/web"], ended, "nothing to retry"),
         (&["retry", "tfd/web"], runs, "is under way"),
         (&["retry", "tfd/web"], fresh, "no run yet"),

@@ -72,8 +72,11 @@ async fn a_log_comes_out_as_the_engine_wrote_it() {
     let (_, out, _) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", &run, "--json"]);
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["log"], "Apply complete!\n");
     let (code, _, err) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", "nonsense"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("\"nonsense\" is no run id"), "{err}");
+    let (code, _, err) = world.landfall(&["logs", "tfd/web", "-n", "shop", "--run", &uuid::Uuid::nil().to_string()]);
     assert_eq!(code, 1);
-    assert!(err.contains("see `landfall runs`"), "{err}");
+    assert!(err.contains("no such run of this deployment; see `landfall runs`"), "{err}");
 }
 
 #[tokio::test]
