@@ -146,6 +146,8 @@ launch_controller() {
     listen=$(sed -n 's/^listen: //p' "$dir/landfall.yaml")
     KUBECONFIG=$KUBECONFIG_CONTROLLER setsid landfall controller >>"$dir/controller.log" 2>&1 </dev/null &
     echo $! >"$dir/controller.pid"
+    # It is ended by pid. The shell has nothing to tell of its end.
+    disown
     until curl -fsS -o /dev/null "http://$listen/readyz" 2>/dev/null; do
         { kill -0 "$(cat "$dir/controller.pid")" 2>/dev/null && [ $SECONDS -lt $deadline ]; } ||
             failed "the controller is not ready: $(tail -n 1 "$dir/controller.log")"
