@@ -59,10 +59,10 @@ pub(super) async fn waiting<T, F: Future<Output = Result<T>>>(
             Err(error) if error.class() == Class::Transient => error,
             settled => return settled,
         };
-        let why = error.to_string();
+        let why = format!("{error}{}", patch::next_step(&error));
         part.bad(format!("waits for {what}: {why}"));
         if saying.is_due(&why, Instant::now()) {
-            tracing::warn!(%error, "waits for {what}");
+            tracing::warn!(error = why, "waits for {what}");
         }
         tokio::time::sleep(REST).await;
     }

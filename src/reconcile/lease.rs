@@ -112,9 +112,9 @@ impl Leadership {
     }
 
     fn failed(&self, error: &Error, saying: &mut Saying, what: &str) {
-        let words = error.to_string();
+        let words = format!("{error}{}", patch::next_step(error));
         if saying.is_due(&words, Instant::now()) {
-            tracing::warn!(%error, "{what}");
+            tracing::warn!(error = words, "{what}");
         }
         self.cluster.bad(words);
     }

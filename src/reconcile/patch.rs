@@ -4,7 +4,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::Object;
-use crate::api::FIELD_MANAGER;
+use crate::api::{FIELD_MANAGER, Reason};
 use crate::{Error, Result};
 
 /// What became of a status.
@@ -50,6 +50,19 @@ pub async fn status<K: Object>(client: &kube::Client, object: &K, status: &Value
         Err(error) if is_conflict(&error) => Ok(Written::Conflict),
         Err(error) if is_not_found(&error) => Ok(Written::Gone),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What to do where the API server refuses the controller something in its own namespace; empty where that is not known.
+pub fn next_step(error: &Error) -> &'static str {
+    match error {
+        Error::Cluster(cause) if is_not_found(cause) => {
+            "; make Landfall's own namespace (`kubectl apply --server-side -k manifests/install`), or mend `namespace` in landfall.yaml"
+        }
+        Error::Cluster(_) if error.reason() == Reason::Forbidden => {
+            "; bind the ClusterRole landfall-controller to the user of the controller's kubeconfig (docs/installation.md)"
+        }
+        _ => "",
     }
 }
 

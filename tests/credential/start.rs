@@ -114,3 +114,16 @@ async fn a_start_that_waits_ends_at_once_when_it_is_told_to() {
         assert!(began.elapsed() < Duration::from_secs(5), "{words}: {:?}", began.elapsed());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_the_api_server_refuses_says_what_to_do() {
+    let database = Database::fresh().await;
+    let home = Home::new(&[namespace().await], &database, |value| value["namespace"] = json!("nowhere")).await;
+    let mut process = home.launch().await;
+    says(&mut process, "namespaces \"nowhere\" not found; make Landfall's own namespace").await;
+
+    let mut home = Home::new(&[namespace().await], &database, |_| {}).await;
+    home.with_kubeconfig(User::Carol, |_| {});
+    let mut process = home.launch().await;
+    says(&mut process, "; bind the ClusterRole landfall-controller").await;
+}
