@@ -189,6 +189,14 @@ pub enum ApprovalMode {
     PlanOnly,
 }
 
+impl TerraformDeployment {
+    /// Why no plan of it is applied as its spec stands, whoever approves. A destroy plan at the object's deletion is.
+    pub fn never_applied(&self) -> Option<&'static str> {
+        let plan_only = self.spec.approval == ApprovalMode::PlanOnly && self.metadata.deletion_timestamp.is_none();
+        plan_only.then_some("spec.approval is PlanOnly, nothing is applied")
+    }
+}
+
 /// Limits on what a plan may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -46,7 +46,7 @@ fn full_digest(text: &str) -> Result<String, String> {
 /// Approves the current plan, and says what the controller made of it.
 ///
 /// # Errors
-/// No plan waits, another one is current, admission refuses, the approval was discarded, or nobody answered in time.
+/// No plan waits or none is ever applied, another one is current, admission refuses, the approval was discarded, or nobody answered in time.
 pub(super) async fn approve(arguments: &Approve) -> Result<String> {
     let mut world = World::of(&arguments.target).await?;
     let plan = waiting(&world.object)?.clone();
@@ -130,6 +130,9 @@ fn line(value: &Value) -> String {
 }
 
 fn waiting(object: &TerraformDeployment) -> Result<&PlanStatus> {
+    if let Some(why) = object.never_applied() {
+        return Err(Error::condition(Reason::Planned, format!("nothing was approved: {why}")));
+    }
     let plan = object.status.as_ref().and_then(|s| s.plan.as_ref());
     plan.ok_or_else(|| {
         let name = object.name_any();
@@ -246,5 +249,30 @@ fn standing(object: &TerraformDeployment) -> String {
     match ready {
         Some(ready) => format!("it stands at {}: {}", ready.reason, ready.message),
         None => "the controller has not looked at it yet".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::api::PlanSummary;
+
+    #[test]
+    fn under_plan_only_there_is_nothing_to_approve_but_a_destroy_plan() {
+        let object = |approval: &str, deleted: Value| -> TerraformDeployment {
+            let plan = json!({"digest": "d", "runId": "r", "createdAt": "t", "kind": "Apply",
+                              "summary": PlanSummary::default()});
+            serde_json::from_value(json!({
+                "apiVersion": "landfall.dev/v1alpha1", "kind": "TerraformDeployment",
+                "metadata": {"name": "web", "deletionTimestamp": deleted},
+                "spec": {"source": {"inline": {"main.tf": ""}}, "approval": approval}, "status": {"plan": plan},
+            }))
+            .unwrap()
+        };
+        let refused = waiting(&object("PlanOnly", Value::Null)).unwrap_err();
+        assert_eq!(refused.to_string(), "nothing was approved: spec.approval is PlanOnly, nothing is applied");
+        assert!(waiting(&object("PlanOnly", json!("2026-11-20T12:00:00Z"))).is_ok());
+        assert!(waiting(&object("Manual", Value::Null)).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use super::overdue::{self, Overdue};
 use super::standing::Standing;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
-use crate::reconcile::commands::{Command, Refusal};
+use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
 use crate::run::protocol::{RunKind, RunPhase};
@@ -89,7 +89,7 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
         return if deleting { Step::Rest(Standing::gone(object.spec.deletion_policy)) } else { Step::Guard };
     }
     match (&seen.command, &seen.gate) {
-        (Some(command), None) => return Step::Take(command.clone()),
+        (Some(command), None) => return obey(command, object),
         (Some(command), Some(why)) => {
             return Step::Discard { command: command.clone(), why: Refusal::Gate(why.clone()) };
         }
@@ -109,6 +109,15 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     match hindrance(object, seen) {
         Some(standing) => Step::Rest(standing),
         None => towards(Change::Apply, object, seen),
+    }
+}
+
+/// An approval of what is never applied is none.
+fn obey(command: &Command, object: &TerraformDeployment) -> Step {
+    let command = command.clone();
+    match object.never_applied().filter(|_| command.verb == Verb::Approve) {
+        Some(why) => Step::Discard { command, why: Refusal::Pointless(why.to_owned()) },
+        None => Step::Take(command),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
 use crate::reconcile::Report;
-use crate::reconcile::commands::{Command, Verb};
+use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::run::protocol::{Limits, RunKind, RunPhase};
 
 mod endings;

@@ -105,6 +105,23 @@ fn plan_only_is_never_applied() {
 }
 
 #[test]
+fn an_approval_under_plan_only_is_discarded_and_told_why() {
+    let command = Command { verb: Verb::Approve, value: "sha256:x".into(), by: "alice".into() };
+    let mut seen = world(vec![plan(1)]);
+    seen.command = Some(command.clone());
+    let plan_only = |mut object: TerraformDeployment| {
+        object.spec.approval = ApprovalMode::PlanOnly;
+        object
+    };
+    let why = Refusal::Pointless("spec.approval is PlanOnly, nothing is applied".into());
+    assert_eq!(next(&plan_only(object()), &seen), Step::Discard { command: command.clone(), why });
+    let leaving = plan_only(leaving(DeletionPolicy::Destroy));
+    assert_eq!(next(&leaving, &seen), Step::Take(command), "a destroy plan is applied when it is approved");
+    seen.command = Some(Command { verb: Verb::Retry, value: "r".into(), by: "alice".into() });
+    assert!(matches!(next(&plan_only(object()), &seen), Step::Take(_)), "any other command counts");
+}
+
+#[test]
 fn after_an_interrupted_apply_even_automatic_waits_for_a_person() {
     let mut object = object();
     object.spec.approval = ApprovalMode::Automatic;
