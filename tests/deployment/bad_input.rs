@@ -210,6 +210,8 @@ async fn a_secret_of_somebody_else_is_never_overwritten_with_outputs() {
     world.deployment("web", spec).await;
     let said = message(&world.ready("web", "OutputsSecretNotOwned").await);
     assert!(said.contains("spec.outputs.secretName") && said.contains("theirs"), "{said}");
+    let runs = world.count("SELECT count(*) FROM terraform_runs WHERE name = 'web'").await;
+    assert_eq!(runs, 0, "it is known before the plan");
     let secret = world.api::<Secret>().get("theirs").await.unwrap();
     assert_eq!(secret.data.unwrap()["said"].0, b"mine");
     world.controller.stop().await;

@@ -225,7 +225,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Ste
         asked_again: seen.asked_again(),
     };
     match seen.history.progress(&current) {
-        Progress::Nothing => plan_when_free(change, 0, seen),
+        Progress::Nothing => plan_when_free(change, 0, object, seen),
         Progress::Stopped(run) => Step::Rest(Standing::stopped(run)),
         Progress::Failed { run, failures } => again(change, object, seen, run, failures),
         Progress::Waiting(plan) => gate(change, object, seen, plan),
@@ -234,8 +234,21 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Ste
     }
 }
 
-fn plan_when_free(change: Change, attempt: i32, seen: &Observed) -> Step {
+fn plan_when_free(change: Change, attempt: i32, object: &TerraformDeployment, seen: &Observed) -> Step {
+    if let Some(why) = not_owned(change, object, seen) {
+        return Step::Rest(Standing::blocked(Reason::OutputsSecretNotOwned, why));
+    }
     no_room(seen).map_or(Step::Plan { change, attempt }, Step::Rest)
+}
+
+/// Why the outputs could not be published, known before anything is changed.
+fn not_owned(change: Change, object: &TerraformDeployment, seen: &Observed) -> Option<String> {
+    let outputs = object.spec.outputs.as_ref()?;
+    let foreign = change == Change::Apply && seen.outputs == Ownership::Foreign;
+    foreign.then(|| {
+        let name = &outputs.secret_name;
+        format!("spec.outputs.secretName: Secret {name:?} exists and is not of this object; name another or remove it")
+    })
 }
 
 /// Why no run may begin, although nothing is wrong with the object. Asked last: what its own people can mend comes first.
@@ -259,7 +272,7 @@ fn again(change: Change, object: &TerraformDeployment, seen: &Observed, run: &Ru
     if now < due {
         return Step::Rest(Standing::failed(run, failures, due, due.duration_since(now)));
     }
-    plan_when_free(change, i32::try_from(failures).unwrap_or(i32::MAX), seen)
+    plan_when_free(change, i32::try_from(failures).unwrap_or(i32::MAX), object, seen)
 }
 
 /// The pause after so many failures: 5 s doubled each time, up to `longest`, of which the run's id takes off up to a half,
@@ -278,6 +291,9 @@ pub(super) fn pause(failures: u32, longest: u64, run: Uuid) -> SignedDuration {
 /// Between a waiting plan and its apply.
 fn gate(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &Run) -> Step {
     let mode = object.spec.approval;
+    if let Some(why) = not_owned(change, object, seen) {
+        return Step::Rest(Standing::held(Reason::OutputsSecretNotOwned, why));
+    }
     if mode == ApprovalMode::PlanOnly && change == Change::Apply {
         return Step::Rest(Standing::planned(plan, LOOK_AGAIN));
     }
@@ -314,20 +330,13 @@ fn breach(change: Change, object: &TerraformDeployment, seen: &Observed, plan: &
 }
 
 fn settled(object: &TerraformDeployment, seen: &Observed, plan: &Run, applied: Option<&Run>) -> Step {
+    if let Some(why) = not_owned(Change::Apply, object, seen) {
+        return Step::Rest(Standing::unfinished(applied, Reason::OutputsSecretNotOwned, why));
+    }
     match (&seen.outputs, &seen.former_outputs) {
-        (Ownership::Foreign, _) => {
-            let name = object.spec.outputs.as_ref().map_or("", |o| o.secret_name.as_str());
-            Step::Rest(Standing::unfinished(
-                applied,
-                Reason::OutputsSecretNotOwned,
-                format!(
-                    "spec.outputs.secretName: Secret {name:?} exists and is not of this object; name another or remove it"
-                ),
-            ))
-        }
         (_, Some(former)) => Step::RemoveOutputs(former.clone()),
         (Ownership::Stale, None) => Step::PublishOutputs,
-        (Ownership::Fresh | Ownership::NotWanted, None) => {
+        (Ownership::Fresh | Ownership::NotWanted | Ownership::Foreign, None) => {
             Step::Rest(Standing::settled(plan, applied, object.spec.approval, LOOK_AGAIN))
         }
     }

@@ -59,6 +59,12 @@ fn object() -> TerraformDeployment {
     object
 }
 
+/// Its outputs go to a Secret.
+fn publishing(mut object: TerraformDeployment) -> TerraformDeployment {
+    object.spec.outputs = Some(serde_json::from_value(json!({"secretName": "theirs"})).unwrap());
+    object
+}
+
 fn leaving(policy: DeletionPolicy) -> TerraformDeployment {
     let mut object = object();
     object.metadata.deletion_timestamp = Some(Time(now()));

@@ -102,7 +102,7 @@ fn standings() -> Vec<Row> {
         ("applied", object(), world(applied()), "Applied", vec![(false, "Applied")]),
         (
             "foreign Secret",
-            object(),
+            publishing(object()),
             changed(|s| s.outputs = Ownership::Foreign, applied()),
             "Applied",
             warning("OutputsSecretNotOwned"),

@@ -29,7 +29,26 @@ fn an_applied_plan_settles_whatever_the_serial_is_now() {
     seen.outputs = Ownership::NotWanted;
     assert_eq!(next(&object(), &seen), Step::RemoveOutputs("first".into()));
     seen.outputs = Ownership::Foreign;
-    assert_eq!(reason(&next(&object(), &seen)), Reason::OutputsSecretNotOwned);
+    assert_eq!(reason(&next(&publishing(object()), &seen)), Reason::OutputsSecretNotOwned);
+}
+
+#[test]
+fn a_secret_of_somebody_else_is_told_before_the_plan_and_before_the_apply() {
+    let mut seen = Observed { outputs: Ownership::Foreign, ..world(vec![]) };
+    let object = publishing(object());
+    let Step::Rest(standing) = next(&object, &seen) else { panic!() };
+    assert_eq!((standing.reason, standing.phase), (Reason::OutputsSecretNotOwned, Some(DeploymentPhase::Pending)));
+    assert!(standing.message.contains("theirs"), "{}", standing.message);
+
+    seen.history = History(vec![plan(1)]);
+    seen.approval = approved();
+    let Step::Rest(standing) = next(&object, &seen) else { panic!() };
+    let held = (Reason::OutputsSecretNotOwned, Some(DeploymentPhase::AwaitingApproval));
+    assert_eq!((standing.reason, standing.phase), held, "it came after the plan");
+
+    seen.state = state(1);
+    let leaving = publishing(leaving(DeletionPolicy::Destroy));
+    assert!(plans(&next(&leaving, &seen)), "it stands in no way of a destroy");
 }
 
 #[test]
