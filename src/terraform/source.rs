@@ -1,6 +1,6 @@
 //! A module's files, and what must hold of them before any engine reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_normalization::is_nfc;
 
@@ -28,7 +28,9 @@ pub struct Module {
 pub struct Declared {
     /// Variables of the root module, and whether each has a default.
     pub variables: BTreeMap<String, bool>,
-    /// A file could be read by nobody but perhaps the engine, so `variables` may lack some.
+    /// Outputs of the root module.
+    pub outputs: BTreeSet<String>,
+    /// A file could be read by nobody but perhaps the engine, so `variables` and `outputs` may lack some.
     pub partial: bool,
 }
 
@@ -93,6 +95,7 @@ fn check_file(name: &str, bytes: &[u8], declared: &mut Declared) -> Result<()> {
         for (variable, has_default) in found.variables {
             *declared.variables.entry(variable).or_default() |= has_default;
         }
+        declared.outputs.extend(found.outputs);
         declared.partial |= found.partial;
     }
     Ok(())
@@ -145,7 +148,7 @@ pub fn check_variables<'a>(declared: &Declared, given: impl IntoIterator<Item = 
     if declared.partial {
         return Ok(()); // the engine says what is wrong with the file, and checks the variables itself
     }
-    let given: std::collections::BTreeSet<&str> = given.into_iter().collect();
+    let given: BTreeSet<&str> = given.into_iter().collect();
     let undeclared: Vec<_> = given.iter().filter(|name| !declared.variables.contains_key(**name)).copied().collect();
     if !undeclared.is_empty() {
         let names = undeclared.join(", ");
@@ -160,6 +163,20 @@ pub fn check_variables<'a>(declared: &Declared, given: impl IntoIterator<Item = 
     Err(invalid(format!(
         "no value for variable {names}: set it in spec.variables or spec.variablesFrom, or give it a default"
     )))
+}
+
+/// Every output that is to be published must be declared.
+///
+/// # Errors
+/// `SourceInvalid`, naming the outputs.
+pub fn check_outputs(declared: &Declared, include: &[String]) -> Result<()> {
+    let lacks = |name: &&String| !declared.partial && !declared.outputs.contains(*name);
+    let missing: Vec<_> = include.iter().filter(lacks).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(", ");
+    Err(invalid(format!("spec.outputs.include: the module declares no output {names}: declare it, or remove its name")))
 }
 
 /// A value must be UTF-8 in NFC, since the engine normalises and would then apply other bytes than were digested.

@@ -134,6 +134,29 @@ fn variables_are_checked_against_their_declarations_in_both_syntaxes() {
 }
 
 #[test]
+fn outputs_to_publish_are_checked_against_their_declarations_in_both_syntaxes() {
+    let named = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    for (file, text) in [
+        ("o.tf", "output \"url\" {\n  value = 1\n}\noutput \"größe\" {\n  value = 2\n}\n"),
+        ("o.tf.json", r#"{"output": {"url": {"value": 1}, "größe": [{"value": 2}]}}"#),
+    ] {
+        let declared = module(file, text).check().unwrap();
+        assert!(check_outputs(&declared, &named(&["url", "größe"])).is_ok(), "{file}");
+        assert!(check_outputs(&declared, &[]).is_ok(), "{file}");
+        let refused = check_outputs(&declared, &named(&["url", "nope"])).unwrap_err();
+        assert_eq!(refused.reason(), Reason::SourceInvalid);
+        assert!(
+            refused.to_string().contains("spec.outputs.include") && refused.to_string().contains("output nope:"),
+            "{refused}"
+        );
+    }
+    let unread = module("o.tf", "output {{").check().unwrap();
+    assert!(check_outputs(&unread, &named(&["nope"])).is_ok(), "nobody here can tell");
+    let child = module("modules/child/o.tf", "output \"url\" {\n  value = 1\n}\n").check().unwrap();
+    assert!(check_outputs(&child, &named(&["url"])).is_err(), "an output of a child is none of the root");
+}
+
+#[test]
 fn an_override_that_adds_a_default_is_a_default() {
     let declared = module("x_override.tf", "variable \"size\" {\n  default = 1\n}\n").check().unwrap();
     assert!(check_variables(&declared, []).is_ok());

@@ -14,6 +14,8 @@ pub(super) struct Found {
     pub(super) forbidden: Option<&'static str>,
     /// Variables, and whether each has a default.
     pub(super) variables: Vec<(String, bool)>,
+    /// Outputs.
+    pub(super) outputs: Vec<String>,
     /// The file cannot be read here; the engine will say why, or knows better.
     pub(super) partial: bool,
 }
@@ -45,6 +47,7 @@ fn blocks(body: &Body) -> Found {
                     found.variables.push((label.as_str().to_owned(), block.body.has_attribute("default")));
                 }
             }
+            "output" => found.outputs.extend(block.labels.first().map(|label| label.as_str().to_owned())),
             _ => {}
         }
     }
@@ -74,6 +77,7 @@ pub(super) fn json(text: &str) -> Result<Found, String> {
                     "variable" => found.variables.extend(value.members().into_iter().map(|(name, body)| {
                         (name.to_owned(), body.members().into_iter().any(|(attribute, _)| attribute == "default"))
                     })),
+                    "output" => found.outputs.extend(value.members().into_iter().map(|(name, _)| name.to_owned())),
                     _ => {}
                 }
             }

@@ -15,7 +15,7 @@ use crate::providers::Provider;
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::Artifact;
 use crate::run::state::is_flat;
-use crate::terraform::source::{Declared, Module, check_value, check_variables};
+use crate::terraform::source::{Declared, Module, check_outputs, check_value, check_variables};
 use crate::{Error, Result};
 
 /// What a run is made of. The values are secrets, all of them.
@@ -70,6 +70,10 @@ async fn gather(cx: &Context, object: &TerraformDeployment, last_applied: Option
     let (declared, snapshot) = module(cx, object, namespace, last_applied).await?;
     let (variables, sensitive) = variables(cx, object, namespace).await?;
     check_variables(&declared, variables.keys().map(String::as_str))?;
+    // What is destroyed publishes nothing.
+    if let (Some(outputs), None) = (&object.spec.outputs, &object.metadata.deletion_timestamp) {
+        check_outputs(&declared, &outputs.include)?;
+    }
     let credential = credential(cx, object, namespace).await?;
     let engine = engine(cx, object)?;
     let plain: BTreeMap<_, _> =
