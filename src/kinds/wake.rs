@@ -8,6 +8,7 @@
 //! | a credential's spec or status changes | deployments that refer to it | [`tell_deployments`] |
 //! | what the ledger knows of a credential changes | deployments that refer to it | [`credential_changed`] |
 //! | a deployment comes, goes or refers to another credential | the credential | [`tell_credentials`] |
+//! | the ledger knows that a deployment uses a credential no more | the credential | `refer` of the deployment's `act` |
 //! | a namespace goes to another organization | every object of it | [`crate::reconcile::namespaces`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
 //! | a place for a run is free after a deployment's look | those that wait longest, as many as places are free | [`Queue::call`] |

@@ -7,21 +7,22 @@ use super::{Ledger, Subject, Writer};
 use crate::Result;
 
 impl Writer {
-    /// The objects that `from` uses now; those used before and no longer are marked gone.
+    /// The objects that `from` uses now; those used before and no longer are marked gone. Answers namespace and name of these.
     ///
     /// # Errors
     /// [`crate::Error::Deposed`], or Postgres's.
-    pub async fn put_references(&self, from: &Subject, to: &[Subject]) -> Result<()> {
+    pub async fn put_references(&self, from: &Subject, to: &[Subject]) -> Result<Vec<(String, String)>> {
         let mut transaction = self.begin(&from.organization).await?;
         let uids: Vec<Uuid> = to.iter().map(|subject| subject.uid).collect();
-        sqlx::query(
+        let gone = sqlx::query_as(
             "UPDATE resolved_references SET gone_at = clock_timestamp()
-             WHERE cluster_id = $1 AND from_uid = $2 AND to_uid <> ALL($3) AND gone_at IS NULL",
+             WHERE cluster_id = $1 AND from_uid = $2 AND to_uid <> ALL($3) AND gone_at IS NULL
+             RETURNING to_namespace, to_name",
         )
         .bind(from.cluster)
         .bind(from.uid)
         .bind(uids)
-        .execute(transaction.connection())
+        .fetch_all(transaction.connection())
         .await?;
         for subject in to {
             sqlx::query(
@@ -46,7 +47,7 @@ impl Writer {
             .await?;
         }
         transaction.commit().await?;
-        Ok(())
+        Ok(gone)
     }
 }
 

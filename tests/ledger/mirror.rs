@@ -254,7 +254,11 @@ async fn references_end_when_they_are_dropped_or_their_object_goes() {
     writer.put_references(&web, std::slice::from_ref(&credential)).await.unwrap();
     writer.put_references(&api, std::slice::from_ref(&credential)).await.unwrap();
     assert_eq!(world.ledger.referrers(world.cluster, credential.uid).await.unwrap(), [api.clone(), web.clone()]);
-    writer.put_references(&web, &[]).await.unwrap();
+    assert_eq!(
+        writer.put_references(&web, &[]).await.unwrap(),
+        [(credential.namespace.clone(), credential.name.clone())]
+    );
+    assert_eq!(writer.put_references(&web, &[]).await.unwrap(), [], "it was told already");
     assert_eq!(world.ledger.referrers(world.cluster, credential.uid).await.unwrap(), std::slice::from_ref(&api));
     writer.put_references(&web, std::slice::from_ref(&credential)).await.unwrap();
     writer.mirror_delete(KIND, api.uid, Timestamp::now()).await.unwrap();

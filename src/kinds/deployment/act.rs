@@ -16,7 +16,7 @@ use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
 use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Room};
 use crate::ledger::states::{StateClaim, state_key};
-use crate::ledger::{Actor, Event, Subject};
+use crate::ledger::{Actor, Event, ObjectKind, Subject};
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::{APPLY_STARTED, Announcement, COMMAND_TAKEN, commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
@@ -159,7 +159,7 @@ async fn begin_plan(
     attempt: i32,
 ) -> Result<Outcome> {
     let credentials: Vec<_> = inputs.credential.iter().map(|c| c.subject.clone()).collect();
-    cx.ledger.put_references(&seen.subject, &credentials).await?;
+    refer(cx, seen, &credentials).await?;
     let id = Uuid::now_v7();
     let created = cx
         .ledger
@@ -320,8 +320,16 @@ async fn release(cx: &Context, object: &TerraformDeployment, seen: &Observed) ->
         let there = Subject { organization: other.clone(), ..seen.subject.clone() };
         cx.ledger.release_state(&there, &state_key(&there)).await?;
     }
-    cx.ledger.put_references(&seen.subject, &[]).await?;
+    refer(cx, seen, &[]).await?;
     Ok(Outcome::Released)
+}
+
+/// The credentials that it uses now. One that it lets go of may be waiting for that.
+async fn refer(cx: &Context, seen: &Observed, credentials: &[Subject]) -> Result<()> {
+    for (namespace, name) in cx.ledger.put_references(&seen.subject, credentials).await? {
+        cx.waker.wake(ObjectKind::CloudCredential, &namespace, &name);
+    }
+    Ok(())
 }
 
 fn inputs(seen: &Observed) -> Result<&Inputs> {
