@@ -147,9 +147,12 @@ impl Standing {
     /// Deployments of several organizations under `local`.
     pub fn others(others: &Others) -> Self {
         let Others { deployments, organizations } = others;
+        let counted = |count, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        let there = counted(*deployments, "deployment");
+        let of = counted(*organizations, "other organization");
         let message = format!(
-            "executor.type local runs deployments of one organization only, and there are {deployments} of \
-             {organizations} other than this one's; remove them or install Landfall with another executor"
+            "executor.type local runs deployments of one organization only, and the ledger knows {there} of {of}; \
+             remove them or install Landfall with another executor"
         );
         Self { wait: Wait::Turn, ..Self::blocked(Reason::ExecutorNotPermitted, message) }
     }

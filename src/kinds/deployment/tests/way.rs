@@ -97,7 +97,10 @@ fn others_stand_in_the_way_of_a_run_and_hide_nothing_else() {
     let there = |runs| Observed { others, ..world(runs) };
     let Step::Rest(standing) = next(&object(), &there(vec![])) else { panic!() };
     assert_eq!(standing.reason, Reason::ExecutorNotPermitted);
-    assert!(standing.message.contains("there are 3 of 2 other than this one's"), "{}", standing.message);
+    assert!(standing.message.contains("knows 3 deployments of 2 other organizations;"), "{}", standing.message);
+    let one = Observed { others: Some(Others { deployments: 1, organizations: 1 }), ..world(vec![]) };
+    let Step::Rest(standing) = next(&object(), &one) else { panic!() };
+    assert!(standing.message.contains("knows 1 deployment of 1 other organization;"), "{}", standing.message);
     let full = Observed { slot_free: false, ..there(vec![]) };
     assert_eq!(reason(&next(&object(), &full)), Reason::ExecutorNotPermitted, "a free place would not help");
     assert_eq!(reason(&next(&object(), &there(vec![plan(1)]))), Reason::ApprovalRequired);
