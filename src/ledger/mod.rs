@@ -125,11 +125,29 @@ impl Ledger {
     /// One round trip within five seconds: for `/readyz`.
     ///
     /// # Errors
-    /// Postgres is away.
+    /// Postgres is away, and the cause.
     pub async fn ping(&self) -> Result<()> {
         let asked = sqlx::query("SELECT 1").execute(&self.pool);
-        tokio::time::timeout(Duration::from_secs(5), asked).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-        Ok(())
+        let asked = tokio::time::timeout(Duration::from_secs(5), asked).await;
+        match asked.map_err(|_| sqlx::Error::PoolTimedOut).flatten() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.explained(error.into()).await),
+        }
+    }
+
+    /// The same error, or, where nobody got a connection in time, the cause if there is none to be had: a pool keeps trying
+    /// and tells nothing of it. Takes up to ten seconds then.
+    pub async fn explained(&self, error: Error) -> Error {
+        if !matches!(error, Error::Ledger(sqlx::Error::PoolTimedOut)) {
+            return error;
+        }
+        match connect(&self.pool.connect_options()).await {
+            Ok(connection) => {
+                let _ = connection.close().await;
+                error
+            }
+            Err(cause) => cause,
+        }
     }
 }
 
@@ -248,4 +266,30 @@ fn touched(found: u64, wanted: u64, table: &'static str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Integrity(format!("{table}: {found} rows written where {wanted} were meant; nothing was committed")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A port that nobody listens on is free again after this.
+    async fn nobody() -> std::net::SocketAddr {
+        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_gave_nobody_a_connection_is_explained_by_the_cause() {
+        let there = nobody().await;
+        let keys = [("k".to_owned(), zeroize::Zeroizing::new([7; 32]))].into();
+        let url = format!("postgres://landfall:hidden@{there}/landfall");
+        let ledger = Ledger::lazy(&url, Keyring::new("k".into(), keys).unwrap(), 4).unwrap();
+        let told = ledger.explained(sqlx::Error::PoolTimedOut.into()).await;
+        let words = told.to_string();
+        assert_eq!((told.reason(), told.class()), (Reason::LedgerUnavailable, crate::Class::Transient));
+        assert!(words.contains(&there.to_string()) && words.contains("refused"), "{words}");
+        assert!(!words.contains("hidden"), "{words}");
+        let other = ledger.explained(Error::Integrity("damaged".into())).await;
+        assert_eq!(other.to_string(), "damaged", "nothing else is touched");
+    }
 }

@@ -215,6 +215,7 @@ async fn pass<K: Kind>(cx: &K::Context, object: &Arc<K::Object>) -> (Report, boo
     let seen = match K::observe(cx, object).await {
         Ok(seen) => seen,
         Err(error) => {
+            let error = cx.ledger.explained(error).await;
             tell::<K>(cx, object, &error);
             return (K::unobserved(object, &error, cx.clock.now()), true);
         }
