@@ -60,7 +60,8 @@ impl<K> Default for State<K> {
 
 enum Noted<K> {
     Present(Arc<K>),
-    Gone(Timestamp),
+    /// How it was last seen, and when it went.
+    Gone(Arc<K>, Timestamp),
 }
 
 impl<K: Object> Pending<K> {
@@ -73,7 +74,7 @@ impl<K: Object> Pending<K> {
         let mut state = self.lock();
         let noted = match change {
             Change::Applied { object, .. } => (object, Noted::Present(object.clone())),
-            Change::Deleted(object) => (object, Noted::Gone(now)),
+            Change::Deleted(object) => (object, Noted::Gone(object.clone(), now)),
             Change::Listed => {
                 self.watch.lock().unwrap_or_else(PoisonError::into_inner).listed = true;
                 state.relist = true;
@@ -114,9 +115,15 @@ impl<K: Object> Pending<K> {
         std::mem::take(&mut *self.lock())
     }
 
-    /// After a failure the list is the truth: what was lost on the way need not be known.
-    fn start_over(&self) {
-        self.lock().relist = true;
+    /// After a failure the list is the truth, but for what is in it no more.
+    fn start_over(&self, failed: State<K>) {
+        let mut state = self.lock();
+        state.relist = true;
+        for (uid, change) in failed.changes {
+            if let Noted::Gone(..) = change {
+                state.changes.entry(uid).or_insert(change);
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State<K>> {
@@ -141,9 +148,10 @@ pub(super) async fn run<K: Object>(
             tokio::time::sleep(backoff::rest(failures.min(5), rand::random()).max(Duration::from_millis(200))).await;
         }
         cx.metrics.mirror_pending(kind.as_str(), pending.len());
+        let taken = if quiet { State::default() } else { pending.take() };
         let written = match quiet {
             true => alive(&cx, kind, pending).await.map(|()| false),
-            false => write(&cx, kind, &store, pending).await,
+            false => write(&cx, kind, &store, &taken).await,
         };
         match written {
             Ok(told) => {
@@ -158,7 +166,7 @@ pub(super) async fn run<K: Object>(
             }
             Err(error) => {
                 tracing::warn!(kind = kind.as_str(), %error, "the mirror waits for Postgres");
-                pending.start_over();
+                pending.start_over(taken);
                 failures = failures.saturating_add(1);
             }
         }
@@ -167,30 +175,32 @@ pub(super) async fn run<K: Object>(
 }
 
 /// Answers whether rows may have been buried or have moved to another organization.
-async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, pending: &Pending<K>) -> Result<bool> {
-    let State { changes, relist, relabelled } = pending.take();
-    let changes: Vec<_> = changes.into_iter().collect();
+async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, taken: &State<K>) -> Result<bool> {
+    let State { changes, relist, relabelled } = taken;
     let mut organizations = Organizations::default();
-    if relist {
-        // A list buries what it lacks, but only the event knows when that went.
-        gone(cx, kind, &changes).await?;
-        return list(cx, kind, store, &mut organizations).await.map(|()| true);
-    }
-    let moved = !relabelled.is_empty() || changes.iter().any(|(_, change)| matches!(change, Noted::Gone(_)));
     let mut rows = Vec::new();
-    for (_, change) in &changes {
-        if let Noted::Present(object) = change {
-            rows.extend(organizations.row(cx, kind, object.as_ref()).await?);
+    for change in changes.values() {
+        match change {
+            Noted::Present(_) if *relist => {}
+            // What went before it was ever written has its row too.
+            Noted::Present(object) | Noted::Gone(object, _) => {
+                rows.extend(organizations.row(cx, kind, object.as_ref()).await?);
+            }
         }
     }
     for batch in rows.chunks(BATCH) {
         quarantined(kind, &cx.ledger.mirror_apply(kind, batch).await?);
     }
-    gone(cx, kind, &changes).await?;
+    // A list buries what it lacks, but only the event knows when that went.
+    gone(cx, kind, changes).await?;
+    if *relist {
+        return list(cx, kind, store, &mut organizations).await.map(|()| true);
+    }
+    let moved = !relabelled.is_empty() || changes.values().any(|change| matches!(change, Noted::Gone(..)));
     // A list, above, reads the labels itself.
     for namespace in relabelled {
-        if let Some(organization) = access::organization_if_found(&cx.client, cx.cluster, &namespace).await? {
-            cx.ledger.mirror_relabel(kind, &namespace, &organization).await?;
+        if let Some(organization) = access::organization_if_found(&cx.client, cx.cluster, namespace).await? {
+            cx.ledger.mirror_relabel(kind, namespace, &organization).await?;
         }
     }
     Ok(moved)
@@ -236,9 +246,9 @@ fn quarantined(kind: ObjectKind, mirrored: &Mirrored) {
     }
 }
 
-async fn gone<K: Object>(cx: &Context, kind: ObjectKind, changes: &[(String, Noted<K>)]) -> Result<()> {
+async fn gone<K: Object>(cx: &Context, kind: ObjectKind, changes: &HashMap<String, Noted<K>>) -> Result<()> {
     for (uid, change) in changes {
-        if let (Noted::Gone(at), Ok(uid)) = (change, Uuid::parse_str(uid)) {
+        if let (Noted::Gone(_, at), Ok(uid)) = (change, Uuid::parse_str(uid)) {
             cx.ledger.mirror_delete(kind, uid, *at).await?;
         }
     }
