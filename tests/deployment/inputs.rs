@@ -175,7 +175,10 @@ async fn local_runs_nothing_while_there_are_deployments_of_two_organizations() {
     let plan = digest(&world.ready("web", "ApprovalRequired").await);
     beside.deployment("theirs", plain).await;
     let said = message(&beside.ready("theirs", "ExecutorNotPermitted").await);
-    assert!(said.contains("executor.type local") && said.contains("there are 1 of 1 other"), "{said}");
+    assert!(
+        said.contains("executor.type local") && said.contains("the ledger knows 1 deployment of 1 other organization"),
+        "{said}"
+    );
     world.command("web", "approve", &plan).await;
     world.ready("web", "ExecutorNotPermitted").await;
     assert_eq!(world.count(RUNS).await, 1, "no run for either");
