@@ -8,7 +8,7 @@
 //! | [`access`] | whose an object is, which references are permitted, Secret bytes at the moment of use |
 //! | [`terraform`] | sources, the engine, the runner, executors |
 //! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
-//! | [`zones`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
+//! | [`dns`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
 //! | [`providers`] | vendors' protocols: behind one HTTP client, and DNS over TCP |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | [`controller`] | the process: what is started in which order, and how it ends |
@@ -16,7 +16,7 @@
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api, and providers → zones;
+//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api, and providers → dns;
 //! docs/architecture.md has them room by room, and a test holds the rooms to it.
 
 // Tests in here share the generator of objects with those outside.
@@ -27,6 +27,7 @@ pub mod access;
 pub mod api;
 pub mod cli;
 pub mod controller;
+pub mod dns;
 pub mod error;
 pub mod health;
 pub mod installation;
@@ -38,6 +39,5 @@ pub mod reconcile;
 pub mod run;
 pub mod terraform;
 pub mod web;
-pub mod zones;
 
 pub use error::{Class, Error, Result};

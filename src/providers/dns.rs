@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::api::Reason;
-use crate::zones::{Name, RecordSet, RecordType, Zone};
+use crate::dns::{Name, RecordSet, RecordType, Zone};
 use crate::{Error, Result};
 
 /// A set as it stands at a provider.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::dns::Change;
-use crate::zones::{Name, RecordSet, RecordType};
+use crate::dns::{Name, RecordSet, RecordType};
 
 /// For each change the number of the first that it belongs together with: where a CNAME comes or goes, all changes of
 /// that name are one, since half of them would leave the name empty.

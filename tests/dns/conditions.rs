@@ -1,7 +1,7 @@
 //! A change is made only where the set is what it was when it was read. What another wrote in between survives.
 
+use landfall::dns::{RecordType, Zone};
 use landfall::providers::{Dns, Outcome};
-use landfall::zones::{RecordType, Zone};
 use serde_json::json;
 
 use crate::pdns::{make_zone, powerdns, raw};

@@ -7,8 +7,8 @@ use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::tsig::{TSIG, TsigAlgorithm, TsigError, make_tsig_record};
 use landfall::access::SecretText;
 use landfall::api::Reason;
+use landfall::dns::{RecordType, Zone};
 use landfall::providers::{Algorithm, Dns, Outcome, Rfc2136, Trouble};
-use landfall::zones::{RecordType, Zone};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

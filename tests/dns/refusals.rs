@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 
 use landfall::access::SecretText;
 use landfall::api::Reason;
+use landfall::dns::{RecordType, Zone};
 use landfall::providers::{Algorithm, Change, Dns, Outcome, Rfc2136, Trouble};
-use landfall::zones::{RecordType, Zone};
 
 use crate::pdns::{counted, powerdns, powerdns_at};
 use crate::world::{self, change, clear, env, knot, knot_with, name, set, turn};

@@ -1,7 +1,7 @@
 //! The table, written to a real server and read back.
 
+use landfall::dns::{Name, RecordSet, Zone};
 use landfall::providers::{Algorithm, Dns};
-use landfall::zones::{Name, RecordSet, Zone};
 
 use crate::pdns::powerdns;
 use crate::table::accepted;
@@ -66,7 +66,7 @@ async fn hmac_sha512_signs_as_well() {
     let dns = knot_with("KNOT_LONG_KEY", Algorithm::HmacSha512);
     let zone = zone(&dns, "KNOT_ZONE").await;
     let owner = Name::relative("www.long", &zone.name).unwrap();
-    let set = RecordSet::from_spec(owner, landfall::zones::RecordType::A, 60, &["192.0.2.1".into()]).unwrap();
+    let set = RecordSet::from_spec(owner, landfall::dns::RecordType::A, 60, &["192.0.2.1".into()]).unwrap();
     pass(&dns, &zone, std::slice::from_ref(&set)).await;
     assert_eq!(pass(&dns, &zone, &[set]).await, 0);
 }

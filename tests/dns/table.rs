@@ -2,7 +2,7 @@
 //! through each real server.
 #![allow(dead_code, unreachable_pub)]
 
-use landfall::zones::RecordType::{self, A, Aaaa, Caa, Cname, Mx, Ns, Ptr, Srv, Txt};
+use landfall::dns::RecordType::{self, A, Aaaa, Caa, Cname, Mx, Ns, Ptr, Srv, Txt};
 
 /// One set of a spec.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! Clients for the test bed's servers, and what the tests do with any of them.
 
 use landfall::access::SecretText;
+use landfall::dns::{Name, RecordSet, RecordType, Zone};
 use landfall::providers::{Algorithm, Change, Contents, Dns, Outcome, Rfc2136, Standing};
-use landfall::zones::{Name, RecordSet, RecordType, Zone};
 
 /// The marker that the tests put on sets.
 pub const MARKER: &str = "landfall:0123456789abcdef";

@@ -15,11 +15,11 @@ use super::{Failure, KEY, NAME, server_url};
 use crate::access::text::line;
 use crate::access::{Redactor, SecretBytes};
 use crate::api::{PowerDnsCredential, Reason};
+use crate::dns::{Data, Name, RecordSet, RecordType, Zone};
 use crate::providers::dns::{Change, Contents, Dns, Other, Outcome, Standing, Trouble};
 use crate::providers::isolation::{Isolation, Reply};
 use crate::providers::lots::{lots, units};
 use crate::providers::{Answer, Http};
-use crate::zones::{Data, Name, RecordSet, RecordType, Zone};
 use crate::{Error, Result};
 
 /// A zone of 100,000 records is smaller.

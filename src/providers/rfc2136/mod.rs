@@ -18,7 +18,7 @@ use super::lots::{lots, units};
 use crate::Result;
 use crate::access::SecretText;
 use crate::api::Reason;
-use crate::zones::{Name, RecordType, Zone};
+use crate::dns::{Name, RecordType, Zone};
 
 /// From the connection to the last byte of an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);

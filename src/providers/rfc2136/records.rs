@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use hickory_proto::rr::rdata::{A, AAAA, CAA, CNAME, MX, NS, PTR, SRV, TXT};
 use hickory_proto::rr::{Name as WireName, RData, Record, RecordType as WireType};
 
+use crate::dns::{Data, Invalid, Name, RecordSet, RecordType, text};
 use crate::providers::dns::{Contents, Other, Standing};
-use crate::zones::{Data, Invalid, Name, RecordSet, RecordType, text};
 
 /// The name as the wire has it.
 pub(super) fn wire_name(name: &Name) -> Result<WireName, String> {

@@ -4,8 +4,8 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType as WireType};
 
 use super::records::{wire_data, wire_name, wire_type};
+use crate::dns::{Data, Name, RecordSet, RecordType};
 use crate::providers::dns::Change;
-use crate::zones::{Data, Name, RecordSet, RecordType};
 
 /// One message for these changes of a zone, not yet signed.
 ///

@@ -17,8 +17,8 @@ use zeroize::Zeroizing;
 use super::{Algorithm, records, refused};
 use crate::access::SecretText;
 use crate::api::Reason;
+use crate::dns::Name;
 use crate::providers::dns::Trouble;
-use crate::zones::Name;
 use crate::{Error, Result};
 
 /// Seconds by which two clocks may differ.
