@@ -194,7 +194,7 @@ impl Engine {
             }
         };
         let how = How::of(status.map_err(Error::io("wait for the engine"))?);
-        if matches!(how, How::Signal(_)) {
+        if stopped.is_some() || matches!(how, How::Signal(_)) {
             clear_session().await?;
         }
         Ok(Ended { how, stopped })
@@ -240,8 +240,9 @@ fn interrupt(child: &Child) {
     }
 }
 
-/// An engine that died leaves providers and provisioners that nobody hears any more. They are ended before the run is, or
-/// they would go on to change the world beside the next one.
+/// An engine that died leaves providers and provisioners that nobody hears any more, and one that was stopped ends the shell
+/// of a provisioner, but not what the shell had started. They are ended before the run is, or they would go on to change the
+/// world beside the next one.
 async fn clear_session() -> Result<()> {
     let us = rustix::process::getpid();
     let session = rustix::process::getsid(None).map_err(|e| Error::io("getsid")(e.into()))?;

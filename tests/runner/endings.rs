@@ -72,10 +72,11 @@ async fn a_cancelled_apply_keeps_its_state_and_gives_its_lock_back() {
         let world = World::new(engine).await;
         let apply = world.apply(world.planned(60).await, |_| ());
         world.in_mid_apply(apply).await;
-        let asked = Instant::now();
+        let (asked, holder) = (Instant::now(), world.local.claimed_by(apply).unwrap());
         world.api.look(apply, |run| run.cancel = true);
         let result = world.not_succeeded(apply).await;
         assert_eq!((result.phase, result.reason), (RunPhase::Cancelled, Some(Reason::Cancelled)));
+        assert_eq!(world.local.holder(&holder).unwrap(), Holder::Gone, "what its provisioner had started is gone, too");
         assert!(asked.elapsed().as_secs() < 30, "{:?}", asked.elapsed());
         let resources = world.state()["resources"].to_string();
         assert!(resources.contains("first"), "{resources}");

@@ -31,7 +31,7 @@ resource "terraform_data" "first" {
 resource "terraform_data" "second" {
   depends_on = [terraform_data.first]
   provisioner "local-exec" {
-    command = "sleep ${var.pause}"
+    command = "sleep ${var.pause}; true"
   }
 }
 output "first" {
