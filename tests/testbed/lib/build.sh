@@ -30,6 +30,12 @@ build_providers() {
     cp -al "$here" "$1/registry.opentofu.org/"
 }
 
+expect_pebble='10 seconds'
+inputs_pebble() { echo "$tests"/tools/pebble/{go.mod,go.sum}; }
+build_pebble() {
+    CGO_ENABLED=0 go_build "$tests/tools/pebble" -o "$1/pebble" -ldflags '-s -w' github.com/letsencrypt/pebble/v2/cmd/pebble
+}
+
 # The environment is moved after it was made, so only its python is to be called, never a script in its bin.
 expect_moto='1 minute'
 inputs_moto() { echo "$tests/tools/moto/requirements.txt"; }

@@ -55,7 +55,8 @@ check_process() {
 pick_ports() {
     [ ! -e "$DIR/ports" ] || return 0
     mkdir -p "$cache/ports"
-    "$python" - "$DIR" "$cache/ports" "$1" etcd apiserver postgres pdns pdns_dns knot moto <<'EOF'
+    "$python" - "$DIR" "$cache/ports" "$1" etcd apiserver postgres pdns pdns_dns knot pebble \
+        pebble_management pebble_dns moto <<'EOF'
 import os, random, socket, sys
 
 home, registry, first, *names = sys.argv[1:]
