@@ -5,6 +5,7 @@ mod credential;
 mod definitions;
 mod deployment;
 mod deployment_status;
+mod domain;
 mod organization;
 mod reason;
 
@@ -13,6 +14,7 @@ pub use credential::*;
 pub use definitions::definitions;
 pub use deployment::*;
 pub use deployment_status::*;
+pub use domain::*;
 pub use organization::Organization;
 pub use reason::*;
 

@@ -99,6 +99,18 @@ reasons! {
     ExecutorNotPermitted, Blocked, "The executor does not permit this run.";
     EngineNotFound, Blocked, "No installed engine matches `spec.engine`.";
     Destroyed, Terminal, "Everything was destroyed.";
+
+    // OrganizationDomain
+    Verified, Blocked, "The authoritative servers have the challenge.";
+    PendingVerification, Transient, "The domain has not been proved yet.";
+    RecordNotFound, Transient, "The authoritative servers have no challenge; set the record of `status.challenge`.";
+    ContentMismatch, Transient, "The authoritative servers have other values where the challenge belongs; add that of `status.challenge`.";
+    ResolverUnavailable, Transient, "The authoritative servers could not be asked, or do not say the same; what was known before stands.";
+    ClaimedElsewhere, Transient, "Another organization holds the domain, a parent or a part of it.";
+    Degraded, Transient, "The challenge is missing; the domain stays the organization's until the grace ends.";
+    Unverified, Transient, "The challenge was missing for longer than the grace: nothing new is written or ordered.";
+    DomainInvalid, Terminal, "`spec.domain` is no domain name; the message names the rule.";
+    PublicSuffix, Terminal, "`spec.domain` is a public suffix, under which others register.";
 }
 
 impl std::fmt::Display for Reason {

@@ -11,6 +11,7 @@ mod carried;
 mod catalogue;
 mod chain;
 mod dead;
+mod domains;
 mod engine;
 mod inventory;
 mod keys;

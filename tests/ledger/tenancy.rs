@@ -93,7 +93,7 @@ async fn reader_of_acme(database: &Database) -> (String, PgConnection, String) {
 async fn assert_no_changes(connection: &mut PgConnection, table: &str) {
     for statement in [
         format!("UPDATE landfall.{table} SET organization_id = organization_id"),
-        format!("INSERT INTO landfall.{table} SELECT * FROM landfall.{table}"),
+        format!("INSERT INTO landfall.{table} DEFAULT VALUES"),
         format!("DELETE FROM landfall.{table}"),
         format!("TRUNCATE landfall.{table} CASCADE"),
         format!("ALTER TABLE landfall.{table} DISABLE TRIGGER ALL"),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::row::Columns;
 pub use self::row::MirrorRow;
 pub use self::standing::deployment_standing;
-use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
+use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, domains};
 use crate::Result;
 use crate::api::Organization;
 
@@ -267,6 +267,10 @@ impl Writer {
             "UPDATE mirror_quarantine SET resolved_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND resolved_at IS NULL",
         ] {
             sqlx::query(statement).bind(self.cluster()).bind(&uids).execute(transaction.connection()).await?;
+        }
+        if kind == ObjectKind::OrganizationDomain {
+            let actor = Actor::Controller(self.holder().to_owned());
+            domains::bury(transaction, &actor, self.cluster(), &uids, reason).await?;
         }
         for row in buried {
             transaction.append(unsigned(self.subject(kind, row), action, json!({"reason": reason})));

@@ -82,13 +82,15 @@ macro_rules! statements {
 
 static CREDENTIALS: Statements = statements!("cloud_provider_credentials");
 static DEPLOYMENTS: Statements = statements!("terraform_deployments");
+static DOMAINS: Statements = statements!("organization_domains");
 
 /// The table of a kind.
 pub(super) fn of(kind: ObjectKind) -> Result<&'static Statements> {
     match kind {
         ObjectKind::CloudCredential => Ok(&CREDENTIALS),
         ObjectKind::TerraformDeployment => Ok(&DEPLOYMENTS),
-        ObjectKind::OrganizationDomain | ObjectKind::DnsRecord | ObjectKind::Certificate => {
+        ObjectKind::OrganizationDomain => Ok(&DOMAINS),
+        ObjectKind::DnsRecord | ObjectKind::Certificate => {
             Err(Error::Integrity(format!("{} has no mirror table in this version", kind.as_str())))
         }
     }
