@@ -9,6 +9,7 @@
 //! | [`terraform`] | sources, the engine, the runner, executors |
 //! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
 //! | [`dns`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
+//! | [`pki`] | keys and X.509: made, read, checked; pure |
 //! | [`providers`] | vendors' protocols: behind one HTTP client, and DNS over TCP |
 //! | [`ledger`] | Postgres: intents, activity chain, mirror, runs, sealed state |
 //! | [`controller`] | the process: what is started in which order, and how it ends |
@@ -16,7 +17,7 @@
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api, and providers → dns;
+//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api, and providers, pki → dns;
 //! docs/architecture.md has them room by room, and a test holds the rooms to it.
 
 // Tests in here share the generator of objects with those outside.
@@ -34,6 +35,7 @@ pub mod installation;
 pub mod kinds;
 pub mod ledger;
 pub mod metrics;
+pub mod pki;
 pub mod providers;
 pub mod reconcile;
 pub mod run;

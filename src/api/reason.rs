@@ -111,6 +111,12 @@ reasons! {
     Unverified, Transient, "The challenge was missing for longer than the grace: nothing new is written or ordered.";
     DomainInvalid, Terminal, "`spec.domain` is no domain name; the message names the rule.";
     PublicSuffix, Terminal, "`spec.domain` is a public suffix, under which others register.";
+
+    // Certificate
+    CaUnavailable, Blocked, "The CA cannot sign: its Secret or its key is missing or unfit.";
+    KeyMismatch, Blocked, "The private key is not the certificate's.";
+    NameMismatch, Blocked, "The certificate does not cover all of `spec.dnsNames`.";
+    CertificateInvalid, Blocked, "The certificate, its chain or its key is not fit for use; the message says what is wrong.";
 }
 
 impl std::fmt::Display for Reason {
