@@ -25,7 +25,7 @@ pub struct Installation {
     /// Namespaces that are watched. Where it is empty all are, and the controller must be able to read every Secret.
     #[serde(default)]
     pub watch_namespaces: Vec<String>,
-    /// Endpoints outside the public ranges that a spec may name: scheme, host and port, e.g. `http://127.0.0.1:8081`.
+    /// Endpoints outside the public ranges that a spec may name: scheme, host and port, e.g. `http://127.0.0.1:8081`, or `dns://127.0.0.1:53` for a DNS server.
     #[serde(default)]
     pub allowed_endpoints: Vec<String>,
     /// Key-encryption keys; the current one seals, all open.

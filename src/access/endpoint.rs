@@ -4,7 +4,7 @@
 //! It keeps no token from him: a public address may be his own, so that admission lets only those edit a credential who
 //! can read its Secret.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use url::{Host, Url};
 
@@ -13,38 +13,55 @@ use crate::api::Reason;
 use crate::installation::Installation;
 use crate::{Error, Result};
 
+/// The scheme of a DNS server.
+const DNS: &str = "dns";
+
 /// Parses an endpoint of a spec and checks it against the installation's list and the public ranges, every address
-/// that its host has included.
+/// that its host has included. A DNS server, `dns://host:port`, is answered with one of its addresses for the host, so that
+/// the name cannot lead elsewhere between the check and the call.
 ///
 /// # Errors
 /// `EndpointNotAllowed` names the field and says what to do; `ProviderUnavailable` where the host does not resolve.
 pub async fn endpoint_allowed(installation: &Installation, field: &str, endpoint: &str) -> Result<Url> {
+    let wanted = if endpoint.starts_with("dns:") { "a public address" } else { "a public https address" };
     let refuse = |why: String| {
-        let message =
-            format!("{field}: {why}; use a public https address, or have the installation's allowedEndpoints name it");
+        let message = format!("{field}: {why}; use {wanted}, or have the installation's allowedEndpoints name it");
         Error::condition(Reason::EndpointNotAllowed, message)
     };
     let url = Url::parse(endpoint).map_err(|e| refuse(format!("{:?} is no URL ({e})", text::cap(endpoint, 120))))?;
-    let origin = url.origin().ascii_serialization();
+    let is_dns = url.scheme() == DNS;
+    let origin = if is_dns { text::cap(endpoint, 300) } else { url.origin().ascii_serialization() };
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse(format!("{origin} carries a user name or password")));
     }
-    if is_listed(installation, &url) {
+    let listed = is_listed(installation, &url);
+    if listed && !is_dns {
         return Ok(url);
     }
-    if url.scheme() != "https" {
+    if url.scheme() != "https" && !is_dns {
         return Err(refuse(format!("{origin} is not https")));
     }
     let addresses: Vec<IpAddr> = match url.host() {
         Some(Host::Ipv4(address)) => vec![address.into()],
         Some(Host::Ipv6(address)) => vec![address.into()],
-        Some(Host::Domain(name)) => resolve(field, name, url.port_or_known_default().unwrap_or(443)).await?,
+        Some(Host::Domain(name)) => resolve(field, name, port(&url).unwrap_or(443)).await?,
         None => return Err(refuse(format!("{origin} has no host"))),
     };
     match addresses.iter().find(|a| !is_public(**a)) {
-        None => Ok(url),
-        Some(address) => Err(refuse(format!("{origin} leads to {address}, which is not a public address"))),
+        Some(address) if !listed => Err(refuse(format!("{origin} leads to {address}, which is not a public address"))),
+        _ if is_dns => pinned(&addresses, port(&url)).ok_or_else(|| refuse(format!("{origin} has no port"))),
+        _ => Ok(url),
     }
+}
+
+/// A DNS server at the first of its addresses.
+fn pinned(addresses: &[IpAddr], port: Option<u16>) -> Option<Url> {
+    let address = SocketAddr::new(*addresses.first()?, port?);
+    Url::parse(&format!("{DNS}://{address}")).ok()
+}
+
+fn port(url: &Url) -> Option<u16> {
+    url.port_or_known_default().or_else(|| (url.scheme() == DNS).then_some(53))
 }
 
 /// Whether the installation lists scheme, host and port of this URL.
@@ -53,7 +70,7 @@ fn is_listed(installation: &Installation, url: &Url) -> bool {
         listed.scheme() == url.scheme()
             && listed.host().is_some()
             && listed.host() == url.host()
-            && listed.port_or_known_default() == url.port_or_known_default()
+            && port(&listed) == port(url)
     })
 }
 
@@ -62,6 +79,7 @@ pub(crate) fn is_listed_host(allowed_endpoints: &[String], host: &str) -> bool {
     allowed_endpoints
         .iter()
         .filter_map(|text| Url::parse(text).ok())
+        .filter(|listed| listed.scheme() != DNS)
         .any(|listed| listed.host_str().is_some_and(|listed| listed.eq_ignore_ascii_case(host)))
 }
 
@@ -194,6 +212,33 @@ mod tests {
             "",
         ] {
             assert_eq!(verdict(&[], endpoint).await.unwrap_err().0, Reason::EndpointNotAllowed, "{endpoint}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dns_server_is_answered_with_an_address_that_is_permitted() {
+        let allowed = &["dns://127.0.0.1:5353", "dns://localhost:53"];
+        for (endpoint, permitted) in [
+            ("dns://1.1.1.1:53", "dns://1.1.1.1:53"),
+            ("dns://[2606:4700::1111]:5353", "dns://[2606:4700::1111]:5353"),
+            ("dns://127.0.0.1:5353", "dns://127.0.0.1:5353"),
+        ] {
+            assert_eq!(verdict(allowed, endpoint).await.unwrap().as_str(), permitted);
+        }
+        let named = verdict(allowed, "dns://localhost:53").await.unwrap();
+        assert!(named.host_str().unwrap().parse::<IpAddr>().is_ok() || named.host_str() == Some("[::1]"), "{named}");
+        for refused in [
+            "dns://127.0.0.1:53",
+            "dns://10.0.0.1:53",
+            "dns://[::1]:5353",
+            "dns://2130706433:5353",
+            "dns://localhost:5353",
+            "dns://169.254.169.254:53",
+            "http://127.0.0.1:5353",
+        ] {
+            let (reason, message) = verdict(allowed, refused).await.unwrap_err();
+            assert_eq!(reason, Reason::EndpointNotAllowed, "{refused}: {message}");
+            assert!(refused.starts_with("http") || message.contains(refused), "{message}");
         }
     }
 

@@ -32,6 +32,11 @@ pub(super) const IDENTIFIER: &str = r"^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{
 pub(super) const REGION: &str = r"^[a-z0-9]+(-[a-z0-9]+)*$";
 /// Base URLs of HTTP services: no credentials, no query, no fragment.
 pub(super) const HTTP_URL: &str = r"^https?://[^\s/?#@\x00]+(/[^\s?#@\x00]*)?$";
+/// Names of DNS as lower-case A-labels, without a dot behind; a slash stands in reverse zones (RFC 2317).
+pub(super) const DNS_NAME: &str = r"^[a-z0-9_]([a-z0-9_/-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_/-]*[a-z0-9_])?)*$";
+/// A lower-case name or IPv4 address, or an IPv6 address in brackets; a colon; a port.
+pub(super) const HOST_PORT: &str =
+    r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$";
 
 /// A Secret or ConfigMap of the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{HTTP_URL, REGION, TEXT, at_least_a_second, rule, rule_at};
+use super::common::{DNS_NAME, HOST_PORT, HTTP_URL, REGION, TEXT, at_least_a_second, rule, rule_at};
 use super::{AllowedNamespaces, Condition, DurationText, LastHandled, LocalReference};
 
 /// Credentials for one provider account, probed regularly.
@@ -32,15 +32,19 @@ use super::{AllowedNamespaces, Condition, DurationText, LastHandled, LocalRefere
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
-    rule("has(self.aws) != has(self.powerdns)", "exactly one provider is needed: aws or powerdns"),
     rule(
-        "has(self.aws) == has(oldSelf.aws) && has(self.powerdns) == has(oldSelf.powerdns)",
+        "[has(self.aws), has(self.hetzner), has(self.powerdns), has(self.rfc2136)].exists_one(p, p)",
+        "exactly one provider is needed: aws, hetzner, powerdns or rfc2136",
+    ),
+    rule(
+        "has(self.aws) == has(oldSelf.aws) && has(self.hetzner) == has(oldSelf.hetzner) \
+         && has(self.powerdns) == has(oldSelf.powerdns) && has(self.rfc2136) == has(oldSelf.rfc2136)",
         "the provider cannot change; make another CloudCredential",
     ),
     rule_at(
         ".expectedAccount",
-        "!has(self.powerdns) || !has(self.expectedAccount)",
-        "expectedAccount has no meaning for powerdns, whose API names no account; leave it out",
+        "has(self.aws) || !has(self.expectedAccount)",
+        "expectedAccount has no meaning for hetzner, powerdns and rfc2136, which name no account; leave it out",
     ),
     rule_at(
         ".expectedAccount",
@@ -56,9 +60,15 @@ pub struct CloudCredentialSpec {
     /// Amazon Web Services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsCredential>,
+    /// Hetzner Cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hetzner: Option<HetznerCredential>,
     /// PowerDNS Authoritative Server, HTTP API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub powerdns: Option<PowerDnsCredential>,
+    /// Any DNS server that takes signed updates (RFC 2136).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rfc2136: Option<Rfc2136Credential>,
     /// The account that the probe must find; another makes the credential invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = TEXT))]
@@ -89,6 +99,18 @@ pub struct AwsCredential {
     pub endpoint: Option<String>,
 }
 
+/// Hetzner Cloud API token. Secret key: `api_token`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HetznerCredential {
+    /// Secret of this namespace.
+    pub secret_ref: LocalReference,
+    /// Another base URL of the API, version included, public or one that the installation allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
+    pub endpoint: Option<String>,
+}
+
 /// PowerDNS API key. Secret key: `api_key`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +128,52 @@ pub struct PowerDnsCredential {
 
 fn localhost() -> String {
     "localhost".into()
+}
+
+/// TSIG key of a DNS server. Secret key: `tsig_secret`, base64.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rfc2136Credential {
+    /// Secret of this namespace.
+    pub secret_ref: LocalReference,
+    /// Primary server of the zones as `host:port`, TCP; public or one that the installation allows as `dns://host:port`.
+    #[schemars(length(max = 261), regex(pattern = HOST_PORT))]
+    pub server: String,
+    /// Name of the key, as the server has it.
+    #[schemars(length(max = 253), regex(pattern = DNS_NAME))]
+    pub tsig_key_name: String,
+    /// Algorithm of the key.
+    #[serde(default)]
+    pub tsig_algorithm: TsigAlgorithm,
+    /// Zones that the key may transfer and update, as lower-case A-labels.
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(max = 253), regex(pattern = DNS_NAME)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub zones: Vec<String>,
+}
+
+/// How messages are signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TsigAlgorithm {
+    /// HMAC with SHA-256.
+    #[default]
+    #[serde(rename = "hmac-sha256")]
+    HmacSha256,
+    /// HMAC with SHA-512.
+    #[serde(rename = "hmac-sha512")]
+    HmacSha512,
+}
+
+impl TsigAlgorithm {
+    /// The word of the API, which is also the algorithm's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::HmacSha512 => "hmac-sha512",
+        }
+    }
 }
 
 /// When to probe, and how long a proof lasts while the provider is away.
@@ -148,6 +216,10 @@ pub struct CloudCredentialStatus {
     /// What it can serve: `terraform`, `dns`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub capabilities: Vec<String>,
+    /// Zones of DNS that it can change, by name; the first 200 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub zones: Vec<ZoneSeen>,
     /// Version and keyed digest of the Secret that was proved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretSeen>,
@@ -167,6 +239,16 @@ pub struct CloudCredentialStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A zone of DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ZoneSeen {
+    /// The provider's id of it.
+    pub id: String,
+    /// Its own name, as A-labels.
+    pub name: String,
 }
 
 /// The account and principal behind a credential.

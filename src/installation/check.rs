@@ -56,11 +56,11 @@ fn namespace(field: &str, name: &str) -> Result<(), String> {
 }
 
 fn endpoint(field: &str, text: &str) -> Result<(), String> {
-    let fits = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let fits = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "dns") && url.has_host());
     if fits {
         Ok(())
     } else {
-        Err(format!("{field}: {text:?} is not http or https with a host, as http://10.0.0.1:8081"))
+        Err(format!("{field}: {text:?} is not http, https or dns with a host, as http://10.0.0.1:8081"))
     }
 }
 
@@ -105,8 +105,8 @@ mod tests {
             ("/namespace", json!(long), "namespace", "1 to 63"),
             ("/watchNamespaces/1", json!("-b"), "watchNamespaces[1]", "either end"),
             ("/watchNamespaces/1", json!("a"), "watchNamespaces[1]", "twice"),
-            ("/allowedEndpoints/0", json!("10.0.0.1:8081"), "allowedEndpoints[0]", "http or https"),
-            ("/allowedEndpoints/0", json!("ftp://a"), "allowedEndpoints[0]", "http or https"),
+            ("/allowedEndpoints/0", json!("10.0.0.1:8081"), "allowedEndpoints[0]", "http, https or dns"),
+            ("/allowedEndpoints/0", json!("ftp://a"), "allowedEndpoints[0]", "http, https or dns"),
             ("/encryption/current", json!("old"), "encryption.current", "[\"k\"]"),
             ("/executor/maxRuns", json!(0), "executor.maxRuns", "1 to 256"),
             ("/executor/maxRuns", json!(257), "executor.maxRuns", "1 to 256"),

@@ -18,6 +18,13 @@ fn the_engine_gets_what_its_plugins_read() {
         environment(pdns, &[("api_key", "k\n")], Some("ignored")).unwrap(),
         ["PDNS_API_KEY=k", "PDNS_SERVER_URL=https://dns.example"]
     );
+    let token = [("api_token", "t\n")];
+    let hetzner = |endpoint: Option<&str>| json!({"hetzner": {"secretRef": {"name": "s"}, "endpoint": endpoint}});
+    assert_eq!(environment(hetzner(None), &token, Some("ignored")).unwrap(), ["HCLOUD_TOKEN=t"]);
+    assert_eq!(
+        environment(hetzner(Some("https://h.example/v1")), &token, None).unwrap(),
+        ["HCLOUD_ENDPOINT=https://h.example/v1", "HCLOUD_TOKEN=t"]
+    );
     let aws = json!({"aws": {"secretRef": {"name": "s"}, "region": "eu-central-1"}});
     let keys = [("access_key_id", "AKIA"), ("secret_access_key", "s")];
     assert_eq!(
@@ -35,6 +42,22 @@ fn the_engine_gets_what_its_plugins_read() {
         all.contains(&"AWS_SESSION_TOKEN=t".to_owned()) && all.contains(&"AWS_REGION=us-east-1".to_owned()),
         "{all:?}"
     );
+    let tsig = |server: &str| {
+        let block = json!({"secretRef": {"name": "s"}, "server": server, "tsigKeyName": "k.example", "zones": ["a.b"]});
+        environment(json!({ "rfc2136": block }), &[("tsig_secret", "c2VjcmV0")], None).unwrap()
+    };
+    assert_eq!(
+        tsig("ns1.example.com:5353"),
+        [
+            "DNS_UPDATE_KEYALGORITHM=hmac-sha256",
+            "DNS_UPDATE_KEYNAME=k.example.",
+            "DNS_UPDATE_KEYSECRET=c2VjcmV0",
+            "DNS_UPDATE_PORT=5353",
+            "DNS_UPDATE_SERVER=ns1.example.com",
+            "DNS_UPDATE_TRANSPORT=tcp",
+        ]
+    );
+    assert!(tsig("[2001:db8::1]:53").contains(&"DNS_UPDATE_SERVER=2001:db8::1".to_owned()));
     let error = environment(aws, &[("access_key_id", "AKIA")], None).unwrap_err();
     assert_eq!(error.reason(), Reason::SecretKeyMissing);
     assert!(error.to_string().contains("\"secret_access_key\" is missing"), "{error}");

@@ -33,7 +33,7 @@ pub struct Answer {
     pub status: u16,
     /// The body, of at most 64 KiB where no other limit was said.
     pub body: Bytes,
-    /// `Retry-After` in seconds, of at most an hour.
+    /// How long the provider asks to be left alone, of at most an hour: `Retry-After`, of a 429 else `RateLimit-Reset`.
     pub retry_after: Option<Duration>,
 }
 
@@ -89,7 +89,7 @@ impl Http {
         let request = reqwest::Request::try_from(request).map_err(|e| Unanswered::from(&e))?;
         let mut response = self.client.execute(request).await.map_err(|e| Unanswered::from(&e))?;
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
+        let retry_after = rest(status, response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| Unanswered::from(&e))? {
             if body.len() + chunk.len() > limit {
@@ -123,6 +123,17 @@ impl Unanswered {
         let message = format!("{provider}: {}; it is tried again", self.message);
         ProbeResult::Unknown(Doubt { reason: self.reason, message, retry_after: None })
     }
+}
+
+/// How long to rest: `Retry-After`; else, of a provider that says no more, `RateLimit-Reset`, the second at which all calls
+/// are permitted again.
+fn rest(status: u16, headers: &http::HeaderMap) -> Option<Duration> {
+    let reset = || {
+        let at: i64 = headers.get("ratelimit-reset")?.to_str().ok()?.trim().parse().ok()?;
+        u64::try_from(at - jiff::Timestamp::now().as_second()).ok()
+    };
+    let reset = || reset().map(|seconds| Duration::from_secs(seconds).min(LONGEST_REST));
+    retry_after(headers).or_else(|| if status == 429 { reset() } else { None })
 }
 
 fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {

@@ -2,6 +2,7 @@
 
 mod aws;
 mod dns;
+mod hetzner;
 mod http;
 mod isolation;
 mod lots;
@@ -23,7 +24,8 @@ pub use self::probes::{Attempt, Finding, Probes};
 pub use self::rfc2136::{Algorithm, Rfc2136};
 use crate::Result;
 use crate::access::{SecretBytes, SecretText, text};
-use crate::api::{CloudCredentialSpec, Identity, Reason};
+use crate::api::{CloudCredentialSpec, Identity, Reason, ZoneSeen};
+use crate::dns::Zone;
 
 /// What a probe found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum ProbeResult {
         identity: Identity,
         /// What it can serve.
         capabilities: Vec<String>,
+        /// The zones that it can change, by name; the first of them where they are many.
+        zones: Vec<ZoneSeen>,
     },
     /// The provider refused it: only a new Secret or spec helps.
     Invalid(Denial),
@@ -92,6 +96,16 @@ impl ProbeResult {
         Self::Invalid(Denial { message: message.into() })
     }
 
+    /// What a provider of DNS did not do, as a finding about the credential.
+    fn of_trouble(trouble: Trouble) -> Self {
+        let Trouble { reason, message, retry_after, .. } = trouble;
+        match reason {
+            Reason::InvalidCredentials => Self::invalid(message),
+            Reason::InsufficientPermissions => Self::Insufficient(Denial { message }),
+            _ => Self::Unknown(Doubt { reason, message, retry_after }),
+        }
+    }
+
     /// The same with the Secret's values struck out of its text and the text cut to what a condition should hold.
     #[must_use]
     fn made_fit(mut self, secret: &SecretBytes) -> Self {
@@ -110,8 +124,12 @@ impl ProbeResult {
 pub enum Provider<'a> {
     /// Amazon Web Services.
     Aws(&'a crate::api::AwsCredential),
+    /// Hetzner Cloud.
+    Hetzner(&'a crate::api::HetznerCredential),
     /// PowerDNS.
     PowerDns(&'a crate::api::PowerDnsCredential),
+    /// A DNS server that takes signed updates.
+    Rfc2136(&'a crate::api::Rfc2136Credential),
 }
 
 /// A way to learn whose a credential is.
@@ -132,9 +150,11 @@ trait Identify {
 impl<'a> Provider<'a> {
     /// The provider of a spec; `None` where the spec names none or several, which the API server refuses.
     pub fn of(spec: &'a CloudCredentialSpec) -> Option<Self> {
-        match (&spec.aws, &spec.powerdns) {
-            (Some(aws), None) => Some(Self::Aws(aws)),
-            (None, Some(powerdns)) => Some(Self::PowerDns(powerdns)),
+        match (&spec.aws, &spec.hetzner, &spec.powerdns, &spec.rfc2136) {
+            (Some(aws), None, None, None) => Some(Self::Aws(aws)),
+            (None, Some(hetzner), None, None) => Some(Self::Hetzner(hetzner)),
+            (None, None, Some(powerdns), None) => Some(Self::PowerDns(powerdns)),
+            (None, None, None, Some(rfc2136)) => Some(Self::Rfc2136(rfc2136)),
             _ => None,
         }
     }
@@ -143,7 +163,9 @@ impl<'a> Provider<'a> {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Aws(_) => "aws",
+            Self::Hetzner(_) => "hetzner",
             Self::PowerDns(_) => "powerdns",
+            Self::Rfc2136(_) => "rfc2136",
         }
     }
 
@@ -151,7 +173,9 @@ impl<'a> Provider<'a> {
     pub fn secret_name(&self) -> &'a str {
         match self {
             Self::Aws(p) => &p.secret_ref.name,
+            Self::Hetzner(p) => &p.secret_ref.name,
             Self::PowerDns(p) => &p.secret_ref.name,
+            Self::Rfc2136(p) => &p.secret_ref.name,
         }
     }
 
@@ -159,7 +183,9 @@ impl<'a> Provider<'a> {
     pub fn block(&self) -> Value {
         match self {
             Self::Aws(p) => json!({"aws": p}),
+            Self::Hetzner(p) => json!({"hetzner": p}),
             Self::PowerDns(p) => json!({"powerdns": p}),
+            Self::Rfc2136(p) => json!({"rfc2136": p}),
         }
     }
 
@@ -174,7 +200,9 @@ impl<'a> Provider<'a> {
     pub fn endpoint(&self) -> (&'static str, String) {
         match self {
             Self::Aws(p) => p.endpoint(),
+            Self::Hetzner(p) => p.endpoint(),
             Self::PowerDns(p) => p.endpoint(),
+            Self::Rfc2136(p) => p.endpoint(),
         }
     }
 
@@ -182,7 +210,9 @@ impl<'a> Provider<'a> {
     pub fn patience(&self) -> Duration {
         match self {
             Self::Aws(p) => p.patience(),
+            Self::Hetzner(p) => p.patience(),
             Self::PowerDns(p) => p.patience(),
+            Self::Rfc2136(p) => p.patience(),
         }
     }
 
@@ -199,7 +229,9 @@ impl<'a> Provider<'a> {
     ) -> Result<ProbeResult> {
         let result = match self {
             Self::Aws(p) => p.probe(http, base, secret, now).await?,
+            Self::Hetzner(p) => p.probe(http, base, secret, now).await?,
             Self::PowerDns(p) => p.probe(http, base, secret, now).await?,
+            Self::Rfc2136(p) => p.probe(http, base, secret, now).await?,
         };
         Ok(result.made_fit(secret))
     }
@@ -211,9 +243,22 @@ impl<'a> Provider<'a> {
     pub fn environment(&self, secret: &SecretBytes, region: Option<&str>) -> Result<BTreeMap<String, SecretText>> {
         match self {
             Self::Aws(p) => p.environment(secret, region),
+            Self::Hetzner(p) => p.environment(secret, region),
             Self::PowerDns(p) => p.environment(secret, region),
+            Self::Rfc2136(p) => p.environment(secret, region),
         }
     }
+}
+
+/// Zones of a status: more would make objects large that others watch.
+const ZONES_SHOWN: usize = 200;
+
+/// The zones for a status, by name.
+fn shown(mut zones: Vec<Zone>) -> Vec<ZoneSeen> {
+    zones.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    zones.dedup_by(|a, b| a.id == b.id);
+    zones.truncate(ZONES_SHOWN);
+    zones.into_iter().map(|zone| ZoneSeen { id: text::line(&zone.id, 512), name: zone.name.to_string() }).collect()
 }
 
 /// A doubt from an answer that is none about the credential: overload, failure, redirect, something that is no API.

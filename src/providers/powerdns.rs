@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 pub use self::zones::PowerDns;
-use super::{Answer, Denial, Http, Identify, ProbeResult, doubt_of};
+use super::{Answer, Denial, Dns, Http, Identify, ProbeResult, doubt_of, shown};
 use crate::Result;
 use crate::access::text::line;
 use crate::access::{SecretBytes, SecretText};
@@ -54,9 +54,18 @@ impl Identify for PowerDnsCredential {
         let Ok(request) = request else {
             return Ok(ProbeResult::unavailable("spec.powerdns.serverId makes no URL; correct it"));
         };
-        Ok(match http.send(request).await {
+        let found = match http.send(request).await {
             Ok(answer) => self.judge(&answer, secret),
             Err(unanswered) => unanswered.into_doubt(NAME),
+        };
+        let ProbeResult::Valid { identity, capabilities, .. } = found else { return Ok(found) };
+        Ok(match self.zones(http, base, secret)?.zones().await {
+            Ok(zones) => {
+                let clean = |text: &str| secret.redact_keys(&[KEY], text) == text;
+                let zones = zones.into_iter().filter(|zone| clean(&zone.id) && clean(zone.name.as_str())).collect();
+                ProbeResult::Valid { identity, capabilities, zones: shown(zones) }
+            }
+            Err(trouble) => ProbeResult::of_trouble(trouble),
         })
     }
 
@@ -81,6 +90,7 @@ impl PowerDnsCredential {
                         principal: Some(format!("{} (PowerDNS {})", line(&server.id, 64), line(&server.version, 32))),
                     },
                     capabilities: vec!["terraform".into(), "dns".into()],
+                    zones: Vec::new(),
                 },
                 Ok(server) => ProbeResult::Insufficient(Denial {
                     message: format!(

@@ -125,7 +125,7 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
     fn valid() -> Finding {
-        Finding::Asked(ProbeResult::Valid { identity: Identity::default(), capabilities: vec![] })
+        Finding::Asked(ProbeResult::Valid { identity: Identity::default(), capabilities: vec![], zones: vec![] })
     }
     fn refused() -> Finding {
         Finding::Asked(ProbeResult::Invalid(Denial { message: "no".into() }))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{User, install, namespace, object};
 use crate::table::{Base, Edit};
 use crate::world::kind;
-use Base::{Aws, Deployment, PowerDns};
+use Base::{Aws, Deployment, Hetzner, PowerDns, Rfc2136};
 
 type Row = (Base, &'static str, Value);
 
@@ -17,6 +17,7 @@ fn rows() -> Vec<Row> {
 
 fn credential_rows() -> Vec<Row> {
     let long = |length: usize| json!("a".repeat(length));
+    let many = |count: usize| (0..count).map(|n| json!(format!("z{n}.example.com"))).collect::<Value>();
     vec![
         (PowerDns, "/suspend", json!(false)),
         (PowerDns, "/suspend", json!(true)),
@@ -37,6 +38,18 @@ fn credential_rows() -> Vec<Row> {
         (Aws, "/expectedAccount", json!("123456789012")),
         (Aws, "/aws/region", json!("us-gov-west-1")),
         (Aws, "/aws/endpoint", json!("https://sts.eu-central-1.amazonaws.com")),
+        (Hetzner, "/hetzner/endpoint", json!("https://api.hetzner.cloud/v1")),
+        (Rfc2136, "/rfc2136/server", json!("192.0.2.1:5353")),
+        (Rfc2136, "/rfc2136/server", json!("[2001:db8::53]:65535")),
+        (Rfc2136, "/rfc2136/tsigKeyName", json!("key.landfall_1.example.com")),
+        (Rfc2136, "/rfc2136/tsigAlgorithm", json!("hmac-sha512")),
+        (Rfc2136, "/rfc2136/zones", many(100)),
+        (
+            Rfc2136,
+            "/rfc2136/zones",
+            json!(["0/26.2.0.192.in-addr.arpa", "xn--bcher-kva.example", "_sites.example.com"]),
+        ),
+        (Rfc2136, "/expectedAccount", Value::Null),
     ]
 }
 
@@ -108,7 +121,7 @@ async fn every_row_is_accepted_and_is_read_by_the_types() {
         let answer = serde_json::to_value(answer).unwrap();
         let read = match base {
             Deployment => serde_json::from_value::<TerraformDeployment>(answer).map(drop),
-            PowerDns | Aws => serde_json::from_value::<CloudCredential>(answer).map(drop),
+            PowerDns | Aws | Hetzner | Rfc2136 => serde_json::from_value::<CloudCredential>(answer).map(drop),
         };
         read.unwrap_or_else(|e| panic!("{base:?} {pointer} {short}: {e}"));
     }
@@ -124,7 +137,7 @@ async fn the_api_server_fills_in_the_same_defaults_as_the_types() {
         let ours = object(base.kind(), "row", base.spec());
         let ours = match base {
             Deployment => json!(serde_json::from_value::<TerraformDeployment>(ours).unwrap().spec),
-            PowerDns | Aws => json!(serde_json::from_value::<CloudCredential>(ours).unwrap().spec),
+            PowerDns | Aws | Hetzner | Rfc2136 => json!(serde_json::from_value::<CloudCredential>(ours).unwrap().spec),
         };
         assert_eq!(answer.data["spec"], ours);
     }
@@ -150,6 +163,12 @@ async fn all_but_the_provider_of_a_credential_may_change() {
         (
             Aws,
             json!({"aws": {"secretRef": {"name": "other"}, "region": "us-east-1"}, "expectedAccount": "123456789012"}),
+        ),
+        (Hetzner, json!({"hetzner": {"secretRef": {"name": "other"}, "endpoint": "https://other.example.com/v1"}})),
+        (
+            Rfc2136,
+            json!({"rfc2136": {"secretRef": {"name": "other"}, "server": "192.0.2.1:53", "tsigKeyName": "other",
+                               "tsigAlgorithm": "hmac-sha512", "zones": ["example.org"]}}),
         ),
     ] {
         let api = kind(client.clone(), &namespace, base.kind());

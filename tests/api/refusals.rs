@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{User, install, namespace};
 use crate::table::{Base, Edit, Refusal};
 use crate::world::kind;
-use Base::{Aws, Deployment, PowerDns};
+use Base::{Aws, Deployment, Hetzner, PowerDns, Rfc2136};
 
 fn set(base: Base, pointer: &'static str, value: Value, field: &'static str, message: &'static str) -> Refusal {
     Refusal { base, edit: Edit::Set(pointer, value), field, message }
@@ -52,12 +52,31 @@ fn durations(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refu
 fn credential_rows() -> Vec<Refusal> {
     let url = |length: usize| json!(format!("https://{}", "a".repeat(length - 8)));
     let mut rows = vec![
-        set(PowerDns, "/aws", Aws.spec()["aws"].clone(), "spec", "exactly one provider is needed: aws or powerdns"),
-        unset(PowerDns, "/powerdns", "spec").saying("exactly one provider is needed: aws or powerdns"),
-        set(PowerDns, "/powerdns", Value::Null, "spec", "exactly one provider is needed: aws or powerdns"),
+        set(
+            PowerDns,
+            "/aws",
+            Aws.spec()["aws"].clone(),
+            "spec",
+            "exactly one provider is needed: aws, hetzner, powerdns or rfc2136",
+        ),
+        unset(PowerDns, "/powerdns", "spec")
+            .saying("exactly one provider is needed: aws, hetzner, powerdns or rfc2136"),
+        set(
+            PowerDns,
+            "/powerdns",
+            Value::Null,
+            "spec",
+            "exactly one provider is needed: aws, hetzner, powerdns or rfc2136",
+        ),
         become_(PowerDns, Aws.spec(), "spec", "the provider cannot change; make another CloudCredential"),
         become_(Aws, PowerDns.spec(), "spec", "the provider cannot change; make another CloudCredential"),
-        set(PowerDns, "/expectedAccount", json!("12"), "spec.expectedAccount", "has no meaning for powerdns"),
+        set(
+            PowerDns,
+            "/expectedAccount",
+            json!("12"),
+            "spec.expectedAccount",
+            "has no meaning for hetzner, powerdns and rfc2136",
+        ),
         set(Aws, "/expectedAccount", json!("12345"), "spec.expectedAccount", "12 digits of an AWS account"),
         set(Aws, "/expectedAccount", json!("12345678901x"), "spec.expectedAccount", "12 digits of an AWS account"),
         set(Aws, "/expectedAccount", json!(123_456_789_012_u64), "spec.expectedAccount", "must be of type string"),
@@ -86,6 +105,56 @@ fn credential_rows() -> Vec<Refusal> {
     rows.extend(durations(PowerDns, "/probe/interval", "spec.probe.interval"));
     rows.extend(names(PowerDns, "/powerdns/secretRef/name", "spec.powerdns.secretRef.name"));
     rows.extend(names(Aws, "/aws/secretRef/name", "spec.aws.secretRef.name"));
+    rows
+}
+
+fn other_provider_rows() -> Vec<Refusal> {
+    let one = "exactly one provider is needed: aws, hetzner, powerdns or rfc2136";
+    let fixed = "the provider cannot change; make another CloudCredential";
+    let no_account = "has no meaning for hetzner, powerdns and rfc2136";
+    let (server, zones, first) = ("spec.rfc2136.server", "spec.rfc2136.zones", "spec.rfc2136.zones[0]");
+    let mut rows = vec![
+        set(Rfc2136, "/hetzner", Hetzner.spec()["hetzner"].clone(), "spec", one),
+        set(Hetzner, "/powerdns", PowerDns.spec()["powerdns"].clone(), "spec", one),
+        become_(Hetzner, Rfc2136.spec(), "spec", fixed),
+        become_(Rfc2136, PowerDns.spec(), "spec", fixed),
+        set(Hetzner, "/expectedAccount", json!("1"), "spec.expectedAccount", no_account),
+        set(Rfc2136, "/expectedAccount", json!("1"), "spec.expectedAccount", no_account),
+        unset(Hetzner, "/hetzner/secretRef", "spec.hetzner.secretRef"),
+        set(Hetzner, "/hetzner/endpoint", json!("api.hetzner.cloud"), "spec.hetzner.endpoint", "should match"),
+        set(Hetzner, "/hetzner/endpoint", json!("https://t:k@a.b/v1"), "spec.hetzner.endpoint", "should match"),
+        unset(Rfc2136, "/rfc2136/secretRef", "spec.rfc2136.secretRef"),
+        unset(Hetzner, "/hetzner/secretRef/name", "spec.hetzner.secretRef.name"),
+        set(
+            Hetzner,
+            "/hetzner/endpoint",
+            json!(format!("https://{}", "a".repeat(2041))),
+            "spec.hetzner.endpoint",
+            "2048",
+        ),
+        unset(Rfc2136, "/rfc2136/secretRef/name", "spec.rfc2136.secretRef.name"),
+        unset(Rfc2136, "/rfc2136/server", server),
+        set(Rfc2136, "/rfc2136/server", json!(format!("{}:53", "a".repeat(259))), server, "may not be more than 261"),
+        set(Rfc2136, "/rfc2136/tsigKeyName", long(254), "spec.rfc2136.tsigKeyName", "may not be more than 253"),
+        unset(Rfc2136, "/rfc2136/tsigKeyName", "spec.rfc2136.tsigKeyName"),
+        unset(Rfc2136, "/rfc2136/zones", zones),
+        set(Rfc2136, "/rfc2136/server", json!("ns1.example.com"), server, "should match"),
+        set(Rfc2136, "/rfc2136/server", json!("ns1.example.com:0"), server, "should match"),
+        set(Rfc2136, "/rfc2136/server", json!("2001:db8::1:53"), server, "should match"),
+        set(Rfc2136, "/rfc2136/server", json!("dns://ns1.example.com:53"), server, "should match"),
+        set(Rfc2136, "/rfc2136/server", json!("user@ns1:53"), server, "should match"),
+        set(Rfc2136, "/rfc2136/tsigKeyName", json!("a b"), "spec.rfc2136.tsigKeyName", "should match"),
+        set(Rfc2136, "/rfc2136/tsigAlgorithm", json!("hmac-md5"), "spec.rfc2136.tsigAlgorithm", "hmac-sha256"),
+        set(Rfc2136, "/rfc2136/zones", json!([]), zones, "should have at least 1 items"),
+        set(Rfc2136, "/rfc2136/zones", many(101, |n| json!(format!("z{n}"))), zones, "at most 100 items"),
+        set(Rfc2136, "/rfc2136/zones", json!(["a.b", "a.b"]), "spec.rfc2136.zones[1]", "Duplicate"),
+        set(Rfc2136, "/rfc2136/zones", json!(["example.com."]), first, "should match"),
+        set(Rfc2136, "/rfc2136/zones", json!(["*.example.com"]), first, "should match"),
+        set(Rfc2136, "/rfc2136/zones", json!(["Example.com"]), first, "should match"),
+        set(Rfc2136, "/rfc2136/zones", json!([long(254)]), first, "253"),
+    ];
+    rows.extend(names(Hetzner, "/hetzner/secretRef/name", "spec.hetzner.secretRef.name"));
+    rows.extend(names(Rfc2136, "/rfc2136/secretRef/name", "spec.rfc2136.secretRef.name"));
     rows
 }
 
@@ -275,7 +344,8 @@ impl Refusal {
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Refusal> {
-    [credential_rows(), sharing_rows(), source_rows(), variable_rows(), deployment_rows()].concat()
+    [credential_rows(), other_provider_rows(), sharing_rows(), source_rows(), variable_rows(), deployment_rows()]
+        .concat()
 }
 
 #[tokio::test]

@@ -104,6 +104,11 @@ async fn a_credential_is_made_by_who_can_read_its_secret() {
     let rows = [
         ("powerdns", json!({"secretRef": {"name": "key"}, "endpoint": endpoint})),
         ("aws", json!({"secretRef": {"name": "key"}, "region": "eu-central-1"})),
+        ("hetzner", json!({"secretRef": {"name": "key"}})),
+        (
+            "rfc2136",
+            json!({"secretRef": {"name": "key"}, "server": "192.0.2.1:53", "tsigKeyName": "k", "zones": ["example.com"]}),
+        ),
     ];
     let denied = format!("spec: \"carol\" lacks the verb get on Secret {}/key", world.namespace);
     for (provider, block) in &rows {

@@ -8,15 +8,17 @@ use serde_json::{Value, json};
 pub(crate) enum Base {
     PowerDns,
     Aws,
+    Hetzner,
+    Rfc2136,
     Deployment,
 }
 
 impl Base {
-    pub(crate) const ALL: [Self; 3] = [Self::PowerDns, Self::Aws, Self::Deployment];
+    pub(crate) const ALL: [Self; 5] = [Self::PowerDns, Self::Aws, Self::Hetzner, Self::Rfc2136, Self::Deployment];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
-            Self::PowerDns | Self::Aws => "CloudCredential",
+            Self::PowerDns | Self::Aws | Self::Hetzner | Self::Rfc2136 => "CloudCredential",
             Self::Deployment => "TerraformDeployment",
         }
     }
@@ -25,6 +27,8 @@ impl Base {
         match self {
             Self::PowerDns => "powerdns",
             Self::Aws => "aws",
+            Self::Hetzner => "hetzner",
+            Self::Rfc2136 => "rfc2136",
             Self::Deployment => "deployment",
         }
     }
@@ -35,6 +39,10 @@ impl Base {
                 json!({"powerdns": {"secretRef": {"name": "pdns"}, "endpoint": "https://pdns.example.com"}})
             }
             Self::Aws => json!({"aws": {"secretRef": {"name": "aws"}, "region": "eu-central-1"}}),
+            Self::Hetzner => json!({"hetzner": {"secretRef": {"name": "hetzner"}}}),
+            Self::Rfc2136 => json!({"rfc2136": {
+                "secretRef": {"name": "tsig"}, "server": "ns1.example.com:53", "tsigKeyName": "landfall", "zones": ["example.com"],
+            }}),
             Self::Deployment => json!({"source": {"inline": {"main.tf": "resource \"terraform_data\" \"x\" {}"}}}),
         }
     }

@@ -22,7 +22,9 @@ struct Server {
     url: String,
     http: Http,
     script: Arc<Mutex<Script>>,
-    /// Path and headers of the last request.
+    /// What it answers to a list of zones, with 200.
+    zones: Arc<Mutex<Vec<u8>>>,
+    /// Path and headers of the last request of something else.
     seen: Arc<Mutex<String>>,
 }
 
@@ -33,10 +35,16 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let script = Arc::new(Mutex::new(Script(200, vec![], vec![])));
         let seen = Arc::new(Mutex::new(String::new()));
-        let (answers, requests) = (script.clone(), seen.clone());
+        let zones = Arc::new(Mutex::new(b"[]".to_vec()));
+        let (answers, listed, requests) = (script.clone(), zones.clone(), seen.clone());
         let handler = move |request: axum::extract::Request| {
-            *requests.lock().unwrap() = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
-            let Script(status, headers, body) = answers.lock().unwrap().clone();
+            let lists = request.uri().path().ends_with("/zones");
+            let body = listed.lock().unwrap().clone();
+            if !lists {
+                *requests.lock().unwrap() = format!("{} {} {:?}", request.method(), request.uri(), request.headers());
+            }
+            let whole = Script(200, vec![], body);
+            let Script(status, headers, body) = if lists { whole } else { answers.lock().unwrap().clone() };
             async move {
                 if status == 0 {
                     std::future::pending::<()>().await;
@@ -53,7 +61,7 @@ impl Server {
             "encryption": {"current": "a", "keys": {}}, "allowedEndpoints": [url],
         }))
         .unwrap();
-        Self { http: Http::with_timeout(&installation, PATIENCE).unwrap(), url, script, seen }
+        Self { http: Http::with_timeout(&installation, PATIENCE).unwrap(), url, script, zones, seen }
     }
 
     async fn ask(&self, spec: serde_json::Value, script: Script) -> ProbeResult {
@@ -151,6 +159,33 @@ async fn each_answer_of_powerdns_is_taken_for_what_it_is() {
     assert!(server.seen.lock().unwrap().starts_with("GET /api/v1/servers/localhost "));
 }
 
+#[tokio::test]
+async fn the_zones_of_powerdns_are_told_by_name_and_none_that_is_another_servers() {
+    let server = Server::start().await;
+    let good = r#"{"id": "localhost", "daemon_type": "authoritative", "version": "4.9.1"}"#;
+    let zone = |id: &str, kind: &str| json!({"id": id, "name": id, "kind": kind});
+    let told = async |zones: serde_json::Value| {
+        *server.zones.lock().unwrap() = zones.to_string().into_bytes();
+        server.powerdns(200, good).await
+    };
+    let listed = json!([
+        zone("b.example.", "Native"),
+        zone("copy.example.", "Slave"),
+        zone(&format!("{SECRET}.example."), "Native"),
+        zone("A.example.", "Master"),
+    ]);
+    let ProbeResult::Valid { zones, .. } = told(listed).await else { panic!() };
+    let names: Vec<&str> = zones.iter().map(|z| z.name.as_str()).collect();
+    assert_eq!(names, ["a.example", "b.example"]);
+    let many: Vec<_> = (0..300).map(|n| zone(&format!("z{n}.example."), "Native")).collect();
+    let ProbeResult::Valid { zones, .. } = told(json!(many)).await else { panic!() };
+    assert_eq!(zones.len(), 200);
+    for odd in [json!({}), json!("zones"), json!([{"name": 1}])] {
+        let result = told(odd).await;
+        check(&result, Reason::ProviderUnavailable, "zones");
+    }
+}
+
 /// The log cannot forget what it is told once.
 #[tokio::test]
 async fn a_server_that_echoes_the_key_puts_it_nowhere() {
@@ -232,7 +267,7 @@ async fn each_answer_of_sts_is_taken_for_what_it_is() {
         let no_denial = matches!(status, 0 | 408 | 429 | 500..);
         assert!(!(no_denial && result.is_denied()), "{status}");
     }
-    let ProbeResult::Valid { identity, capabilities } = server.aws(200, AWS_OK).await else { panic!("not valid") };
+    let ProbeResult::Valid { identity, capabilities, .. } = server.aws(200, AWS_OK).await else { panic!("not valid") };
     assert_eq!(identity.account.as_deref(), Some("123456789012"));
     assert_eq!(identity.principal.as_deref(), Some("arn:aws:iam::123456789012:user/landfall"));
     assert_eq!(capabilities, ["terraform"]);

@@ -13,7 +13,7 @@ async fn fifty_idle_credentials_are_probed_and_not_written() {
     let mut world = World::with(|v| v["allowedEndpoints"] = json!([fake.url(), env("PDNS_URL")])).await;
     world.secret("shared", json!({"api_key": "key"})).await;
     for n in 0..50 {
-        let more = json!({"probe": {"interval": "1s"}});
+        let more = json!({"probe": {"interval": "2s"}});
         world.credential(&format!("c{n}"), powerdns_spec("shared", &fake.url(), more)).await;
     }
     let versions = async |world: &World| {

@@ -143,6 +143,16 @@ pub(crate) fn aws_spec(secret: &str, more: Value) -> Value {
     spec
 }
 
+/// The Knot of the test bed with the key of this prefix, in a Secret of this name.
+pub(crate) fn rfc2136_spec(secret: &str, key: &str, more: Value) -> Value {
+    let mut spec = json!({"rfc2136": {
+        "secretRef": {"name": secret}, "server": env("KNOT_DNS"), "tsigKeyName": env(&format!("{key}_NAME")),
+        "zones": [env("KNOT_ZONE")],
+    }});
+    spec["rfc2136"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
 pub(crate) fn condition(object: &CloudCredential, kind: &str) -> Option<Condition> {
     object.status.as_ref()?.conditions.iter().find(|c| c.type_ == kind).cloned()
 }
@@ -151,7 +161,8 @@ pub(crate) fn message(object: &CloudCredential, kind: &str) -> String {
     condition(object, kind).map(|c| c.message).unwrap_or_default()
 }
 
-/// A server that answers every call with the status it was told to, as PowerDNS would.
+/// A server that answers every call with the status it was told to, as PowerDNS would: it has no zones. Calls for those are
+/// not counted, as each follows a probe.
 #[derive(Clone)]
 pub(crate) struct Fake {
     pub address: SocketAddr,
@@ -168,9 +179,12 @@ impl Fake {
             calls: Arc::default(),
         };
         let state = fake.clone();
-        let answer = move || {
+        let answer = move |uri: axum::http::Uri| {
             let state = state.clone();
             async move {
+                if uri.path().ends_with("/zones") {
+                    return (StatusCode::OK, "[]");
+                }
                 state.calls.fetch_add(1, Ordering::SeqCst);
                 let status = StatusCode::from_u16(state.status.load(Ordering::SeqCst)).unwrap();
                 let body = r#"{"id": "localhost", "daemon_type": "authoritative", "version": "4.9"}"#;

@@ -22,6 +22,8 @@ const ROWS: &[Row] = &[
     Row("deployment-automatic.yaml", User::Bob, &[], Some(("landfall-bypass", "lacks the verb bypass-approval"))),
     Row("credential-powerdns.yaml", User::Carol, &[], Some(("landfall-credential-admin", "is forbidden"))),
     Row("credential-aws.yaml", User::Carol, &[], None),
+    Row("credential-hetzner.yaml", User::Carol, &[], None),
+    Row("credential-rfc2136.yaml", User::Carol, &[], None),
     Row("deployment-web.yaml", User::Bob, &[], Some(("landfall-credential-user", "lacks the verb use"))),
 ];
 
@@ -29,6 +31,8 @@ const ROWS: &[Row] = &[
 fn text(file: &str) -> String {
     let text = std::fs::read_to_string(top().join("manifests/examples").join(file)).unwrap();
     let text = text.replace("https://pdns.example.com", &env("PDNS_URL"));
+    let text = text.replace("ns1.example.com:53", &env("KNOT_DNS"));
+    let text = text.replace("zones: [example.com, example.org]", &format!("zones: [{}]", env("KNOT_ZONE")));
     text.replace("region: eu-central-1", &format!("region: eu-central-1\n    endpoint: {}", env("AWS_ENDPOINT")))
 }
 
@@ -79,6 +83,12 @@ async fn keeps_its_promise(world: &World, file: &str) {
             create_secret(world, "aws", &[literal("access_key_id", id), literal("secret_access_key", key)]);
             valid(world, "aws", "Valid").await;
         }
+        // Its provider is nobody that a test may call.
+        "credential-hetzner.yaml" => valid(world, "hetzner", "SecretNotFound").await,
+        "credential-rfc2136.yaml" => {
+            create_secret(world, "ns1", &[format!("--from-literal=tsig_secret={}", env("KNOT_KEY_SECRET"))]);
+            valid(world, "ns1", "Valid").await;
+        }
         "credential-powerdns.yaml" => {
             valid(world, "pdns", "SecretNotFound").await;
             create_secret(world, "pdns", &[format!("--from-literal=api_key={}", env("PDNS_API_KEY"))]);
@@ -127,7 +137,7 @@ async fn keeps_its_promise(world: &World, file: &str) {
 async fn every_example_comes_to_what_its_comment_promises() {
     let world = World::new().await;
     // Bob reads Secrets by his role `edit`, carol those of her credentials.
-    grant_secrets(&world.namespace, User::Carol, &["aws", "pdns"]).await;
+    grant_secrets(&world.namespace, User::Carol, &["aws", "hetzner", "ns1", "pdns"]).await;
     for Row(file, user, roles, last) in ROWS {
         grant(&world.namespace, *user, roles).await;
         if let Some((role, words)) = last {

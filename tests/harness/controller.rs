@@ -55,7 +55,7 @@ pub struct Controller {
 }
 
 impl Home {
-    /// A home for a controller that watches these namespaces. PowerDNS and AWS of the test bed are permitted, and the
+    /// A home for a controller that watches these namespaces. PowerDNS, Knot and AWS of the test bed are permitted, and the
     /// engines that it has are known; `change` may say otherwise, in the terms of `landfall.yaml`.
     pub async fn new(watch: &[String], database: &Database, change: impl FnOnce(&mut Value)) -> Self {
         install().await;
@@ -73,7 +73,7 @@ impl Home {
             "namespace": own,
             "listen": "127.0.0.1:0",
             "watchNamespaces": watch,
-            "allowedEndpoints": [env("PDNS_URL"), env("AWS_ENDPOINT")],
+            "allowedEndpoints": [env("PDNS_URL"), env("AWS_ENDPOINT"), format!("dns://{}", env("KNOT_DNS"))],
             "encryption": {"current": "test", "keys": {"test": key}},
             "engines": engines,
             "engineCliConfig": std::env::var("ENGINE_CLI_CONFIG").ok(),

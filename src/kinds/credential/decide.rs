@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::observe::{Facts, Proof, Seen};
-use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason};
+use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason, ZoneSeen};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Finding, ProbeResult, Provider};
 use crate::reconcile::commands::{Command, Refusal, Verb};
@@ -58,6 +58,8 @@ pub struct Verdict {
     pub identity: Option<Identity>,
     /// What it can serve; `None` where this process has not asked.
     pub capabilities: Option<Vec<String>>,
+    /// The zones of DNS that it can change; `None` where this process has not asked.
+    pub zones: Option<Vec<ZoneSeen>>,
     /// When the provider was last asked.
     pub checked_at: Option<Timestamp>,
     /// When it last said yes.
@@ -158,9 +160,10 @@ pub(super) fn verdict(spec: &CloudCredentialSpec, seen: &Seen, attempt: Option<&
     let succeeded_at = attempt.succeeded_at.max(fact.and_then(|f| f.succeeded_at));
     let mut verdict = match &attempt.finding {
         Finding::NotAsked { reason, message } => plain(Truth::False, *reason, message.clone()),
-        Finding::Asked(ProbeResult::Valid { identity, capabilities }) => {
+        Finding::Asked(ProbeResult::Valid { identity, capabilities, zones }) => {
             let mut verdict = of_identity(spec, identity.clone());
             verdict.capabilities = Some(capabilities.clone());
+            verdict.zones = Some(zones.clone());
             verdict
         }
         Finding::Asked(ProbeResult::Unknown(doubt)) => match fact {
@@ -264,8 +267,8 @@ pub(super) fn digest_of(proof: &Proof) -> Option<&str> {
 }
 
 fn plain(truth: Truth, reason: Reason, message: String) -> Verdict {
-    let (identity, capabilities, checked_at, succeeded_at) = (None, None, None, None);
-    Verdict { truth, reason, message, identity, capabilities, checked_at, succeeded_at, settled: true }
+    let (identity, capabilities, zones, checked_at, succeeded_at) = (None, None, None, None, None);
+    Verdict { truth, reason, message, identity, capabilities, zones, checked_at, succeeded_at, settled: true }
 }
 
 fn plain_unsettled(message: &str) -> Verdict {

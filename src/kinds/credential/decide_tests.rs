@@ -77,7 +77,7 @@ fn fact(state: &str, reason: Reason, checked: i64, succeeded: Option<i64>) -> Fa
 
 fn account(account: &str) -> Finding {
     let identity = Identity { account: Some(account.into()), principal: None };
-    Finding::Asked(ProbeResult::Valid { identity, capabilities: vec!["terraform".into()] })
+    Finding::Asked(ProbeResult::Valid { identity, capabilities: vec!["terraform".into()], zones: vec![] })
 }
 
 fn refused() -> Finding {

@@ -92,6 +92,9 @@ fn show(status: &mut CloudCredentialStatus, object: &CloudCredential, seen: &See
     if let Some(capabilities) = &verdict.capabilities {
         status.capabilities = capabilities.clone();
     }
+    if let Some(zones) = &verdict.zones {
+        status.zones = zones.clone();
+    }
     match (&seen.proof, verdict.truth) {
         // A relabelled Secret has another version and the same digest: that is no news.
         (Proof::Present { version, digest }, Truth::True)

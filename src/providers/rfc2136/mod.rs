@@ -1,6 +1,7 @@
 //! Any server that takes UPDATE (RFC 2136), signed with TSIG (RFC 8945), over TCP. Prerequisites make each change a
 //! compare-and-swap at the server; a zone is read by AXFR, which alone tells what stands there from what is synthesised.
 
+mod probe;
 mod records;
 mod update;
 mod wire;
@@ -18,6 +19,7 @@ use super::lots::{lots, units};
 use crate::Result;
 use crate::access::SecretText;
 use crate::api::Reason;
+pub use crate::api::TsigAlgorithm as Algorithm;
 use crate::dns::{Name, RecordType, Zone};
 
 /// From the connection to the last byte of an answer.
@@ -27,16 +29,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LOT: usize = 200;
 /// Octets of one message before its names are compressed; there is room for 65,535.
 const LOT_OCTETS: usize = 60_000;
-
-/// How messages are signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Algorithm {
-    /// `hmac-sha256`.
-    #[default]
-    HmacSha256,
-    /// `hmac-sha512`.
-    HmacSha512,
-}
 
 /// A server with a key and the zones that the key is for.
 pub struct Rfc2136 {

@@ -7,6 +7,9 @@ use super::records::{wire_data, wire_name, wire_type};
 use crate::dns::{Data, Name, RecordSet, RecordType};
 use crate::providers::dns::Change;
 
+/// The label at which nothing is changed.
+const IDLE: &str = "_landfall-probe";
+
 /// One message for these changes of a zone, not yet signed.
 ///
 /// # Errors
@@ -28,6 +31,16 @@ pub(super) fn message(zone: &Name, lot: &[(usize, &Change)]) -> Result<Message, 
             message.authorities.extend(records(after, after.ttl())?);
         }
     }
+    Ok(message)
+}
+
+/// An UPDATE that changes nothing and needs the right to: what it takes away must not be there, by its own condition.
+pub(super) fn idle(zone: &Name) -> Result<Message, String> {
+    let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Update);
+    message.add_query(Query::query(wire_name(zone)?, WireType::SOA));
+    let name = wire_name(&Name::parse(&format!("{IDLE}.{zone}")).map_err(|e| e.to_string())?)?;
+    message.answers.push(empty(name.clone(), WireType::TXT, DNSClass::NONE));
+    message.authorities.push(empty(name, WireType::TXT, DNSClass::ANY));
     Ok(message)
 }
 

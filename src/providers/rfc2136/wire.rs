@@ -74,6 +74,20 @@ impl Wire {
         .unwrap_or_else(|late| Err(if writes { late.open() } else { late }))
     }
 
+    /// Whether the server begins a transfer of the zone; what it goes on to send is not read.
+    pub(super) async fn begins_transfer(&self, zone: &Name) -> Result<(), Trouble> {
+        let begin = async {
+            let mut line = Line::open(self, question(zone, RecordType::AXFR)?).await.map_err(|t| t.trouble)?;
+            let message = line.receive().await.map_err(|t| t.trouble)?;
+            refused(&message, zone)?;
+            match message.answers.first().map(Record::record_type) {
+                Some(RecordType::SOA) => Ok(()),
+                _ => Err(broken("the transfer begins without a SOA")),
+            }
+        };
+        self.within(begin).await.unwrap_or_else(Err)
+    }
+
     /// All records of a zone.
     pub(super) async fn transfer(&self, zone: &Name) -> Result<Vec<Record>, Trouble> {
         let read = async {
