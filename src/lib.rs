@@ -7,6 +7,7 @@
 //! | `kinds` | what should be: one folder a kind, the same furniture in each |
 //! | [`access`] | whose an object is, which references are permitted, Secret bytes at the moment of use |
 //! | [`terraform`] | sources, the engine, the runner, executors |
+//! | [`zones`] | one writer for each DNS zone: gathers, compares, knows whose a set is |
 //! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
 //! | [`dns`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
 //! | [`pki`] | keys and X.509: made, read, checked; pure |
@@ -17,7 +18,7 @@
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → reconcile, terraform, providers → ledger → run → access → api, and providers, pki → dns;
+//! Arrows point down: kinds → reconcile, terraform, zones → providers → ledger → run → access → api, and providers, pki → dns;
 //! docs/architecture.md has them room by room, and a test holds the rooms to it.
 
 // Tests in here share the generator of objects with those outside.
@@ -41,5 +42,6 @@ pub mod reconcile;
 pub mod run;
 pub mod terraform;
 pub mod web;
+pub mod zones;
 
 pub use error::{Class, Error, Result};

@@ -117,6 +117,9 @@ reasons! {
     KeyMismatch, Blocked, "The private key is not the certificate's.";
     NameMismatch, Blocked, "The certificate does not cover all of `spec.dnsNames`.";
     CertificateInvalid, Blocked, "The certificate, its chain or its key is not fit for use; the message says what is wrong.";
+
+    // DNS
+    UnsupportedByProvider, Blocked, "The credential's provider does not do this.";
 }
 
 impl std::fmt::Display for Reason {

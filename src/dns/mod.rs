@@ -6,6 +6,7 @@ pub mod rset;
 mod rules;
 pub mod text;
 pub mod which;
+pub mod wire;
 
 pub use self::name::Name;
 pub use self::rdata::{Data, RecordType};

@@ -23,6 +23,7 @@ use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
+use crate::zones::Zones;
 use credential::Credential;
 use deployment::{Deployment, Queue};
 
@@ -35,6 +36,8 @@ pub struct Context {
     pub http: Http,
     /// What probing has taught this process.
     pub probes: Arc<Probes>,
+    /// The writers of DNS zones.
+    pub zones: Zones,
     /// Engines of the installation.
     pub engines: Arc<Engines>,
     /// Where runs are executed.

@@ -1,5 +1,7 @@
 //! Intent before effect, outcome after it: one row for each call, one event for each object that it serves.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -32,6 +34,8 @@ pub struct NewIntent {
     pub approved_by: Option<String>,
     /// What is needed to settle it later. Never a secret.
     pub details: Value,
+    /// What of it concerns each subject, in their order; may be empty. Each subject's event tells its own part alone.
+    pub parts: Vec<Value>,
 }
 
 /// How it went.
@@ -73,6 +77,7 @@ impl Transaction {
         };
         let id = Uuid::now_v7();
         let details = jcs_safe(intent.details);
+        let parts: Vec<Value> = intent.parts.into_iter().map(jcs_safe).collect();
         let done = sqlx::query(
             "INSERT INTO intents (intent_id, organization_id, cluster_id, call, why, approved_by, details, epoch)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -83,39 +88,42 @@ impl Transaction {
         .bind(intent.call)
         .bind(&intent.why)
         .bind(&intent.approved_by)
-        .bind(Json(&details))
+        .bind(Json(with_parts(details.clone(), &parts)))
         .bind(fence.epoch)
         .execute(self.connection())
         .await?;
         super::touched(done.rows_affected(), 1, "intents")?;
-        for (position, subject) in (0..).zip(&intent.subjects) {
-            self.put_object(id, position, subject).await?;
+        self.put_objects(id, &intent.subjects).await?;
+        for (position, subject) in intent.subjects.into_iter().enumerate() {
+            let told = json!({"intent": id, "call": intent.call, "why": intent.why, "approvedBy": intent.approved_by, "details": details});
             self.append(Event {
-                subject: subject.clone(),
+                subject,
                 actor: Actor::Controller(holder.clone()),
                 action: "intent.made",
-                details: json!({"intent": id, "call": intent.call, "why": intent.why, "approvedBy": intent.approved_by, "details": details}),
+                details: with_part(told, parts.get(position)),
             });
         }
         Ok(IntentId(id))
     }
 
-    async fn put_object(&mut self, intent: Uuid, position: i32, subject: &Subject) -> Result<()> {
+    async fn put_objects(&mut self, intent: Uuid, subjects: &[Subject]) -> Result<()> {
+        let text = |of: fn(&Subject) -> &str| subjects.iter().map(of).collect::<Vec<&str>>();
         let done = sqlx::query(
             "INSERT INTO intent_objects (intent_id, position, organization_id, cluster_id, object_kind, object_uid, namespace, name)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+             SELECT $1, position - 1, organization_id, cluster_id, object_kind, object_uid, namespace, name
+             FROM unnest($2::text[], $3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::text[]) WITH ORDINALITY
+                  AS n(organization_id, cluster_id, object_kind, object_uid, namespace, name, position)",
         )
         .bind(intent)
-        .bind(position)
-        .bind(subject.organization.as_str())
-        .bind(subject.cluster)
-        .bind(subject.kind.as_str())
-        .bind(subject.uid)
-        .bind(&subject.namespace)
-        .bind(&subject.name)
+        .bind(text(|s| s.organization.as_str()))
+        .bind(subjects.iter().map(|s| s.cluster).collect::<Vec<_>>())
+        .bind(text(|s| s.kind.as_str()))
+        .bind(subjects.iter().map(|s| s.uid).collect::<Vec<_>>())
+        .bind(text(|s| &s.namespace))
+        .bind(text(|s| &s.name))
         .execute(self.connection())
         .await?;
-        super::touched(done.rows_affected(), 1, "intent_objects")
+        super::touched(done.rows_affected(), subjects.len() as u64, "intent_objects")
     }
 
     /// Puts an outcome on record in this unit of work. `Unknown` may be settled later; else an outcome is final, and the
@@ -124,23 +132,37 @@ impl Transaction {
     /// # Errors
     /// No such intent, or it ended otherwise; or Postgres's.
     pub async fn conclude(&mut self, intent: IntentId, outcome: Outcome, details: Value, actor: Actor) -> Result<()> {
+        self.conclude_parts(intent, outcome, details, Vec::new(), actor).await
+    }
+
+    /// The same, with what of it concerns each subject of the intent, in their order.
+    async fn conclude_parts(
+        &mut self,
+        intent: IntentId,
+        outcome: Outcome,
+        details: Value,
+        parts: Vec<Value>,
+        actor: Actor,
+    ) -> Result<()> {
         let details = jcs_safe(details);
+        let parts: Vec<Value> = parts.into_iter().map(jcs_safe).collect();
         let call: Option<String> = sqlx::query_scalar(
             "UPDATE intents SET outcome = $2, outcome_details = $3, concluded_at = clock_timestamp()
              WHERE intent_id = $1 AND (outcome IS NULL OR (outcome = 'Unknown' AND $2 <> 'Unknown')) RETURNING call",
         )
         .bind(intent.0)
         .bind(outcome.as_str())
-        .bind(Json(&details))
+        .bind(Json(with_parts(details.clone(), &parts)))
         .fetch_optional(self.connection())
         .await?;
         let Some(call) = call else { return self.concluded_before(intent, outcome).await };
-        for subject in self.objects(intent).await? {
+        for (position, subject) in self.objects(intent).await?.into_iter().enumerate() {
+            let told = json!({"intent": intent.0, "call": call, "outcome": outcome.as_str(), "details": details});
             self.append(Event {
                 subject,
                 actor: actor.clone(),
                 action: "intent.concluded",
-                details: json!({"intent": intent.0, "call": call, "outcome": outcome.as_str(), "details": details}),
+                details: with_part(told, parts.get(position)),
             });
         }
         Ok(())
@@ -171,6 +193,22 @@ impl Transaction {
         .await?;
         rows.into_iter().map(ObjectRow::subject).collect()
     }
+}
+
+/// What the row of an intent holds: all parts, where there are any.
+fn with_parts(mut details: Value, parts: &[Value]) -> Value {
+    if let (Some(object), false) = (details.as_object_mut(), parts.is_empty()) {
+        object.insert("parts".into(), Value::Array(parts.to_vec()));
+    }
+    details
+}
+
+/// What an object's event tells: its own part.
+fn with_part(mut told: Value, part: Option<&Value>) -> Value {
+    if let (Some(object), Some(part)) = (told.as_object_mut(), part) {
+        object.insert("part".into(), part.clone());
+    }
+    told
 }
 
 /// A subject as columns.
@@ -209,8 +247,9 @@ impl Writer {
     /// # Errors
     /// [`Error::Deposed`], or as [`Transaction::intend`].
     pub async fn intend(&self, intent: NewIntent) -> Result<IntentId> {
-        let organizations: Vec<&str> = intent.subjects.iter().map(|subject| subject.organization.as_str()).collect();
-        let mut transaction = self.begin_for(&organizations).await?;
+        let subjects = intent.subjects.clone();
+        let organizations: BTreeSet<&str> = subjects.iter().map(|subject| subject.organization.as_str()).collect();
+        let mut transaction = self.begin_for(&organizations.into_iter().collect::<Vec<_>>()).await?;
         let id = transaction.intend(intent).await?;
         transaction.commit().await?;
         Ok(id)
@@ -221,8 +260,23 @@ impl Writer {
     /// # Errors
     /// [`Error::Deposed`], or as [`Transaction::conclude`].
     pub async fn conclude(&self, intent: IntentId, outcome: Outcome, details: Value) -> Result<()> {
+        self.conclude_parts(intent, outcome, details, Vec::new()).await
+    }
+
+    /// The same, with what of it concerns each subject of the intent, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::conclude`].
+    pub async fn conclude_parts(
+        &self,
+        intent: IntentId,
+        outcome: Outcome,
+        details: Value,
+        parts: Vec<Value>,
+    ) -> Result<()> {
         let mut transaction = self.begin(&self.organization_of(intent).await?).await?;
-        transaction.conclude(intent, outcome, details, Actor::Controller(self.holder().to_owned())).await?;
+        let actor = Actor::Controller(self.holder().to_owned());
+        transaction.conclude_parts(intent, outcome, details, parts, actor).await?;
         transaction.commit().await?;
         Ok(())
     }

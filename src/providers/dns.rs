@@ -49,6 +49,7 @@ pub struct Change {
     before: Option<RecordSet>,
     after: Option<RecordSet>,
     marker: Option<String>,
+    beside: Option<Box<Change>>,
 }
 
 impl Change {
@@ -67,7 +68,14 @@ impl Change {
         if !fits || !short {
             return Err(Error::Integrity("a change concerns one set, and a marker has at most 40 characters".into()));
         }
-        Ok(Self { before, after, marker })
+        Ok(Self { before, after, marker, beside: None })
+    }
+
+    /// The same, made together with a change of another set or not at all: the entry of a registry. For providers that hold
+    /// no markers; what holds them makes the first alone.
+    #[must_use]
+    pub fn along_with(self, beside: Self) -> Self {
+        Self { beside: Some(Box::new(beside)), ..self }
     }
 
     /// What was read.
@@ -90,9 +98,14 @@ impl Change {
         self.after.as_ref().or(self.before.as_ref()).map(|set| (set.owner(), set.kind()))
     }
 
+    /// This change and the one that is made along with it.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.beside.as_deref())
+    }
+
     /// Whether the condition holds for what stands there.
     pub(super) fn fits(&self, contents: &Contents) -> bool {
-        self.now(contents).map(|standing| &standing.set) == self.before.as_ref()
+        self.parts().all(|part| part.now(contents).map(|standing| &standing.set) == part.before.as_ref())
     }
 
     /// What stands there.
@@ -143,7 +156,7 @@ impl Trouble {
 /// A provider of DNS, with a credential.
 pub trait Dns: Send + Sync {
     /// Whether it keeps a marker of ours with each set. Elsewhere ownership needs a registry.
-    const MARKS: bool;
+    fn marks(&self) -> bool;
 
     /// The zones that the credential may change.
     fn zones(&self) -> impl Future<Output = Result<Vec<Zone>, Trouble>> + Send;

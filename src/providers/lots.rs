@@ -43,6 +43,10 @@ pub(super) fn lots(changes: &[Change], most: usize, octets: usize) -> Vec<Vec<us
 
 /// Octets of a change's records on the wire: three without a value, and each value of both sets.
 fn weight(change: &Change) -> usize {
+    change.parts().map(of_part).sum()
+}
+
+fn of_part(change: &Change) -> usize {
     let head = change.key().map_or(0, |(owner, _)| owner.as_str().len() + 12);
     let set = |set: &RecordSet| set.values().iter().map(|v| head + v.wire_len()).sum::<usize>();
     3 * head + change.before().map_or(0, set) + change.after().map_or(0, set)

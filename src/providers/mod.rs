@@ -9,6 +9,7 @@ mod lots;
 mod powerdns;
 mod probes;
 mod rfc2136;
+mod server;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use self::http::{Answer, Http, Unanswered};
 pub use self::powerdns::PowerDns;
 pub use self::probes::{Attempt, Finding, Probes};
 pub use self::rfc2136::{Algorithm, Rfc2136};
+pub use self::server::Server;
 use crate::Result;
 use crate::access::{SecretBytes, SecretText, text};
 use crate::api::{CloudCredentialSpec, Identity, Reason, ZoneSeen};
@@ -213,6 +215,17 @@ impl<'a> Provider<'a> {
             Self::Hetzner(p) => p.patience(),
             Self::PowerDns(p) => p.patience(),
             Self::Rfc2136(p) => p.patience(),
+        }
+    }
+
+    /// Its zones, where it has any. `base` is the endpoint, as it was permitted. No call is made.
+    ///
+    /// # Errors
+    /// `SecretKeyMissing`; `InvalidCredentials` where the Secret's values can be none.
+    pub fn dns(&self, http: &Http, base: &url::Url, secret: &SecretBytes) -> Result<Option<Server>> {
+        match self {
+            Self::Aws(_) => Ok(None),
+            Self::PowerDns(p) => p.zones(http, base, secret).map(|dns| Some(Server::PowerDns(dns))),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{Method, Response, StatusCode};
 use landfall::access::SecretBytes;
 use landfall::api::PowerDnsCredential;
 use landfall::installation::Installation;
@@ -42,28 +42,44 @@ pub fn powerdns() -> PowerDns {
 /// A server in this process that forwards each request and counts it.
 pub async fn counted(url: &str) -> (String, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
-    let (counter, target) = (count.clone(), url.to_owned());
-    let client = client();
-    let forward = move |request: Request| {
+    let counter = count.clone();
+    let base = forwarding(url, move |_, answer| {
         counter.fetch_add(1, Ordering::SeqCst);
-        let (client, target) = (client.clone(), target.clone());
+        answer
+    });
+    (base.await, count)
+}
+
+/// One that forwards each change, and then fails.
+pub async fn lossy(url: &str) -> String {
+    let fails = |method: &Method, status| if method == Method::PATCH { StatusCode::BAD_GATEWAY } else { status };
+    forwarding(url, fails).await
+}
+
+async fn forwarding<F>(url: &str, status: F) -> String
+where
+    F: Fn(&Method, StatusCode) -> StatusCode + Clone + Send + Sync + 'static,
+{
+    let (client, target) = (client(), url.to_owned());
+    let forward = move |request: Request| {
+        let (client, target, status) = (client.clone(), target.clone(), status.clone());
         async move {
             let (head, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let path = head.uri.path_and_query().unwrap().as_str();
-            let mut far = client.request(head.method, format!("{target}{path}")).body(body);
+            let mut far = client.request(head.method.clone(), format!("{target}{path}")).body(body);
             for header in ["x-api-key", "content-type"] {
                 far = far.header(header, head.headers[header].clone());
             }
             let answer = far.send().await.unwrap();
-            let near = Response::builder().status(answer.status().as_u16());
+            let near = Response::builder().status(status(&head.method, answer.status()));
             near.body(Body::from(answer.bytes().await.unwrap())).unwrap()
         }
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(forward)).await });
-    (base, count)
+    base
 }
 
 /// PowerDNS's own view of a set.

@@ -170,6 +170,7 @@ async fn a_deposed_leader_writes_nothing() {
         why: "a test".into(),
         approved_by: None,
         details: json!({}),
+        parts: vec![],
     };
     assert!(matches!(old.intend(intent.clone()).await, Err(Error::Deposed(_))));
     assert_eq!(new.record(event(&subject, 1)).await.unwrap(), 1);
@@ -228,6 +229,7 @@ async fn an_intents_outcome_is_final_but_unknown_can_be_settled() {
         why: "a test".into(),
         approved_by: Some("alice".into()),
         details: json!({"plan": 1}),
+        parts: vec![json!({"its": "own"})],
     };
     let intent = writer.intend(intent).await.unwrap();
     writer.conclude(intent, Outcome::Unknown, json!({})).await.unwrap();

@@ -179,6 +179,7 @@ impl Writer {
                 why: format!("plan {} of generation {}", new.digest, plan.generation),
                 approved_by: by.clone(),
                 details: details.clone(),
+                parts: Vec::new(),
             })
             .await?;
         let row = Row {

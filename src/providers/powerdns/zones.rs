@@ -103,7 +103,9 @@ impl PowerDnsCredential {
 }
 
 impl Dns for PowerDns {
-    const MARKS: bool = true;
+    fn marks(&self) -> bool {
+        true
+    }
 
     async fn zones(&self) -> Result<Vec<Zone>, Trouble> {
         let listed: Vec<ListedZone> = self.get(&["zones"], &[]).await?;

@@ -60,7 +60,9 @@ impl Rfc2136 {
 }
 
 impl Dns for Rfc2136 {
-    const MARKS: bool = false;
+    fn marks(&self) -> bool {
+        false
+    }
 
     async fn zones(&self) -> Result<Vec<Zone>, Trouble> {
         let zone = |name: &Name| Zone { id: name.to_string(), name: name.clone() };

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::{Name as WireName, RData};
 
 use super::*;
+use crate::dns::wire::{wire_data, wire_type};
+use crate::dns::{Data, RecordType};
 
 fn wire(name: &str, ttl: u32, data: RData) -> Record {
     let labels = name.split('.').filter(|label| !label.is_empty()).map(str::as_bytes);

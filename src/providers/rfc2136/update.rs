@@ -3,7 +3,7 @@
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType as WireType};
 
-use super::records::{wire_data, wire_name, wire_type};
+use crate::dns::wire::{wire_data, wire_name, wire_type};
 use crate::dns::{Data, Name, RecordSet, RecordType};
 use crate::providers::dns::Change;
 
@@ -18,16 +18,19 @@ pub(super) fn message(zone: &Name, lot: &[(usize, &Change)]) -> Result<Message, 
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Update);
     message.add_query(Query::query(wire_name(zone)?, WireType::SOA));
     for (_, change) in lot {
-        message.answers.extend(conditions(change, lot)?);
+        for part in change.parts() {
+            message.answers.extend(conditions(part, lot)?);
+        }
     }
-    // Of one name, a CNAME goes before another type comes.
-    for (_, change) in lot {
-        if let (Some(before), Some((owner, _))) = (change.before(), change.key()) {
+    // Of one name, a CNAME goes before another type comes. What stays as it is was only a condition.
+    let parts = || lot.iter().flat_map(|(_, change)| change.parts()).filter(|part| part.before() != part.after());
+    for part in parts() {
+        if let (Some(before), Some((owner, _))) = (part.before(), part.key()) {
             message.authorities.push(empty(wire_name(owner)?, wire_type(before.kind()), DNSClass::ANY));
         }
     }
-    for (_, change) in lot {
-        if let Some(after) = change.after() {
+    for part in parts() {
+        if let Some(after) = part.after() {
             message.authorities.extend(records(after, after.ttl())?);
         }
     }

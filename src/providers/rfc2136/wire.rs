@@ -14,10 +14,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use super::{Algorithm, records, refused};
+use super::{Algorithm, refused};
 use crate::access::SecretText;
 use crate::api::Reason;
 use crate::dns::Name;
+use crate::dns::wire::wire_name;
 use crate::providers::dns::Trouble;
 use crate::{Error, Result};
 
@@ -43,8 +44,7 @@ impl Wire {
     ) -> Result<Self> {
         let invalid = |what: &str| Error::condition(Reason::InvalidCredentials, format!("TSIG {what}"));
         let name = Name::presented(key_name).ok().filter(|name| !name.is_root());
-        let name =
-            name.and_then(|name| records::wire_name(&name).ok()).ok_or_else(|| invalid("key has no such name"))?;
+        let name = name.and_then(|name| wire_name(&name).ok()).ok_or_else(|| invalid("key has no such name"))?;
         let secret = STANDARD.decode(secret.expose().trim()).map(Zeroizing::new);
         let secret = secret.map_err(|_| invalid("secret is not base64; take it from the server's key file"))?;
         if secret.is_empty() {
@@ -199,7 +199,7 @@ fn unsigned(message: &Message) -> Option<Trouble> {
 
 fn question(zone: &Name, kind: RecordType) -> Result<Message, Trouble> {
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Query);
-    let name = records::wire_name(zone).map_err(|e| broken(&e))?;
+    let name = wire_name(zone).map_err(|e| broken(&e))?;
     message.add_query(Query::query(name, kind));
     Ok(message)
 }

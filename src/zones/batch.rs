@@ -1,0 +1,234 @@
+//! One batch of wishes: planned, put on record, written, settled, answered.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::plan::{Write, plan};
+use super::wish::{Effect, Wish};
+use super::writer::{Waiting, Writer, same};
+use crate::Result;
+use crate::dns::{Data, RecordSet};
+use crate::ledger::{IntentId, NewIntent, Outcome as Told};
+use crate::providers::{Dns, Outcome, Standing};
+
+/// An outcome that the ledger has to hear of.
+pub(super) struct Conclusion {
+    intent: IntentId,
+    outcome: Told,
+    parts: Vec<Value>,
+}
+
+/// What became of a write.
+struct Settled {
+    write: Write,
+    outcome: Outcome,
+    /// It was read, since the provider did not tell.
+    by_reading: bool,
+}
+
+impl Writer {
+    /// Writes what the wishes need, and answers each.
+    pub(super) async fn write(&mut self, batch: Vec<Waiting>) {
+        let Some(snapshot) = &self.snapshot else { return };
+        let wishes: Vec<&Wish> = batch.iter().map(|waiting| &waiting.wish).collect();
+        let plan = plan(&self.zone, snapshot, &self.ownership, &wishes);
+        let mut waiting: Vec<Option<Waiting>> = batch.into_iter().map(Some).collect();
+        for (number, effect) in plan.settled {
+            if let Some(waiting) = take(&mut waiting, number) {
+                waiting.answer(Ok(effect));
+            }
+        }
+        if plan.writes.is_empty() {
+            return;
+        }
+        match self.make(plan.writes, &waiting).await {
+            Ok(settled) => settled.into_iter().for_each(|settled| self.tell(settled, &mut waiting)),
+            Err(error) => {
+                let words = same(&error);
+                waiting.into_iter().flatten().for_each(|waiting| waiting.answer(Err(same(&words))));
+            }
+        }
+    }
+
+    /// Intent, call, outcome.
+    ///
+    /// # Errors
+    /// The intent could not be committed: nothing was written.
+    async fn make(&mut self, writes: Vec<Write>, waiting: &[Option<Waiting>]) -> Result<Vec<Settled>> {
+        self.conclude_late().await;
+        let intent = self.ledger.intend(self.intent(&writes, waiting)).await?;
+        let changes: Vec<_> = writes.iter().map(|write| write.change.clone()).collect();
+        let outcomes = self.account.server.apply(&self.zone, &changes).await;
+        let settled = writes.into_iter().zip(outcomes);
+        let mut settled: Vec<Settled> =
+            settled.map(|(write, outcome)| Settled { write, outcome, by_reading: false }).collect();
+        self.learn(&mut settled).await;
+        self.unconcluded.push(conclusion(intent, &settled));
+        self.conclude_late().await;
+        Ok(settled)
+    }
+
+    /// What the ledger is told before the call: each wish with its set, as it stands and as it shall be.
+    fn intent(&self, writes: &[Write], waiting: &[Option<Waiting>]) -> NewIntent {
+        let (mut subjects, mut parts, mut reasons) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for write in writes {
+            for waiting in write.wishes.iter().filter_map(|number| waiting.get(*number)?.as_ref()) {
+                let wish = &waiting.wish;
+                subjects.push(wish.subject.clone());
+                reasons.insert(wish.why.as_str());
+                parts.push(json!({
+                    "name": write.change.key().map_or(wish.owner.as_str(), |(owner, _)| owner.as_str()),
+                    "type": wish.kind.as_str(),
+                    "before": shown(write.change.before()),
+                    "after": shown(write.change.after()),
+                }));
+            }
+        }
+        let why = match reasons.len() {
+            1 => reasons.into_iter().collect(),
+            _ => format!("{} wishes for {}", subjects.len(), self.zone.name),
+        };
+        NewIntent {
+            subjects,
+            call: self.account.server.call(),
+            why,
+            approved_by: None,
+            details: json!({
+                "credential": self.account.credential.uid,
+                "zone": self.zone.id,
+                "zoneName": self.zone.name.as_str(),
+            }),
+            parts,
+        }
+    }
+
+    /// Takes into the snapshot what was written or found. What the provider did not tell is read.
+    async fn learn(&mut self, settled: &mut [Settled]) {
+        let is_open = |s: &Settled| matches!(&s.outcome, Outcome::Unsettled(trouble) if trouble.may_have_landed);
+        let known = match settled.iter().any(is_open) {
+            true => self.read_whole().await.is_ok(),
+            false => self.advance(settled).await,
+        };
+        if !known {
+            self.snapshot = None;
+            return;
+        }
+        let Some(snapshot) = &self.snapshot else { return };
+        for settled in settled.iter_mut().filter(|s| is_open(s)) {
+            let Some((owner, kind)) = settled.write.change.key() else { continue };
+            settled.by_reading = true;
+            if snapshot.set(owner, kind) == settled.write.change.after() {
+                settled.outcome = Outcome::Applied;
+            }
+        }
+    }
+
+    /// The snapshot goes on by what was written. Where the zone's serial went on by one step alone, nobody else wrote.
+    /// Answers whether the snapshot is still good.
+    async fn advance(&mut self, settled: &[Settled]) -> bool {
+        let marker = self.ownership.marker();
+        let Some(snapshot) = &mut self.snapshot else { return false };
+        let mut all = true;
+        for Settled { write, outcome, .. } in settled {
+            all &= *outcome == Outcome::Applied;
+            let Some((owner, kind)) = write.change.key() else { continue };
+            match outcome {
+                Outcome::Applied => {
+                    let marker = marker.clone().filter(|_| !write.shared);
+                    for part in write.change.parts() {
+                        let Some((owner, kind)) = part.key() else { continue };
+                        let mut markers = snapshot.find(owner, kind).map(|s| s.markers.clone()).unwrap_or_default();
+                        markers.extend(marker.clone().filter(|marker| !markers.contains(marker)));
+                        snapshot.put(owner, kind, part.after().map(|set| Standing { set: set.clone(), markers }));
+                    }
+                }
+                Outcome::Changed(now) => snapshot.put(owner, kind, now.clone()),
+                _ => {}
+            }
+        }
+        let before = snapshot.serial.take();
+        let Some(before) = before.filter(|_| all) else { return true };
+        let after = self.account.server.serial(&self.zone).await.ok().flatten();
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.serial = after.filter(|after| *after == before.wrapping_add(1));
+        }
+        true
+    }
+
+    /// Answers the wishes of a write. A shared set that another changed is merged again.
+    fn tell(&mut self, settled: Settled, waiting: &mut [Option<Waiting>]) {
+        let Settled { write, outcome, .. } = settled;
+        let again = write.shared && matches!(outcome, Outcome::Changed(_));
+        let effect = match outcome {
+            Outcome::Applied => {
+                Effect::Applied { before: write.change.before().cloned(), after: write.change.after().cloned() }
+            }
+            Outcome::Rejected(text) => Effect::Rejected(text),
+            Outcome::Changed(now) => Effect::Changed(now.map(|standing| standing.set)),
+            Outcome::Unsettled(trouble) => Effect::Trouble(trouble),
+        };
+        for waiting in write.wishes.iter().filter_map(|number| take(waiting, *number)) {
+            match again && waiting.may_merge_again() {
+                true => self.again(waiting),
+                false => waiting.answer(Ok(effect.clone())),
+            }
+        }
+    }
+
+    /// Tells the ledger of outcomes; what it does not hear now, it hears later.
+    pub(super) async fn conclude_late(&mut self) {
+        while let Some(next) = self.unconcluded.pop() {
+            let details = json!({});
+            let told = self.ledger.conclude_parts(next.intent, next.outcome, details, next.parts.clone()).await;
+            match told {
+                Ok(()) => {}
+                Err(error) if error.is_away() => {
+                    tracing::warn!(intent = %next.intent, error = %error, "an outcome is not on record yet");
+                    self.unconcluded.push(next);
+                    return;
+                }
+                Err(error) => tracing::error!(intent = %next.intent, error = %error, "an outcome is not on record"),
+            }
+        }
+    }
+}
+
+fn take(waiting: &mut [Option<Waiting>], number: usize) -> Option<Waiting> {
+    waiting.get_mut(number).and_then(Option::take)
+}
+
+/// A set as the ledger holds it.
+fn shown(set: Option<&RecordSet>) -> Value {
+    set.map_or(Value::Null, |set| {
+        let values: Vec<String> = set.values().iter().map(Data::present).collect();
+        json!({"ttl": set.ttl(), "values": values})
+    })
+}
+
+/// What the ledger is told of a call: `Done` where anything of it was made, `Failed` where surely nothing was.
+fn conclusion(intent: IntentId, settled: &[Settled]) -> Conclusion {
+    let open = |s: &Settled| matches!(&s.outcome, Outcome::Unsettled(trouble) if trouble.may_have_landed);
+    let outcome = match () {
+        () if settled.iter().any(open) => Told::Unknown,
+        () if settled.iter().any(|s| s.by_reading) => Told::Settled,
+        () if settled.iter().any(|s| s.outcome == Outcome::Applied) => Told::Done,
+        () => Told::Failed,
+    };
+    let parts = settled.iter().flat_map(|s| std::iter::repeat_n(part(s), s.write.wishes.len())).collect();
+    Conclusion { intent, outcome, parts }
+}
+
+/// What an object's event tells of its own write.
+fn part(settled: &Settled) -> Value {
+    match &settled.outcome {
+        Outcome::Applied if settled.by_reading => json!({"outcome": "Applied", "found": "by reading"}),
+        Outcome::Applied => json!({"outcome": "Applied"}),
+        Outcome::Rejected(text) => json!({"outcome": "Rejected", "text": text}),
+        Outcome::Changed(now) => json!({"outcome": "Changed", "now": shown(now.as_ref().map(|s| &s.set))}),
+        Outcome::Unsettled(trouble) => {
+            let word = if trouble.may_have_landed { "Unknown" } else { "NotMade" };
+            json!({"outcome": word, "reason": trouble.reason, "text": trouble.message})
+        }
+    }
+}

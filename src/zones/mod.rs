@@ -1,0 +1,172 @@
+//! The service above the providers of DNS: who wishes what of a zone, whose its sets are, and one writer for each zone.
+//!
+//! A wish is gathered with others for a few milliseconds, compared with what stands, put on record, written in one call, and
+//! answered by itself.
+
+mod account;
+mod batch;
+mod ownership;
+mod plan;
+mod snapshot;
+mod wish;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex as Turn, mpsc, oneshot, watch as signal};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use self::writer::{Ask, Writer as ZoneWriter};
+use crate::dns::which::{Which, zone_of};
+use crate::dns::{Name, RecordType, Zone};
+use crate::ledger::Writer;
+use crate::providers::{Dns, Trouble};
+use crate::{Error, Result};
+
+pub use self::account::Account;
+pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
+
+/// How long the list of a credential's zones is believed.
+const LISTED_FOR: Duration = Duration::from_secs(300);
+/// How long, where a name lies in none of them.
+const MISSED_FOR: Duration = Duration::from_secs(10);
+/// Questions under way to one zone before askers wait.
+const QUEUE: usize = 1024;
+
+/// The zones of all credentials, in the hands of the leader. Clones share one writer for each zone; all of them end when the
+/// last clone is dropped.
+#[derive(Clone)]
+pub struct Zones(Arc<Inner>);
+
+struct Inner {
+    ledger: Writer,
+    alive: signal::Receiver<()>,
+    listed: Mutex<HashMap<Uuid, Arc<Turn<Option<Listed>>>>>,
+    writers: Mutex<Writers>,
+}
+
+#[derive(Default)]
+struct Writers {
+    tasks: JoinSet<()>,
+    by_zone: HashMap<(Uuid, String), mpsc::Sender<Ask>>,
+}
+
+/// The zones of an account as its provider listed them.
+struct Listed {
+    digest: String,
+    at: Instant,
+    zones: Vec<Zone>,
+}
+
+/// The zone of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This one.
+    One(Zone),
+    /// The name lies in none of the credential's.
+    None,
+    /// Several have the same name; the id must be said.
+    Several(Vec<Zone>),
+}
+
+impl Zones {
+    /// Writes under this leadership. `alive` is held by all that works for it.
+    pub fn new(ledger: Writer, alive: signal::Receiver<()>) -> Self {
+        Self(Arc::new(Inner { ledger, alive, listed: Mutex::default(), writers: Mutex::default() }))
+    }
+
+    /// The zone of a name: the one of `zone_id` where that is given, else the longest. The account's list is asked for again
+    /// after five minutes, or ten seconds where the name lies in none of it.
+    ///
+    /// # Errors
+    /// The provider does not list.
+    pub async fn zone_of(&self, account: &Account, name: &Name, zone_id: Option<&str>) -> Result<Found, Trouble> {
+        let turn = locked(&self.0.listed).entry(account.credential.uid).or_default().clone();
+        let mut listed = turn.lock().await;
+        let known = listed.as_ref().filter(|l| l.digest == account.digest && l.at.elapsed() < LISTED_FOR);
+        if let Some(known) = known {
+            match found(name, &known.zones, zone_id) {
+                Found::None if known.at.elapsed() >= MISSED_FOR => {}
+                found => return Ok(found),
+            }
+        }
+        let at = Instant::now();
+        let zones = account.server.zones().await?;
+        let found = found(name, &zones, zone_id);
+        *listed = Some(Listed { digest: account.digest.clone(), at, zones });
+        Ok(found)
+    }
+
+    /// What stands at a name: as of `how_fresh` ago, or later. While the zone's serial stays, no more is read.
+    ///
+    /// # Errors
+    /// The provider does not tell.
+    pub async fn look(
+        &self,
+        account: &Account,
+        zone: &Zone,
+        owner: &Name,
+        kind: RecordType,
+        how_fresh: Duration,
+    ) -> Result<Look, Trouble> {
+        let (reply, answer) = oneshot::channel();
+        let (owner, account) = (owner.clone(), account.clone());
+        let since = Instant::now().checked_sub(how_fresh);
+        let ask = Ask::Look { account: account.clone(), owner, kind, since, reply };
+        self.ask(&account, zone, ask).await;
+        answer.await.unwrap_or_else(|_| Err(writer::ended()))
+    }
+
+    /// Makes a wish true, with all others that come at the time. Answers when it is settled.
+    ///
+    /// # Errors
+    /// The ledger is away, or another leads: nothing was written.
+    pub async fn change(&self, account: &Account, zone: &Zone, wish: Wish) -> Result<Effect> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(account, zone, Ask::Change { account: account.clone(), wish, reply }).await;
+        answer.await.unwrap_or_else(|_| Err(Error::Deposed("the zone's writer has ended".into())))
+    }
+
+    async fn ask(&self, account: &Account, zone: &Zone, ask: Ask) {
+        // A writer ends with its leadership alone; what it does not take is dropped, and the asker told.
+        let _ = self.writer(account, zone).send(ask).await;
+    }
+
+    fn writer(&self, account: &Account, zone: &Zone) -> mpsc::Sender<Ask> {
+        let mut guard = locked(&self.0.writers);
+        let Writers { tasks, by_zone } = &mut *guard;
+        let key = (account.credential.uid, zone.id.clone());
+        let sender = by_zone.entry(key).or_insert_with(|| {
+            let (sender, asks) = mpsc::channel(QUEUE);
+            let writer = ZoneWriter::new(self.0.ledger.clone(), account.clone(), zone.clone());
+            let alive = self.0.alive.clone();
+            tasks.spawn(async move {
+                writer.run(asks).await;
+                drop(alive);
+            });
+            sender
+        });
+        sender.clone()
+    }
+}
+
+impl std::fmt::Debug for Zones {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Zones").finish_non_exhaustive()
+    }
+}
+
+fn found(name: &Name, zones: &[Zone], id: Option<&str>) -> Found {
+    match zone_of(name, zones, id) {
+        Which::One(zone) => Found::One(zone.clone()),
+        Which::None => Found::None,
+        Which::Several(zones) => Found::Several(zones.into_iter().cloned().collect()),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

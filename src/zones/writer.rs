@@ -1,0 +1,254 @@
+//! The one writer of a zone: takes what is asked in rounds, keeps the zone as it was last read, answers each asker.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::account::Account;
+use super::ownership::{self, Ownership};
+use super::snapshot::Snapshot;
+use super::wish::{Effect, Look, Want, Wish};
+use crate::api::Reason;
+use crate::dns::which::delegation;
+use crate::dns::{Name, RecordType, Zone};
+use crate::ledger;
+use crate::providers::{Dns, Trouble};
+use crate::{Error, Result};
+
+/// How long the first wish of a batch waits for others.
+const GATHER: Duration = Duration::from_millis(5);
+/// Between two tries to tell Postgres of an outcome.
+const REST: Duration = Duration::from_secs(5);
+/// The most that one round takes.
+const ROUND: usize = 4096;
+/// Names that are read one by one; for more, the zone is.
+const SINGLE_READS: usize = 4;
+/// How often a shared set is merged anew when others write to it at the same time.
+const MERGES: u8 = 5;
+
+/// What is asked of a zone's writer.
+pub(super) enum Ask {
+    /// What stands there.
+    Look {
+        account: Account,
+        owner: Name,
+        kind: RecordType,
+        /// As of when it must be known; `None` for however long ago.
+        since: Option<Instant>,
+        reply: oneshot::Sender<Result<Look, Trouble>>,
+    },
+    /// A wish.
+    Change { account: Account, wish: Wish, reply: oneshot::Sender<Result<Effect>> },
+}
+
+/// A wish that waits for its effect.
+pub(super) struct Waiting {
+    pub(super) wish: Wish,
+    pub(super) tries: u8,
+    reply: oneshot::Sender<Result<Effect>>,
+}
+
+impl Waiting {
+    /// Answers it.
+    pub(super) fn answer(self, effect: Result<Effect>) {
+        // Who does not wait any more looks again.
+        let _ = self.reply.send(effect);
+    }
+
+    /// Whether it may be merged once more with what another has written.
+    pub(super) fn may_merge_again(&self) -> bool {
+        self.tries < MERGES
+    }
+}
+
+struct Looking {
+    owner: Name,
+    kind: RecordType,
+    since: Option<Instant>,
+    reply: oneshot::Sender<Result<Look, Trouble>>,
+}
+
+/// The writer.
+pub(super) struct Writer {
+    pub(super) ledger: ledger::Writer,
+    /// With the newest Secret.
+    pub(super) account: Account,
+    pub(super) zone: Zone,
+    pub(super) ownership: Ownership,
+    pub(super) snapshot: Option<Snapshot>,
+    pub(super) unconcluded: Vec<super::batch::Conclusion>,
+    wishes: VecDeque<Waiting>,
+    looks: Vec<Looking>,
+}
+
+/// Why a round cannot be asked for: the writer is gone.
+pub(super) fn ended() -> Trouble {
+    let message = "the zone's writer has ended with its leadership".into();
+    Trouble { reason: Reason::Deposed, message, retry_after: None, may_have_landed: false }
+}
+
+impl Writer {
+    pub(super) fn new(ledger: ledger::Writer, account: Account, zone: Zone) -> Self {
+        let ownership = Ownership::new(ledger.cluster(), account.server.marks());
+        Self {
+            ledger,
+            account,
+            zone,
+            ownership,
+            snapshot: None,
+            unconcluded: Vec::new(),
+            wishes: VecDeque::new(),
+            looks: Vec::new(),
+        }
+    }
+
+    /// Works until nobody can ask any more.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+        loop {
+            let rest = if self.unconcluded.is_empty() { Duration::MAX } else { REST };
+            let mut taken = Vec::new();
+            if self.wishes.is_empty() {
+                match tokio::time::timeout(rest, asks.recv_many(&mut taken, ROUND)).await {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    Err(_) => self.conclude_late().await,
+                }
+            }
+            if taken.iter().any(|ask| matches!(ask, Ask::Change { .. })) {
+                tokio::time::sleep(GATHER).await;
+            }
+            while let (true, Ok(ask)) = (taken.len() < ROUND, asks.try_recv()) {
+                taken.push(ask);
+            }
+            taken.into_iter().for_each(|ask| self.take(ask));
+            self.round().await;
+        }
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match ask {
+            Ask::Look { account, owner, kind, since, reply } => {
+                self.account = account;
+                self.looks.push(Looking { owner, kind, since, reply });
+            }
+            Ask::Change { account, wish, reply } => {
+                self.account = account;
+                self.wishes.push_back(Waiting { wish, tries: 0, reply });
+            }
+        }
+    }
+
+    /// Reads what is needed for all, answers those who look, and writes.
+    async fn round(&mut self) {
+        let looks = std::mem::take(&mut self.looks);
+        let batch = self.next_batch();
+        let now = Instant::now();
+        let since = match batch.is_empty() {
+            true => looks.iter().filter_map(|look| look.since).max(),
+            false => Some(now),
+        };
+        let asked = looks.iter().map(|l| (&l.owner, l.kind));
+        let names = self.names(asked.chain(batch.iter().map(|w| (&w.wish.owner, w.wish.kind))));
+        let read = match looks.is_empty() && batch.is_empty() {
+            true => Ok(()),
+            false => self.refresh(since, &names, !looks.is_empty()).await,
+        };
+        for look in looks {
+            let answer = match &read {
+                Ok(()) => self.seen(&look.owner, look.kind),
+                Err(trouble) => Err(trouble.clone()),
+            };
+            let _ = look.reply.send(answer);
+        }
+        match read {
+            Ok(()) => self.write(batch).await,
+            Err(trouble) => batch.into_iter().for_each(|w| w.answer(Ok(Effect::Trouble(trouble.clone())))),
+        }
+    }
+
+    /// The wishes of the next batch: of one set one, or all where it is shared. The others wait for the next.
+    fn next_batch(&mut self) -> Vec<Waiting> {
+        let mut taken: BTreeSet<(Name, RecordType)> = BTreeSet::new();
+        let (mut batch, mut later) = (Vec::new(), VecDeque::new());
+        for waiting in std::mem::take(&mut self.wishes) {
+            let shares = matches!(waiting.wish.want, Want::Share { .. } | Want::Unshare { .. });
+            let is_free = taken.insert((waiting.wish.owner.clone(), waiting.wish.kind));
+            if is_free || shares { batch.push(waiting) } else { later.push_back(waiting) }
+        }
+        self.wishes = later;
+        batch
+    }
+
+    /// The wish goes into the next batch.
+    pub(super) fn again(&mut self, waiting: Waiting) {
+        self.wishes.push_back(Waiting { tries: waiting.tries + 1, ..waiting });
+    }
+
+    /// All names that tell of these sets.
+    fn names<'a>(&self, sets: impl Iterator<Item = (&'a Name, RecordType)>) -> BTreeSet<Name> {
+        let telling = |(owner, kind): (&Name, RecordType)| {
+            let entry = self.ownership.marker().is_none().then(|| self.ownership.entry(&self.zone, owner, kind).ok());
+            let entry = entry.flatten().map(|set| set.owner().clone());
+            [Some(owner.clone()), ownership::telling(owner, kind), entry].into_iter().flatten()
+        };
+        sets.flat_map(telling).filter(|name| name.is_within(&self.zone.name)).collect()
+    }
+
+    fn seen(&self, owner: &Name, kind: RecordType) -> Result<Look, Trouble> {
+        let snapshot = self.snapshot.as_ref().ok_or_else(ended)?;
+        Ok(Look {
+            set: snapshot.set(owner, kind).cloned(),
+            whose: self.ownership.whose(&self.zone, snapshot, owner, kind),
+            beside: snapshot.beside(owner, kind),
+            delegation: delegation(owner, &self.zone.name, snapshot.delegations()).cloned(),
+        })
+    }
+
+    /// Sees to it that what stands at these names is known as of `since`. Who looks will look at the rest too: for them the
+    /// whole is read.
+    async fn refresh(&mut self, since: Option<Instant>, names: &BTreeSet<Name>, whole: bool) -> Result<(), Trouble> {
+        let now = Instant::now();
+        let Some(snapshot) = &mut self.snapshot else { return self.read_whole().await };
+        if since.is_none_or(|since| snapshot.since >= since) {
+            return Ok(());
+        }
+        let serial = self.account.server.serial(&self.zone).await?;
+        if serial.is_some() && serial == snapshot.serial {
+            snapshot.since = now;
+            return Ok(());
+        }
+        if whole || names.len() > SINGLE_READS || !self.account.server.reads_names() {
+            return self.read_whole().await;
+        }
+        self.read_names(names).await
+    }
+
+    /// What stands at these names and no others. As of when the whole is known stays as it was.
+    pub(super) async fn read_names(&mut self, names: &BTreeSet<Name>) -> Result<(), Trouble> {
+        let (server, zone) = (&self.account.server, &self.zone);
+        let reads = names.iter().map(async |name| Ok((name, server.read(zone, Some(name)).await?)));
+        let read = futures::future::try_join_all(reads).await?;
+        if let Some(snapshot) = &mut self.snapshot {
+            read.into_iter().for_each(|(name, contents)| snapshot.renew(name, contents));
+        }
+        Ok(())
+    }
+
+    /// The whole zone. The serial goes first: what changes while it is read is then seen by the next look.
+    pub(super) async fn read_whole(&mut self) -> Result<(), Trouble> {
+        let since = Instant::now();
+        let serial = self.account.server.serial(&self.zone).await?;
+        let contents = self.account.server.read(&self.zone, None).await?;
+        self.snapshot = Some(Snapshot::new(contents, serial, since));
+        Ok(())
+    }
+}
+
+/// The same error for another who waits.
+pub(super) fn same(error: &Error) -> Error {
+    match error {
+        Error::Deposed(words) => Error::Deposed(words.clone()),
+        other => Error::condition(other.reason(), other.to_string()),
+    }
+}
