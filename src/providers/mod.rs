@@ -224,8 +224,9 @@ impl<'a> Provider<'a> {
     /// `SecretKeyMissing`; `InvalidCredentials` where the Secret's values can be none.
     pub fn dns(&self, http: &Http, base: &url::Url, secret: &SecretBytes) -> Result<Option<Server>> {
         match self {
-            Self::Aws(_) => Ok(None),
+            Self::Aws(_) | Self::Hetzner(_) => Ok(None),
             Self::PowerDns(p) => p.zones(http, base, secret).map(|dns| Some(Server::PowerDns(dns))),
+            Self::Rfc2136(p) => p.server(base, secret).map(|dns| Some(Server::Rfc2136(dns))),
         }
     }
 
