@@ -8,6 +8,7 @@
 //! | [`access`] | whose an object is, which references are permitted, Secret bytes at the moment of use |
 //! | [`terraform`] | sources, the engine, the runner, executors |
 //! | [`zones`] | one writer for each DNS zone: gathers, compares, knows whose a set is |
+//! | [`acme`] | certificates from CAs: the calls of RFC 8555, and the way of an order |
 //! | [`run`] | what a run is made of: its protocol, plan, digest and state; pure |
 //! | [`dns`] | DNS names, record sets and zones: what they may be, when two are the same; pure |
 //! | [`pki`] | keys and X.509: made, read, checked; pure |
@@ -18,7 +19,7 @@
 //! | `web` | HTTP served: health, metrics, run API |
 //! | [`cli`] | what people type |
 //!
-//! Arrows point down: kinds → reconcile, terraform, zones → providers → ledger → run → access → api, and providers, pki → dns;
+//! Arrows point down: kinds → reconcile, terraform, zones, acme → providers → ledger → run → access → api, and providers, pki → dns;
 //! docs/architecture.md has them room by room, and a test holds the rooms to it.
 
 // Tests in here share the generator of objects with those outside.
@@ -26,6 +27,7 @@
 extern crate self as landfall;
 
 pub mod access;
+pub mod acme;
 pub mod api;
 pub mod cli;
 pub mod controller;

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::sync::mpsc;
 
+mod acme;
 mod activity;
 mod appender;
 mod approvals;
@@ -34,6 +35,7 @@ pub mod states;
 mod subject;
 mod words;
 
+pub use acme::{AcmeAccount, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmeStage, Mark, NewAcmeOrder};
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;

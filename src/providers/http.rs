@@ -35,6 +35,8 @@ pub struct Answer {
     pub body: Bytes,
     /// How long the provider asks to be left alone, of at most an hour: `Retry-After`, of a 429 else `RateLimit-Reset`.
     pub retry_after: Option<Duration>,
+    /// All headers.
+    pub headers: http::HeaderMap,
 }
 
 /// No answer, or too much of one.
@@ -44,6 +46,8 @@ pub struct Unanswered {
     pub reason: Reason,
     /// What happened, without the URL.
     pub message: String,
+    /// Whether the request may have arrived all the same.
+    pub sent: bool,
 }
 
 impl Http {
@@ -60,8 +64,30 @@ impl Http {
     /// # Errors
     /// Where TLS cannot be set up.
     pub fn with_timeout(installation: &Installation, timeout: Duration) -> Result<Self> {
+        Self::make(installation, timeout, None)
+    }
+
+    /// The same, which trusts the certificates of this PEM and none else.
+    ///
+    /// # Errors
+    /// Where the PEM holds no certificate, or TLS cannot be set up.
+    pub fn trusting(installation: &Installation, timeout: Duration, pem: &str) -> Result<Self> {
+        let unread = |why: String| Error::condition(Reason::EndpointNotAllowed, format!("caBundle: {why}"));
+        let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|e| unread(e.to_string()))?;
+        if roots.is_empty() {
+            return Err(unread("holds no certificate; write them in PEM".into()));
+        }
+        Self::make(installation, timeout, Some(roots))
+    }
+
+    fn make(installation: &Installation, timeout: Duration, roots: Option<Vec<reqwest::Certificate>>) -> Result<Self> {
         let resolver = PublicOnly { listed: installation.allowed_endpoints.clone().into() };
-        let client = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        let builder = match roots {
+            Some(roots) => builder.tls_certs_only(roots),
+            None => builder,
+        };
+        let client = builder
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(timeout.min(Duration::from_secs(5)))
@@ -89,16 +115,16 @@ impl Http {
         let request = reqwest::Request::try_from(request).map_err(|e| Unanswered::from(&e))?;
         let mut response = self.client.execute(request).await.map_err(|e| Unanswered::from(&e))?;
         let status = response.status().as_u16();
-        let retry_after = rest(status, response.headers());
+        let headers = response.headers().clone();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| Unanswered::from(&e))? {
             if body.len() + chunk.len() > limit {
                 let message = format!("the answer ({status}) is larger than {limit} bytes; check the endpoint");
-                return Err(Unanswered { reason: Reason::ProviderUnavailable, message });
+                return Err(Unanswered { reason: Reason::ProviderUnavailable, message, sent: true });
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body: body.into(), retry_after })
+        Ok(Answer { status, body: body.into(), retry_after: rest(status, &headers), headers })
     }
 }
 
@@ -113,7 +139,7 @@ impl From<&reqwest::Error> for Unanswered {
         };
         let cause = std::iter::successors(std::error::Error::source(error), |e| e.source()).last();
         let message = cause.map_or_else(|| what.to_owned(), |cause| format!("{what} ({cause})"));
-        Self { reason, message }
+        Self { reason, message, sent: !error.is_connect() && !error.is_builder() }
     }
 }
 
@@ -133,10 +159,11 @@ fn rest(status: u16, headers: &http::HeaderMap) -> Option<Duration> {
         u64::try_from(at - jiff::Timestamp::now().as_second()).ok()
     };
     let reset = || reset().map(|seconds| Duration::from_secs(seconds).min(LONGEST_REST));
-    retry_after(headers).or_else(|| if status == 429 { reset() } else { None })
+    retry_after(headers, LONGEST_REST).or_else(|| if status == 429 { reset() } else { None })
 }
 
-fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+/// `Retry-After`, be it in seconds or a date, of at most `longest`.
+pub(crate) fn retry_after(headers: &http::HeaderMap, longest: Duration) -> Option<Duration> {
     let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = match text.parse::<u64>() {
         Ok(seconds) => seconds,
@@ -145,7 +172,7 @@ fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
             u64::try_from(at.as_second() - jiff::Timestamp::now().as_second()).ok()?
         }
     };
-    Some(Duration::from_secs(seconds).min(LONGEST_REST))
+    Some(Duration::from_secs(seconds).min(longest))
 }
 
 /// Resolves names to public addresses alone, so that a name cannot lead elsewhere between the check and the call.

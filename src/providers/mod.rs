@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 pub use self::dns::{Change, Contents, Dns, Other, Outcome, Standing, Trouble};
+pub(crate) use self::http::retry_after;
 pub use self::http::{Answer, Http, Unanswered};
 pub use self::powerdns::PowerDns;
 pub use self::probes::{Attempt, Finding, Probes};

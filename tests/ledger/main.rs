@@ -6,6 +6,7 @@ mod database;
 #[path = "../harness/objects.rs"]
 mod objects;
 
+mod acme;
 mod audit;
 mod carried;
 mod catalogue;

@@ -77,11 +77,13 @@ async fn a_secret_of_a_run_stands_nowhere_in_a_dump() {
         "instances": [{"attributes": {"id": "i-1", "token": CANARY}}]}]});
     writer.put_state(run, None, state.to_string().as_bytes()).await.unwrap().unwrap();
     writer.finish(run, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
+    // And an order at a CA, with an account.
+    crate::acme::sealed(&writer, &other, CANARY).await;
     let bytes = writer.state_bytes(&other.organization, &state_key(&other), None).await.unwrap().unwrap();
     assert!(String::from_utf8_lossy(&bytes).contains("7f3a91d0"), "the right key opens it");
 
     let dump = dump(&world.database);
-    assert!(dump.contains("run_artifacts") && dump.contains("i-1"), "the dump has rows");
+    assert!(dump.contains("run_artifacts") && dump.contains("acme_keys") && dump.contains("i-1"), "the dump has rows");
     assert_eq!(found(&dump), [""; 0]);
 }
 

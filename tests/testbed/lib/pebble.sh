@@ -45,7 +45,7 @@ server:
     listen: 127.0.0.1@$(port pebble_dns)
     rundir: $data
     udp-workers: 1
-    tcp-workers: 4
+    tcp-workers: 16
     background-workers: 1
 control:
     listen: $data/control
@@ -62,9 +62,11 @@ remote:
 mod-dnsproxy:
   - id: pdns
     remote: pdns
+    timeout: 10000
     fallback: off
   - id: knot
     remote: knot
+    timeout: 10000
     fallback: off
 zone:
   - domain: $pdns_zone
