@@ -28,6 +28,9 @@ pub struct Installation {
     /// Endpoints outside the public ranges that a spec may name: scheme, host and port, e.g. `http://127.0.0.1:8081`, or `dns://127.0.0.1:53` for a DNS server.
     #[serde(default)]
     pub allowed_endpoints: Vec<String>,
+    /// How authoritative DNS servers are found.
+    #[serde(default)]
+    pub dns: DnsSettings,
     /// Key-encryption keys; the current one seals, all open.
     pub encryption: Encryption,
     /// Paths of the engines' binaries, by `OpenTofu` and `Terraform`.
@@ -51,6 +54,28 @@ pub struct Installation {
     /// Address of health, metrics and run API. Fixed, because runners come back to it.
     #[serde(default = "listen")]
     pub listen: SocketAddr,
+}
+
+/// How authoritative DNS servers are found. Those of `authorities` may have any address; others only a public one.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DnsSettings {
+    /// Recursive resolvers that say which servers a zone has, as `192.0.2.53:53`. The system's where none is named.
+    #[serde(default)]
+    pub resolvers: Vec<SocketAddr>,
+    /// Servers of zones that the public DNS does not tell of. Of several that fit, the longest zone counts.
+    #[serde(default)]
+    pub authorities: Vec<Authority>,
+}
+
+/// The servers of a zone and of all below it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Authority {
+    /// Its name, as `corp.example`.
+    pub zone: String,
+    /// Address and port of each, as `10.0.0.53:53`; at least one.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// Key-encryption keys: files of 32 bytes, base64.

@@ -34,7 +34,7 @@ use super::{AllowedNamespaces, Condition, DurationText, LastHandled, Reference};
 pub struct OrganizationDomainSpec {
     /// The domain: two labels or more, Unicode or A-labels, in any case. `status.fqdn` has its canonical form.
     #[schemars(
-        length(min = 3, max = 253),
+        length(max = 253),
         extend("x-kubernetes-validations" = [
             rule(
                 "self.matches('^[^\\\\x00-\\\\x20./*@:\\\\\\\\]+([.][^\\\\x00-\\\\x20./*@:\\\\\\\\]+)+[.]?$')",

@@ -20,9 +20,10 @@ struct Role {
 }
 
 const LANDFALL: &str = crate::api::GROUP;
-const KINDS: &[&str] = &["cloudcredentials", "terraformdeployments"];
-const STATUS: &[&str] = &["cloudcredentials/status", "terraformdeployments/status"];
-const FINALIZERS: &[&str] = &["cloudcredentials/finalizers", "terraformdeployments/finalizers"];
+const KINDS: &[&str] = &["cloudcredentials", "terraformdeployments", "organizationdomains"];
+const STATUS: &[&str] = &["cloudcredentials/status", "terraformdeployments/status", "organizationdomains/status"];
+const FINALIZERS: &[&str] =
+    &["cloudcredentials/finalizers", "terraformdeployments/finalizers", "organizationdomains/finalizers"];
 const READ: &[&str] = &["get", "list", "watch"];
 const CHANGE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
@@ -61,7 +62,7 @@ const ROLES: &[Role] = &[
     Role {
         name: "landfall-editor",
         aggregate: Some("edit"),
-        rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, &["terraformdeployments"], CHANGE)],
+        rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, &["terraformdeployments", "organizationdomains"], CHANGE)],
         named: &[],
     },
     // Commands are annotations, so that whoever gives them may patch.

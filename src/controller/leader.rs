@@ -18,7 +18,7 @@ use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Clock, Leadership, wake};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
-use crate::zones::Zones;
+use crate::zones::{Lookup, Zones};
 use crate::{Error, Result, kinds};
 
 /// How long reconciles that are under way get at the end.
@@ -110,6 +110,7 @@ impl Replica {
         Ok(kinds::Context {
             http: Http::new(&self.installation)?,
             probes: Arc::new(Probes::default()),
+            lookup: Lookup::new(&self.installation),
             zones: Zones::new(ledger.clone(), alive.clone()),
             engines: self.engines.clone(),
             executor: self.executor.clone(),

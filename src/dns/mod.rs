@@ -4,6 +4,7 @@ pub mod name;
 pub mod rdata;
 pub mod rset;
 mod rules;
+pub mod suffix;
 pub mod text;
 pub mod which;
 pub mod wire;

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
 use super::Installation;
+use crate::dns::Name;
 
 /// The first thing that is wrong.
 pub(super) fn check(of: &Installation) -> Result<(), String> {
@@ -22,6 +23,12 @@ pub(super) fn check(of: &Installation) -> Result<(), String> {
     }
     for (at, text) in of.allowed_endpoints.iter().enumerate() {
         endpoint(&format!("allowedEndpoints[{at}]"), text)?;
+    }
+    for (at, authority) in of.dns.authorities.iter().enumerate() {
+        Name::parse(&authority.zone).map_err(|rule| format!("dns.authorities[{at}].zone: {rule}"))?;
+        if authority.servers.is_empty() {
+            return Err(format!("dns.authorities[{at}].servers: names none; give each as 10.0.0.53:53"));
+        }
     }
     if !of.encryption.keys.contains_key(&of.encryption.current) {
         let known: Vec<_> = of.encryption.keys.keys().collect();

@@ -2,6 +2,8 @@
 
 pub mod credential;
 pub mod deployment;
+pub mod domain;
+mod in_use;
 #[cfg(test)]
 #[path = "../../tests/harness/objects.rs"]
 mod objects;
@@ -17,15 +19,16 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{CloudCredential, TerraformDeployment};
+use crate::api::{CloudCredential, OrganizationDomain, TerraformDeployment};
 use crate::ledger::ObjectKind;
 use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
-use crate::zones::Zones;
+use crate::zones::{Lookup, Zones};
 use credential::Credential;
 use deployment::{Deployment, Queue};
+use domain::Domain;
 
 /// What the kinds use: the machinery's context and their services.
 #[derive(Clone)]
@@ -34,6 +37,8 @@ pub struct Context {
     pub machinery: reconcile::Context,
     /// The one HTTP client for providers.
     pub http: Http,
+    /// Looks names up at their authoritative servers.
+    pub lookup: Lookup,
     /// What probing has taught this process.
     pub probes: Arc<Probes>,
     /// The writers of DNS zones.
@@ -63,34 +68,39 @@ pub struct Stores {
     pub credentials: Store<CloudCredential>,
     /// All deployments of the watched namespaces.
     pub deployments: Store<TerraformDeployment>,
+    /// All domains of the watched namespaces.
+    pub domains: Store<OrganizationDomain>,
 }
 
 /// The ends of the stores that the watches fill.
 pub struct Writers {
     credentials: store::Writer<CloudCredential>,
     deployments: store::Writer<TerraformDeployment>,
+    domains: store::Writer<OrganizationDomain>,
 }
 
 /// Empty stores for a context, and the ends that [`run`] fills.
 pub fn stores() -> (Stores, Writers) {
     let (credentials, credentials_writer) = reflector::store();
     let (deployments, deployments_writer) = reflector::store();
-    let writers = Writers { credentials: credentials_writer, deployments: deployments_writer };
-    (Stores { credentials, deployments }, writers)
+    let (domains, domains_writer) = reflector::store();
+    let writers = Writers { credentials: credentials_writer, deployments: deployments_writer, domains: domains_writer };
+    (Stores { credentials, deployments, domains }, writers)
 }
 
 /// Runs all controllers until `shutdown`, and then until what is under way is done.
 pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     let (credentials_listed, credentials_ready) = signal::channel(false);
     let (deployments_listed, deployments_ready) = signal::channel(false);
-    let ready = [credentials_ready, deployments_ready.clone()];
+    let (domains_listed, domains_ready) = signal::channel(false);
+    let ready = [credentials_ready, deployments_ready.clone(), domains_ready];
 
     let credentials = reconcile::follow(
         &cx,
         Follow {
             kind: ObjectKind::CloudCredential,
             writer: writers.credentials,
-            tap: wake::tell_deployments(cx.stores.clone(), cx.waker.clone()),
+            tap: wake::tell_of_credentials(cx.stores.clone(), cx.waker.clone()),
             moved: Box::new(|| {}),
             listed: credentials_listed,
         },
@@ -100,9 +110,19 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::TerraformDeployment,
             writer: writers.deployments,
-            tap: wake::tell_credentials(cx.queue.clone(), cx.waker.clone()),
+            tap: wake::tell_of_deployments(cx.queue.clone(), cx.waker.clone()),
             moved: wake::tell_waiting(&cx),
             listed: deployments_listed,
+        },
+    );
+    let domains = reconcile::follow(
+        &cx,
+        Follow {
+            kind: ObjectKind::OrganizationDomain,
+            writer: writers.domains,
+            tap: wake::tell_credentials(cx.waker.clone(), wake::credential_of_domain),
+            moved: Box::new(|| {}),
+            listed: domains_listed,
         },
     );
     let _sources = sources::follow_sources(
@@ -114,11 +134,13 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     );
 
     let mut aside = JoinSet::new();
-    let relabelled = vec![credentials.relabelled(&cx.waker), deployments.relabelled(&cx.waker)];
+    let relabelled =
+        vec![credentials.relabelled(&cx.waker), deployments.relabelled(&cx.waker), domains.relabelled(&cx.waker)];
     aside.spawn(namespaces::follow(cx.machinery.clone(), relabelled));
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
-    controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown));
+    controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown.clone()));
+    controllers.spawn(reconcile::run::<Domain>(cx.clone(), domains, ready.to_vec(), shutdown));
     aside.spawn(reconcile::anchors::run(cx.machinery.clone()));
     aside.spawn(sweep(cx, deployments_ready));
     controllers.join_all().await;

@@ -5,9 +5,9 @@
 //! | an object's generation, finalizers, deletion or `landfall.dev/*` annotations change | the object | [`crate::reconcile::watch`] |
 //! | its status is written | nobody of its kind | [`crate::reconcile::watch`] |
 //! | a Secret or ConfigMap comes, changes or goes | objects of its namespace that name it | [`crate::reconcile::wake`] |
-//! | a credential's spec or status changes | deployments that refer to it | [`tell_deployments`] |
-//! | what the ledger knows of a credential changes | deployments that refer to it | [`credential_changed`] |
-//! | a deployment comes, goes or refers to another credential | the credential | [`tell_credentials`] |
+//! | a credential's spec or status changes | deployments and domains that refer to it | [`tell_of_credentials`] |
+//! | what the ledger knows of a credential changes | deployments and domains that refer to it | [`credential_changed`] |
+//! | a deployment or a domain comes, goes or refers to another credential | the credential | [`tell_credentials`] |
 //! | the ledger knows that a deployment uses a credential no more | the credential | `refer` of the deployment's `act` |
 //! | a namespace goes to another organization | every object of it | [`crate::reconcile::namespaces`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
@@ -21,14 +21,14 @@ use std::sync::Arc;
 
 use super::deployment::Queue;
 use super::{Context, Stores};
-use crate::api::{CloudCredential, TerraformDeployment};
+use crate::api::{CloudCredential, OrganizationDomain, Reference, TerraformDeployment};
 use crate::ledger::ObjectKind;
-use crate::reconcile::Tap;
 use crate::reconcile::wake::{Key, Waker, key_of};
 use crate::reconcile::watch::Change;
+use crate::reconcile::{Object, Tap};
 
-/// Wakes deployments when something that they go by in a credential has moved.
-pub(super) fn tell_deployments(stores: Stores, waker: Waker) -> Tap<CloudCredential> {
+/// Wakes deployments and domains when something that they go by in a credential has moved.
+pub(super) fn tell_of_credentials(stores: Stores, waker: Waker) -> Tap<CloudCredential> {
     let mut known: HashMap<Key, u64> = HashMap::new();
     Box::new(move |change| match change {
         Change::Applied { object, .. } => {
@@ -45,16 +45,24 @@ pub(super) fn tell_deployments(stores: Stores, waker: Waker) -> Tap<CloudCredent
     })
 }
 
-/// Wakes credentials when a deployment begins or ceases to refer to them, and who waits behind a deployment that goes.
-pub(super) fn tell_credentials(queue: Arc<Queue>, waker: Waker) -> Tap<TerraformDeployment> {
+/// Wakes who waits behind a deployment that goes, and credentials as [`tell_credentials`] does.
+pub(super) fn tell_of_deployments(queue: Arc<Queue>, waker: Waker) -> Tap<TerraformDeployment> {
+    let mut credentials = tell_credentials(waker.clone(), credential_of);
+    Box::new(move |change| {
+        if let Change::Deleted(object) = change {
+            queue.drop_out(&waker, object);
+        }
+        credentials(change);
+    })
+}
+
+/// Wakes credentials when an object begins or ceases to refer to them.
+pub(super) fn tell_credentials<O: Object>(waker: Waker, refers: fn(&O) -> Option<Key>) -> Tap<O> {
     let mut known: HashMap<Key, Key> = HashMap::new();
     Box::new(move |change| {
         let (key, now) = match change {
-            Change::Applied { object, .. } => (key_of(object.as_ref()), credential_of(object)),
-            Change::Deleted(object) => {
-                queue.drop_out(&waker, object);
-                (key_of(object.as_ref()), None)
-            }
+            Change::Applied { object, .. } => (key_of(object.as_ref()), refers(object)),
+            Change::Deleted(object) => (key_of(object.as_ref()), None),
             Change::Listed => return,
         };
         let before = match now.clone() {
@@ -76,7 +84,7 @@ pub(super) fn tell_waiting(cx: &Context) -> Box<dyn Fn() + Send + Sync> {
     Box::new(move || queue.call(&waker, places))
 }
 
-/// Wakes the deployments that refer to a credential which came, changed or went.
+/// Wakes the deployments and domains that refer to a credential which came, changed or went.
 pub(super) fn credential_changed(stores: &Stores, waker: &Waker, credential: &CloudCredential) {
     let key = key_of(credential);
     for deployment in stores.deployments.state() {
@@ -85,13 +93,27 @@ pub(super) fn credential_changed(stores: &Stores, waker: &Waker, credential: &Cl
             waker.wake(ObjectKind::TerraformDeployment, &namespace, &name);
         }
     }
+    for domain in stores.domains.state() {
+        if credential_of_domain(&domain).as_ref() == Some(&key) {
+            let (namespace, name) = key_of(domain.as_ref());
+            waker.wake(ObjectKind::OrganizationDomain, &namespace, &name);
+        }
+    }
 }
 
 /// The credential that a deployment refers to.
 pub(super) fn credential_of(deployment: &TerraformDeployment) -> Option<Key> {
-    let reference = deployment.spec.credential_ref.as_ref()?;
-    let own = deployment.metadata.namespace.clone().unwrap_or_default();
-    Some((reference.namespace.clone().unwrap_or(own), reference.name.clone()))
+    Some(referred(deployment, deployment.spec.credential_ref.as_ref()?))
+}
+
+/// The credential that a domain refers to.
+pub(super) fn credential_of_domain(domain: &OrganizationDomain) -> Option<Key> {
+    Some(referred(domain, domain.spec.dns.credential_ref.as_ref()?))
+}
+
+fn referred<O: Object>(from: &O, reference: &Reference) -> Key {
+    let own = from.meta().namespace.clone().unwrap_or_default();
+    (reference.namespace.clone().unwrap_or(own), reference.name.clone())
 }
 
 /// What others need to know of a credential: its spec, its life, and what the probes found, without times.

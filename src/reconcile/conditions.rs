@@ -1,14 +1,24 @@
 //! Conditions in a stable order: the same facts are always the same bytes, or the status would be written for ever.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::access::text;
 use crate::api::{Condition, Reason};
 
 /// The order of conditions in every kind's status; others follow by name.
-pub const ORDER: &[&str] =
-    &["Ready", "Valid", "Planned", "Applied", "Drifted", "ActionRequired", "InUse", "Reconciling", "Stalled"];
+pub const ORDER: &[&str] = &[
+    "Ready",
+    "Valid",
+    "Verified",
+    "Planned",
+    "Applied",
+    "Drifted",
+    "ActionRequired",
+    "InUse",
+    "Reconciling",
+    "Stalled",
+];
 
 /// What a condition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +50,9 @@ impl From<bool> for Truth {
 
 /// Longest message that the API server's schema of conditions takes, bytes.
 const MESSAGE_LIMIT: usize = 32_768;
+
+/// Times of looks at the world move this often in a status where nothing else does: an idle object is not written.
+pub const HOURLY: SignedDuration = SignedDuration::from_hours(1);
 
 /// Sets one condition. Its `lastTransitionTime`, in whole seconds, moves only when `status` does.
 pub fn set(

@@ -5,6 +5,7 @@
 
 mod account;
 mod batch;
+mod lookup;
 mod ownership;
 mod plan;
 mod snapshot;
@@ -27,6 +28,7 @@ use crate::providers::{Dns, Trouble};
 use crate::{Error, Result};
 
 pub use self::account::Account;
+pub use self::lookup::{Answers, Heard, Lookup, Said};
 pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
 
 /// How long the list of a credential's zones is believed.

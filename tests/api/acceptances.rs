@@ -1,18 +1,19 @@
 //! What the API server accepts, at the bounds where there are some, and what it fills in.
 
 use kube::api::{Api, DynamicObject, PostParams};
-use landfall::api::{ApprovalMode, CloudCredential, DeletionPolicy, TerraformDeployment};
+use landfall::api::{ApprovalMode, CloudCredential, DeletionPolicy, OrganizationDomain, TerraformDeployment};
 use serde_json::{Value, json};
 
+use crate::domain;
 use crate::harness::{User, install, namespace, object};
 use crate::table::{Base, Edit};
 use crate::world::kind;
-use Base::{Aws, Deployment, Hetzner, PowerDns, Rfc2136};
+use Base::{Aws, Deployment, Domain, Hetzner, PowerDns, Rfc2136};
 
 type Row = (Base, &'static str, Value);
 
 fn rows() -> Vec<Row> {
-    [credential_rows(), module_rows(), deployment_rows()].concat()
+    [credential_rows(), module_rows(), deployment_rows(), domain::acceptances()].concat()
 }
 
 fn credential_rows() -> Vec<Row> {
@@ -122,6 +123,7 @@ async fn every_row_is_accepted_and_is_read_by_the_types() {
         let read = match base {
             Deployment => serde_json::from_value::<TerraformDeployment>(answer).map(drop),
             PowerDns | Aws | Hetzner | Rfc2136 => serde_json::from_value::<CloudCredential>(answer).map(drop),
+            Domain => serde_json::from_value::<OrganizationDomain>(answer).map(drop),
         };
         read.unwrap_or_else(|e| panic!("{base:?} {pointer} {short}: {e}"));
     }
@@ -138,6 +140,7 @@ async fn the_api_server_fills_in_the_same_defaults_as_the_types() {
         let ours = match base {
             Deployment => json!(serde_json::from_value::<TerraformDeployment>(ours).unwrap().spec),
             PowerDns | Aws | Hetzner | Rfc2136 => json!(serde_json::from_value::<CloudCredential>(ours).unwrap().spec),
+            Domain => json!(serde_json::from_value::<OrganizationDomain>(ours).unwrap().spec),
         };
         assert_eq!(answer.data["spec"], ours);
     }

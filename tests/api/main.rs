@@ -7,6 +7,7 @@ mod harness;
 mod acceptances;
 mod assign;
 mod commands;
+mod domain;
 mod examples;
 mod gate;
 mod generated;

@@ -22,6 +22,8 @@ const BACKSTOPS: &[(&str, &str)] = &[
     ("spec.probe.interval maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.probe.graceAfterLastSuccess maxLength", "the pattern implies it"),
     ("spec.retry.maxBackoff maxLength", "the pattern implies it; CEL's cost estimate needs it"),
+    ("spec.verification.reverifyAfter maxLength", "the pattern implies it; CEL's cost estimate needs it"),
+    ("spec.verification.grace maxLength", "the pattern implies it"),
     ("spec.timeouts.init maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.plan maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.apply maxLength", "the pattern implies it; CEL's cost estimate needs it"),
@@ -243,4 +245,9 @@ async fn every_rule_of_a_credential_is_needed() {
 #[tokio::test]
 async fn every_rule_of_a_deployment_is_needed() {
     assert_eq!(survivors("TerraformDeployment").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_rule_of_a_domain_is_needed() {
+    assert_eq!(survivors("OrganizationDomain").await, Vec::<String>::new());
 }

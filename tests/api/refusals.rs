@@ -2,24 +2,31 @@
 
 use serde_json::{Value, json};
 
+use crate::domain;
 use crate::harness::{User, install, namespace};
 use crate::table::{Base, Edit, Refusal};
 use crate::world::kind;
 use Base::{Aws, Deployment, Hetzner, PowerDns, Rfc2136};
 
-fn set(base: Base, pointer: &'static str, value: Value, field: &'static str, message: &'static str) -> Refusal {
+pub(crate) fn set(
+    base: Base,
+    pointer: &'static str,
+    value: Value,
+    field: &'static str,
+    message: &'static str,
+) -> Refusal {
     Refusal { base, edit: Edit::Set(pointer, value), field, message }
 }
 
-fn unset(base: Base, pointer: &'static str, field: &'static str) -> Refusal {
+pub(crate) fn unset(base: Base, pointer: &'static str, field: &'static str) -> Refusal {
     Refusal { base, edit: Edit::Unset(pointer), field, message: "Required value" }
 }
 
-fn become_(base: Base, after: Value, field: &'static str, message: &'static str) -> Refusal {
+pub(crate) fn become_(base: Base, after: Value, field: &'static str, message: &'static str) -> Refusal {
     Refusal { base, edit: Edit::Become(after), field, message }
 }
 
-fn long(length: usize) -> Value {
+pub(crate) fn long(length: usize) -> Value {
     json!("a".repeat(length))
 }
 
@@ -37,7 +44,7 @@ fn from_secret(name: &str) -> Value {
 }
 
 /// Rows for a reference's name at `pointer`.
-fn names(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refusal> {
+pub(crate) fn names(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refusal> {
     vec![set(base, pointer, long(254), field, "253"), set(base, pointer, json!("Not_A_Name"), field, "should match")]
 }
 
@@ -158,28 +165,28 @@ fn other_provider_rows() -> Vec<Refusal> {
     rows
 }
 
-fn sharing_rows() -> Vec<Refusal> {
+fn sharing_rows(base: Base) -> Vec<Refusal> {
     vec![
-        set(PowerDns, "/allowedNamespaces", json!({}), "spec.allowedNamespaces", "needs names or selector"),
+        set(base, "/allowedNamespaces", json!({}), "spec.allowedNamespaces", "needs names or selector"),
         set(
-            PowerDns,
+            base,
             "/allowedNamespaces/names",
             many(101, |n| json!(format!("n{n}"))),
             "spec.allowedNamespaces.names",
             "must have at most 100 items",
         ),
-        set(PowerDns, "/allowedNamespaces/names", json!(["a", "a"]), "spec.allowedNamespaces.names[1]", "Duplicate"),
-        set(PowerDns, "/allowedNamespaces/names", json!([long(64)]), "spec.allowedNamespaces.names[0]", "63"),
-        set(PowerDns, "/allowedNamespaces/names", json!(["a.b"]), "spec.allowedNamespaces.names[0]", "should match"),
+        set(base, "/allowedNamespaces/names", json!(["a", "a"]), "spec.allowedNamespaces.names[1]", "Duplicate"),
+        set(base, "/allowedNamespaces/names", json!([long(64)]), "spec.allowedNamespaces.names[0]", "63"),
+        set(base, "/allowedNamespaces/names", json!(["a.b"]), "spec.allowedNamespaces.names[0]", "should match"),
         set(
-            PowerDns,
+            base,
             "/allowedNamespaces/selector/matchExpressions",
             json!([{"operator": "Exists"}]),
             "spec.allowedNamespaces.selector.matchExpressions[0].key",
             "Required value",
         ),
         set(
-            PowerDns,
+            base,
             "/allowedNamespaces/selector/matchExpressions",
             json!([{"key": "team"}]),
             "spec.allowedNamespaces.selector.matchExpressions[0].operator",
@@ -344,8 +351,17 @@ impl Refusal {
 
 /// All rows.
 pub(crate) fn rows() -> Vec<Refusal> {
-    [credential_rows(), other_provider_rows(), sharing_rows(), source_rows(), variable_rows(), deployment_rows()]
-        .concat()
+    [
+        credential_rows(),
+        other_provider_rows(),
+        sharing_rows(PowerDns),
+        sharing_rows(Base::Domain),
+        source_rows(),
+        variable_rows(),
+        deployment_rows(),
+        domain::refusals(),
+    ]
+    .concat()
 }
 
 #[tokio::test]

@@ -36,6 +36,8 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "patch terraformdeployments",
         "update terraformdeployments/status",
         "update cloudcredentials/status",
+        "patch organizationdomains",
+        "update organizationdomains/status",
         "watch :secrets",
         "create :secrets",
         "update :secrets",
@@ -50,6 +52,8 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
     ];
     let no = [
         "create cloudcredentials",
+        "create organizationdomains",
+        "delete organizationdomains",
         "delete terraformdeployments",
         "update terraformdeployments",
         "approve terraformdeployments",
@@ -74,12 +78,19 @@ async fn an_editor_has_no_verb_of_the_gate() {
     install().await;
     let namespace = namespace().await;
     grant(&namespace, User::Bob, &["landfall-viewer", "landfall-editor"]).await;
-    let yes = ["get cloudcredentials", "create terraformdeployments", "delete terraformdeployments"];
+    let yes = [
+        "get cloudcredentials",
+        "create terraformdeployments",
+        "delete terraformdeployments",
+        "create organizationdomains",
+    ];
     let no = [
         "create cloudcredentials",
         "update terraformdeployments/status",
         "approve terraformdeployments",
         "operate terraformdeployments",
+        "operate organizationdomains",
+        "update organizationdomains/status",
         "bypass-approval terraformdeployments",
         "use cloudcredentials",
     ];

@@ -1,8 +1,8 @@
-//! 2,000 objects made from the schemas: the API server answers each, and what it takes, the types can read.
+//! 3,000 objects made from the schemas: the API server answers each, and what it takes, the types can read.
 
 use futures::StreamExt;
 use kube::api::{Api, DynamicObject, PostParams};
-use landfall::api::{CloudCredential, TerraformDeployment};
+use landfall::api::{CloudCredential, OrganizationDomain, TerraformDeployment};
 use serde_json::Value;
 
 use crate::harness::objects::{Dice, any};
@@ -22,6 +22,7 @@ async fn taken(api: &Api<DynamicObject>, object: Value) -> Result<bool, String> 
     };
     let read = match answer["kind"].as_str() {
         Some("CloudCredential") => serde_json::from_value::<CloudCredential>(answer).map(drop),
+        Some("OrganizationDomain") => serde_json::from_value::<OrganizationDomain>(answer).map(drop),
         _ => serde_json::from_value::<TerraformDeployment>(answer).map(drop),
     };
     read.map(|()| true).map_err(|e| format!("{short}: {e}"))
@@ -49,4 +50,9 @@ async fn strange_credentials_are_answered_and_readable() {
 #[tokio::test]
 async fn strange_deployments_are_answered_and_readable() {
     all_are_answered("TerraformDeployment").await;
+}
+
+#[tokio::test]
+async fn strange_domains_are_answered_and_readable() {
+    all_are_answered("OrganizationDomain").await;
 }

@@ -11,15 +11,18 @@ pub(crate) enum Base {
     Hetzner,
     Rfc2136,
     Deployment,
+    Domain,
 }
 
 impl Base {
-    pub(crate) const ALL: [Self; 5] = [Self::PowerDns, Self::Aws, Self::Hetzner, Self::Rfc2136, Self::Deployment];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::PowerDns, Self::Aws, Self::Hetzner, Self::Rfc2136, Self::Deployment, Self::Domain];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::PowerDns | Self::Aws | Self::Hetzner | Self::Rfc2136 => "CloudCredential",
             Self::Deployment => "TerraformDeployment",
+            Self::Domain => "OrganizationDomain",
         }
     }
 
@@ -30,6 +33,7 @@ impl Base {
             Self::Hetzner => "hetzner",
             Self::Rfc2136 => "rfc2136",
             Self::Deployment => "deployment",
+            Self::Domain => "domain",
         }
     }
 
@@ -44,6 +48,7 @@ impl Base {
                 "secretRef": {"name": "tsig"}, "server": "ns1.example.com:53", "tsigKeyName": "landfall", "zones": ["example.com"],
             }}),
             Self::Deployment => json!({"source": {"inline": {"main.tf": "resource \"terraform_data\" \"x\" {}"}}}),
+            Self::Domain => json!({"domain": "example.com"}),
         }
     }
 }
@@ -70,6 +75,15 @@ pub(crate) struct Refusal {
 }
 
 impl Edit {
+    /// The same with one more value at this pointer of the new object, which is set itself by a pointer below the same parent.
+    pub(crate) fn with(self, pointer: &'static str, value: Value) -> Self {
+        let (Self::Set(own, set), Some((parent, key))) = (self, pointer.rsplit_once('/')) else { unreachable!() };
+        let mut whole = json!({});
+        *at(&mut whole, own.strip_prefix(parent).unwrap()) = set;
+        whole[key] = value;
+        Self::Set(parent, whole)
+    }
+
     pub(crate) fn spec(&self, base: Base) -> Value {
         let mut spec = base.spec();
         match self {

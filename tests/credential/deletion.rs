@@ -11,10 +11,18 @@ async fn the_deletion_waits_while_a_deployment_refers_to_the_credential() {
     world.powerdns("pdns", &env("PDNS_API_KEY"), &env("PDNS_URL"), json!({})).await;
     world.deployment("web", "pdns").await;
     let object = world.condition("pdns", PLENTY, "InUse", "True", "InUse").await;
-    assert!(message(&object, "InUse").ends_with("refer to it: web"), "{}", message(&object, "InUse"));
+    assert!(
+        message(&object, "InUse").ends_with("refer to it: TerraformDeployment web"),
+        "{}",
+        message(&object, "InUse")
+    );
     world.delete("pdns").await;
     let object = world.condition("pdns", PLENTY, "Ready", "False", "InUse").await;
-    assert!(message(&object, "Ready").contains("the deletion waits: web;"), "{}", message(&object, "Ready"));
+    assert!(
+        message(&object, "Ready").contains("the deletion waits: TerraformDeployment web;"),
+        "{}",
+        message(&object, "Ready")
+    );
     assert_eq!(object.status.unwrap().used_by, Some(1));
     let deployments = world.api::<TerraformDeployment>();
     harness::wait_until(PLENTY, "the deployment to be deleted", async || {

@@ -25,6 +25,7 @@ const ROWS: &[Row] = &[
     Row("credential-hetzner.yaml", User::Carol, &[], None),
     Row("credential-rfc2136.yaml", User::Carol, &[], None),
     Row("deployment-web.yaml", User::Bob, &[], Some(("landfall-credential-user", "lacks the verb use"))),
+    Row("domain.yaml", User::Bob, &[], None),
 ];
 
 /// The example with the test bed's endpoints in it.
@@ -128,6 +129,14 @@ async fn keeps_its_promise(world: &World, file: &str) {
             assert_eq!(condition(&applied, "Ready").unwrap().status, "True");
             let outputs = world.api::<Secret>().get("web-outputs").await.unwrap().data.unwrap();
             assert!(outputs.contains_key("session") && !applied.status.unwrap().outputs.contains_key("session"));
+        }
+        "domain.yaml" => {
+            let shown = async || {
+                let query = "jsonpath={.status.challenge.name}";
+                let name = run(world, User::Bob, &["get", "orgdomain", "example-com", "-o", query], "").unwrap();
+                name == "_landfall-challenge.example.com"
+            };
+            wait_until(PLENTY, "the challenge", shown).await;
         }
         other => panic!("{other} has no promise here"),
     }

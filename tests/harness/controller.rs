@@ -42,6 +42,14 @@ pub struct Home {
     files: TempDir,
 }
 
+/// The test bed's authoritative servers; of all other names none is found, and nobody outside is asked.
+fn dns() -> Value {
+    json!({"resolvers": [env("PDNS_DNS")], "authorities": [
+        {"zone": env("PDNS_ZONE"), "servers": [env("PDNS_DNS")]},
+        {"zone": env("KNOT_ZONE"), "servers": [env("KNOT_DNS")]},
+    ]})
+}
+
 /// A controller that runs.
 pub struct Controller {
     /// What outlives it.
@@ -74,6 +82,7 @@ impl Home {
             "listen": "127.0.0.1:0",
             "watchNamespaces": watch,
             "allowedEndpoints": [env("PDNS_URL"), env("AWS_ENDPOINT"), format!("dns://{}", env("KNOT_DNS"))],
+            "dns": dns(),
             "encryption": {"current": "test", "keys": {"test": key}},
             "engines": engines,
             "engineCliConfig": std::env::var("ENGINE_CLI_CONFIG").ok(),

@@ -62,6 +62,9 @@ fn value(schema: &Value, dice: &mut Dice) -> Value {
     match schema["type"].as_str() {
         Some("object") => object(schema, dice),
         Some("array") => (0..dice.below(4)).map(|_| value(&schema["items"], dice)).collect(),
+        Some("string") if schema["x-kubernetes-validations"].to_string().contains("two labels") => {
+            json!(*dice.pick(&["example.com", "Bücher.example.", "a.b", "xn--a-ecp.co.uk", "a..b", "example"]))
+        }
         Some("string") => string(schema["pattern"].as_str().unwrap_or_default(), dice),
         Some("boolean") => json!(dice.chance(50)),
         Some("integer") => json!(dice.below(102)),

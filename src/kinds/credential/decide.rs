@@ -10,11 +10,8 @@ use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, R
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Finding, ProbeResult, Provider};
 use crate::reconcile::commands::{Command, Refusal, Verb};
-use crate::reconcile::conditions::Truth;
+use crate::reconcile::conditions::{HOURLY, Truth};
 use crate::reconcile::finalizer;
-
-/// Times in status and ledger move this often where nothing else does.
-pub(super) const HOURLY: SignedDuration = SignedDuration::from_hours(1);
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::act::Done;
-use super::super::observe::InUse;
 use super::*;
 use crate::api::Organization;
+use crate::kinds::in_use::InUse;
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::providers::{Denial, Doubt};
 use crate::reconcile::Next;

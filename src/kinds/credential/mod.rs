@@ -18,7 +18,7 @@ use crate::{Error, Result};
 
 pub use act::Done;
 pub use decide::{Step, Verdict};
-pub use observe::{Facts, InUse, Proof, Seen};
+pub use observe::{Facts, Proof, Seen};
 
 /// The kind.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
 use crate::kinds::Context;
-use crate::kinds::wake::credential_of;
+use crate::kinds::in_use::InUse;
+use crate::kinds::wake::{credential_of, credential_of_domain};
 use crate::ledger::{CredentialFact, ObjectKind, Subject, Taken};
 use crate::providers::{Attempt, Provider};
 use crate::reconcile::commands::{self, Command, Verb};
@@ -73,22 +74,6 @@ pub enum Facts {
     Away,
 }
 
-/// Live objects that refer to the credential.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InUse {
-    /// Names in the credential's own namespace, in order.
-    pub own: Vec<String>,
-    /// How many in others, whose names are not this namespace's to know.
-    pub others: usize,
-}
-
-impl InUse {
-    /// How many in all.
-    pub fn count(&self) -> usize {
-        self.own.len() + self.others
-    }
-}
-
 pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Seen> {
     let (namespace, _) = key_of(object);
     let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
@@ -141,13 +126,20 @@ async fn in_use(cx: &Context, object: &CloudCredential, uid: Uuid, deleted: bool
     let mut users = BTreeSet::new();
     let resolved =
         if deleted && finalizer::is_set(object) { cx.ledger.referrers(cx.cluster, uid).await? } else { Vec::new() };
+    let still = |kind: ObjectKind, uid: Option<&str>| {
+        resolved.iter().any(|s| s.kind == kind && uid == Some(s.uid.to_string().as_str()))
+    };
     for deployment in cx.stores.deployments.state() {
         let by_spec = credential_of(&deployment).as_ref() == Some(&key);
-        let of_uid = |s: &Subject| deployment.metadata.uid.as_deref() == Some(s.uid.to_string().as_str());
-        if by_spec || resolved.iter().any(of_uid) {
-            users.insert(key_of(deployment.as_ref()));
+        if by_spec || still(ObjectKind::TerraformDeployment, deployment.metadata.uid.as_deref()) {
+            users.insert((ObjectKind::TerraformDeployment, key_of(deployment.as_ref())));
         }
     }
-    let own: Vec<String> = users.iter().filter(|(ns, _)| *ns == key.0).map(|(_, name)| name.clone()).collect();
-    Ok(InUse { others: users.len() - own.len(), own })
+    for domain in cx.stores.domains.state() {
+        let by_spec = credential_of_domain(&domain).as_ref() == Some(&key);
+        if by_spec || still(ObjectKind::OrganizationDomain, domain.metadata.uid.as_deref()) {
+            users.insert((ObjectKind::OrganizationDomain, key_of(domain.as_ref())));
+        }
+    }
+    Ok(InUse::of(&key.0, &users))
 }

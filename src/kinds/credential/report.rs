@@ -5,15 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::Done;
-use super::decide::{HOURLY, Step, Verdict, verdict};
-use super::observe::{Facts, InUse, Proof, Seen};
+use super::decide::{Step, Verdict, verdict};
+use super::observe::{Facts, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialStatus, Reason, SecretSeen};
-use crate::reconcile::conditions::{self, Truth, whole_seconds};
+use crate::kinds::in_use::InUse;
+use crate::reconcile::conditions::{self, HOURLY, Truth, whole_seconds};
 use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::{Class, Error, Result};
 
-/// Names in a message; more are counted.
-const NAMED: usize = 10;
 /// A finalizer's own change wakes the object; this is for the case that it is missed.
 const SOON: Duration = Duration::from_secs(5);
 /// A deployment that refers to another credential now lets go of this one with its next plan, which wakes nobody.
@@ -130,26 +129,13 @@ fn show_use(status: &mut CloudCredentialStatus, in_use: &InUse, held: bool, gene
     if in_use.count() == 0 {
         return conditions::clear(&mut status.conditions, "InUse");
     }
-    let message = format!("TerraformDeployments refer to it: {}", users(in_use));
+    let message = format!("objects refer to it: {}", in_use.told());
     conditions::set(&mut status.conditions, "InUse", true, Reason::InUse, message, generation, now);
     if held {
         let message =
-            format!("the deletion waits: {}; delete them or let them refer to another credential", users(in_use));
+            format!("the deletion waits: {}; delete them or let them refer to another credential", in_use.told());
         conditions::set(&mut status.conditions, "Ready", false, Reason::InUse, message, generation, now);
     }
-}
-
-/// Names of this namespace; those of others are counted only.
-fn users(in_use: &InUse) -> String {
-    let mut parts: Vec<String> = in_use.own.iter().take(NAMED).cloned().collect();
-    let more = in_use.own.len().saturating_sub(NAMED);
-    if more > 0 {
-        parts.push(format!("{more} more"));
-    }
-    if in_use.others > 0 {
-        parts.push(format!("{} in other namespaces", in_use.others));
-    }
-    parts.join(", ")
 }
 
 /// `Valid` stays what it was: an error of ours says nothing about the credential.

@@ -1,0 +1,185 @@
+//! What a domain needs next, and what follows from a look.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::look::Verdict;
+use super::observe::Seen;
+use crate::api::{DurationText, OrganizationDomain, OrganizationDomainSpec, Reason};
+use crate::ledger::{DomainFact, DomainStanding, DomainState};
+use crate::reconcile::commands::{Command, Refusal, Verb};
+use crate::reconcile::finalizer;
+
+/// The shortest and the longest time between looks at a domain that is not proved.
+const EAGER: SignedDuration = SignedDuration::from_secs(5);
+const PATIENT: SignedDuration = SignedDuration::from_hours(1);
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// So that a deletion can be held.
+    AddFinalizer,
+    /// It is being deleted, and somebody refers to it.
+    Hold,
+    /// It is being deleted, and nobody does.
+    LetGo,
+    /// Move a command from its annotations to the ledger.
+    Take(Command),
+    /// Take a command away that is not to be obeyed.
+    Discard {
+        /// The command.
+        command: Command,
+        /// Why not.
+        why: Refusal,
+    },
+    /// Write the challenge down, before anybody sees it.
+    Begin,
+    /// Write down what of the spec others go by.
+    Tell,
+    /// Ask the authoritative servers.
+    Look,
+    /// The name can be proved by nobody.
+    Refuse {
+        /// The word in the condition.
+        reason: Reason,
+        /// Names the rule.
+        message: String,
+    },
+    /// All is done until then, or until something wakes it.
+    Rest {
+        /// The next look.
+        until: Option<Timestamp>,
+    },
+}
+
+pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -> Step {
+    let held = finalizer::is_set(object);
+    if object.metadata.deletion_timestamp.is_some() {
+        return match (held, seen.in_use.count()) {
+            (false, _) => Step::Rest { until: None },
+            (true, 0) => Step::LetGo,
+            (true, _) => Step::Hold,
+        };
+    }
+    if !held {
+        return Step::AddFinalizer;
+    }
+    if let Some(command) = &seen.command {
+        return commanded(command, seen);
+    }
+    if let Err((reason, message)) = &seen.name {
+        return Step::Refuse { reason: *reason, message: message.clone() };
+    }
+    let Some(fact) = seen.current() else { return Step::Begin };
+    if fact.terms != object.spec.terms() {
+        return Step::Tell;
+    }
+    if object.spec.suspend {
+        return Step::Rest { until: None };
+    }
+    match due(&object.spec, fact, seen.asked()) {
+        due if due <= now => Step::Look,
+        due => Step::Rest { until: Some(due) },
+    }
+}
+
+fn commanded(command: &Command, seen: &Seen) -> Step {
+    let discard = |why| Step::Discard { command: command.clone(), why };
+    match (&seen.gate, command.verb) {
+        (Some(why), _) => discard(Refusal::Gate(why.clone())),
+        (None, Verb::Reconcile) => Step::Take(command.clone()),
+        (None, Verb::Approve | Verb::Cancel | Verb::Retry) => {
+            discard(Refusal::Pointless("it is no command of an OrganizationDomain".into()))
+        }
+    }
+}
+
+/// When to look next. A domain that is not proved is looked at more and more rarely, a tenth of the time after it was
+/// begun; one that is proved, as its spec says; one that could not be looked at or lacks its record, hourly.
+pub(super) fn due(spec: &OrganizationDomainSpec, fact: &DomainFact, asked: Option<Timestamp>) -> Timestamp {
+    let standing = &fact.standing;
+    let Some(checked) = standing.checked_at.filter(|_| asked.is_none() || standing.asked_at == asked) else {
+        return Timestamp::MIN;
+    };
+    let regular = signed(reverify_after(spec));
+    let rest = match standing.state {
+        DomainState::Pending | DomainState::Unverified => {
+            let passed = checked.duration_since(fact.since).as_secs();
+            SignedDuration::from_secs(passed / 10).clamp(EAGER, PATIENT)
+        }
+        DomainState::Verified if standing.reason == Reason::Verified => return jittered(checked, regular, fact),
+        DomainState::Verified | DomainState::Degraded => regular.min(PATIENT),
+    };
+    let next = jittered(checked, rest, fact);
+    match (standing.state, grace_ends(spec, standing)) {
+        // The end of the grace is no time to wait beyond, unless the look at it told nothing.
+        (DomainState::Degraded, Some(end)) if end > checked => next.min(end),
+        _ => next,
+    }
+}
+
+/// What follows from a look at a domain. No answer changes no state, however long there is none.
+pub(super) fn judge(
+    spec: &OrganizationDomainSpec,
+    before: &DomainStanding,
+    verdict: &Verdict,
+    asked: Option<Timestamp>,
+    now: Timestamp,
+) -> DomainStanding {
+    let looked = DomainStanding { checked_at: Some(now), asked_at: asked, ..before.clone() };
+    let reason = match verdict {
+        Verdict::Proved => {
+            let (state, reason) = (DomainState::Verified, Reason::Verified);
+            return DomainStanding { state, reason, verified_at: Some(now), missed_since: None, ..looked };
+        }
+        Verdict::Undecided(_) => return DomainStanding { reason: Reason::ResolverUnavailable, ..looked },
+        Verdict::Missing(reason) => *reason,
+    };
+    let missed = DomainStanding { reason, missed_since: Some(before.missed_since.unwrap_or(now)), ..looked };
+    let ended = grace_ends(spec, &missed).is_none_or(|end| end <= now);
+    match before.state {
+        DomainState::Pending | DomainState::Unverified => {
+            DomainStanding { missed_since: before.missed_since, ..missed }
+        }
+        DomainState::Verified | DomainState::Degraded if ended => {
+            DomainStanding { state: DomainState::Unverified, ..missed }
+        }
+        DomainState::Verified | DomainState::Degraded => DomainStanding { state: DomainState::Degraded, ..missed },
+    }
+}
+
+/// Until when a domain whose record is missing stays the organization's.
+pub(super) fn grace_ends(spec: &OrganizationDomainSpec, standing: &DomainStanding) -> Option<Timestamp> {
+    let grace = signed(read(&spec.verification.grace, Duration::from_secs(604_800)));
+    standing.missed_since.map(|since| later(since, grace))
+}
+
+fn reverify_after(spec: &OrganizationDomainSpec) -> Duration {
+    read(&spec.verification.reverify_after, Duration::from_secs(86_400)).max(Duration::from_secs(60))
+}
+
+fn read(text: &DurationText, otherwise: Duration) -> Duration {
+    text.get().unwrap_or(otherwise)
+}
+
+fn signed(duration: Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// Up to a twentieth later, by the object's uid: domains made together are not looked at together for ever.
+fn jittered(at: Timestamp, rest: SignedDuration, fact: &DomainFact) -> Timestamp {
+    let mut hasher = DefaultHasher::new();
+    fact.subject.uid.hash(&mut hasher);
+    let share = i32::try_from(hasher.finish() % 1000).unwrap_or_default();
+    later(at, rest.saturating_add(rest / 20_000 * share))
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;
