@@ -14,5 +14,5 @@ pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, GIVE_IT_AGAIN, Gate, Standing};
 pub use redact::Redactor;
 pub(crate) use reference::organization_if_found;
-pub use reference::{organization, organization_of, resolve_credential};
+pub use reference::{admits, organization, organization_of, resolve_credential, tenant};
 pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};

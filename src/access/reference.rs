@@ -23,7 +23,17 @@ pub async fn organization(client: &kube::Client, cluster: Uuid, namespace: &str)
     found.ok_or_else(|| Error::condition(Reason::ApiServerUnavailable, vanished(namespace)))
 }
 
-/// The same; `None` where there is no such namespace.
+/// The organization that a namespace belongs to, and the namespace's labels.
+///
+/// # Errors
+/// As [`organization`].
+pub async fn tenant(client: &kube::Client, cluster: Uuid, namespace: &str) -> Result<(Organization, Labels)> {
+    let labels = namespace_labels(client, namespace).await?;
+    let labels = labels.ok_or_else(|| Error::condition(Reason::ApiServerUnavailable, vanished(namespace)))?;
+    Ok((organization_of(cluster, namespace, &labels), labels))
+}
+
+/// The same as [`organization`]; `None` where there is no such namespace.
 pub(crate) async fn organization_if_found(
     client: &kube::Client,
     cluster: Uuid,
@@ -93,7 +103,7 @@ pub async fn resolve_credential(
 }
 
 /// Whether `allowedNamespaces` admits this namespace. Left out, it admits none.
-fn admits(allowed: Option<&AllowedNamespaces>, namespace: &str, labels: &Labels) -> bool {
+pub fn admits(allowed: Option<&AllowedNamespaces>, namespace: &str, labels: &Labels) -> bool {
     let Some(allowed) = allowed else { return false };
     if allowed.names.iter().any(|name| name == namespace) {
         return true;

@@ -79,6 +79,14 @@ pub struct CloudCredentialSpec {
     /// Namespaces of the same organization that may refer to this credential.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// Domains that records and certificates by this credential may lie in, as lower-case A-labels; all where it is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 100),
+        inner(length(max = 253), regex(pattern = DNS_NAME)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub allowed_domains: Vec<String>,
     /// No probes while true.
     #[serde(default)]
     pub suspend: bool,

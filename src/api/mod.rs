@@ -8,6 +8,7 @@ mod deployment_status;
 mod domain;
 mod organization;
 mod reason;
+mod record;
 
 pub use common::*;
 pub use credential::*;
@@ -17,6 +18,7 @@ pub use deployment_status::*;
 pub use domain::*;
 pub use organization::Organization;
 pub use reason::*;
+pub use record::*;
 
 /// API group of all kinds.
 pub const GROUP: &str = "landfall.dev";

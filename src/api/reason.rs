@@ -112,6 +112,20 @@ reasons! {
     DomainInvalid, Terminal, "`spec.domain` is no domain name; the message names the rule.";
     PublicSuffix, Terminal, "`spec.domain` is a public suffix, under which others register.";
 
+    // DnsRecord
+    Accepted, Blocked, "The object may ask for this set, and the set is sound.";
+    Programmed, Blocked, "The provider has the set as the spec says.";
+    Propagated, Blocked, "The authoritative servers answer with the values of the spec.";
+    Drifted, Blocked, "What stands at the provider is not what the spec says, and the policies leave it so.";
+    DomainNotVerified, Blocked, "The domain is not proved: nothing is written or ordered below it.";
+    OutsideDomain, Blocked, "The name lies in another domain than the one that is referred to, or its policy does not permit it.";
+    InvalidRecord, Terminal, "The name or a value breaks a rule of DNS; the message names field and rule.";
+    Conflict, Blocked, "An older object has the set, or another type at the name that cannot stand beside it.";
+    NotOwned, Blocked, "What stands there is not this installation's, and is left alone.";
+    ProviderRejected, Blocked, "The provider does not take the set; its own text is in the message.";
+    Contended, Transient, "Somebody else writes the set too; what he wrote stands for a while.";
+    ZoneNotFound, Blocked, "The credential has no zone for the name, or several of one name.";
+
     // Certificate
     CaUnavailable, Blocked, "The CA cannot sign: its Secret or its key is missing or unfit.";
     KeyMismatch, Blocked, "The private key is not the certificate's.";

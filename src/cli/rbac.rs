@@ -20,10 +20,15 @@ struct Role {
 }
 
 const LANDFALL: &str = crate::api::GROUP;
-const KINDS: &[&str] = &["cloudcredentials", "terraformdeployments", "organizationdomains"];
-const STATUS: &[&str] = &["cloudcredentials/status", "terraformdeployments/status", "organizationdomains/status"];
-const FINALIZERS: &[&str] =
-    &["cloudcredentials/finalizers", "terraformdeployments/finalizers", "organizationdomains/finalizers"];
+const KINDS: &[&str] = &["cloudcredentials", "terraformdeployments", "organizationdomains", "dnsrecords"];
+const STATUS: &[&str] =
+    &["cloudcredentials/status", "terraformdeployments/status", "organizationdomains/status", "dnsrecords/status"];
+const FINALIZERS: &[&str] = &[
+    "cloudcredentials/finalizers",
+    "terraformdeployments/finalizers",
+    "organizationdomains/finalizers",
+    "dnsrecords/finalizers",
+];
 const READ: &[&str] = &["get", "list", "watch"];
 const CHANGE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
@@ -62,7 +67,10 @@ const ROLES: &[Role] = &[
     Role {
         name: "landfall-editor",
         aggregate: Some("edit"),
-        rules: &[Rule(LANDFALL, KINDS, READ), Rule(LANDFALL, &["terraformdeployments", "organizationdomains"], CHANGE)],
+        rules: &[
+            Rule(LANDFALL, KINDS, READ),
+            Rule(LANDFALL, &["terraformdeployments", "organizationdomains", "dnsrecords"], CHANGE),
+        ],
         named: &[],
     },
     // Commands are annotations, so that whoever gives them may patch.

@@ -110,6 +110,7 @@ impl Replica {
         Ok(kinds::Context {
             http: Http::new(&self.installation)?,
             probes: Arc::new(Probes::default()),
+            accounts: Arc::default(),
             lookup: Lookup::new(&self.installation),
             zones: Zones::new(ledger.clone(), alive.clone()),
             engines: self.engines.clone(),

@@ -7,6 +7,7 @@ mod in_use;
 #[cfg(test)]
 #[path = "../../tests/harness/objects.rs"]
 mod objects;
+pub mod record;
 #[cfg(test)]
 mod strange;
 mod wake;
@@ -19,7 +20,7 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{CloudCredential, OrganizationDomain, TerraformDeployment};
+use crate::api::{CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 use crate::ledger::ObjectKind;
 use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Follow, namespaces, wake as sources};
@@ -29,6 +30,7 @@ use crate::zones::{Lookup, Zones};
 use credential::Credential;
 use deployment::{Deployment, Queue};
 use domain::Domain;
+use record::{Accounts, Record};
 
 /// What the kinds use: the machinery's context and their services.
 #[derive(Clone)]
@@ -43,6 +45,8 @@ pub struct Context {
     pub probes: Arc<Probes>,
     /// The writers of DNS zones.
     pub zones: Zones,
+    /// Credentials' servers that records have just used.
+    pub accounts: Arc<Accounts>,
     /// Engines of the installation.
     pub engines: Arc<Engines>,
     /// Where runs are executed.
@@ -70,6 +74,8 @@ pub struct Stores {
     pub deployments: Store<TerraformDeployment>,
     /// All domains of the watched namespaces.
     pub domains: Store<OrganizationDomain>,
+    /// All records of the watched namespaces.
+    pub records: Store<DnsRecord>,
 }
 
 /// The ends of the stores that the watches fill.
@@ -77,6 +83,7 @@ pub struct Writers {
     credentials: store::Writer<CloudCredential>,
     deployments: store::Writer<TerraformDeployment>,
     domains: store::Writer<OrganizationDomain>,
+    records: store::Writer<DnsRecord>,
 }
 
 /// Empty stores for a context, and the ends that [`run`] fills.
@@ -84,8 +91,14 @@ pub fn stores() -> (Stores, Writers) {
     let (credentials, credentials_writer) = reflector::store();
     let (deployments, deployments_writer) = reflector::store();
     let (domains, domains_writer) = reflector::store();
-    let writers = Writers { credentials: credentials_writer, deployments: deployments_writer, domains: domains_writer };
-    (Stores { credentials, deployments, domains }, writers)
+    let (records, records_writer) = reflector::store();
+    let writers = Writers {
+        credentials: credentials_writer,
+        deployments: deployments_writer,
+        domains: domains_writer,
+        records: records_writer,
+    };
+    (Stores { credentials, deployments, domains, records }, writers)
 }
 
 /// Runs all controllers until `shutdown`, and then until what is under way is done.
@@ -93,7 +106,8 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     let (credentials_listed, credentials_ready) = signal::channel(false);
     let (deployments_listed, deployments_ready) = signal::channel(false);
     let (domains_listed, domains_ready) = signal::channel(false);
-    let ready = [credentials_ready, deployments_ready.clone(), domains_ready];
+    let (records_listed, records_ready) = signal::channel(false);
+    let ready = [credentials_ready, deployments_ready.clone(), domains_ready, records_ready];
 
     let credentials = reconcile::follow(
         &cx,
@@ -120,9 +134,19 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::OrganizationDomain,
             writer: writers.domains,
-            tap: wake::tell_credentials(cx.waker.clone(), wake::credential_of_domain),
+            tap: wake::tell_of_domains(cx.stores.clone(), cx.waker.clone()),
             moved: Box::new(|| {}),
             listed: domains_listed,
+        },
+    );
+    let records = reconcile::follow(
+        &cx,
+        Follow {
+            kind: ObjectKind::DnsRecord,
+            writer: writers.records,
+            tap: Box::new(|_| {}),
+            moved: Box::new(|| {}),
+            listed: records_listed,
         },
     );
     let _sources = sources::follow_sources(
@@ -134,13 +158,18 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     );
 
     let mut aside = JoinSet::new();
-    let relabelled =
-        vec![credentials.relabelled(&cx.waker), deployments.relabelled(&cx.waker), domains.relabelled(&cx.waker)];
+    let relabelled = vec![
+        credentials.relabelled(&cx.waker),
+        deployments.relabelled(&cx.waker),
+        domains.relabelled(&cx.waker),
+        records.relabelled(&cx.waker),
+    ];
     aside.spawn(namespaces::follow(cx.machinery.clone(), relabelled));
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown.clone()));
-    controllers.spawn(reconcile::run::<Domain>(cx.clone(), domains, ready.to_vec(), shutdown));
+    controllers.spawn(reconcile::run::<Domain>(cx.clone(), domains, ready.to_vec(), shutdown.clone()));
+    controllers.spawn(reconcile::run::<Record>(cx.clone(), records, ready.to_vec(), shutdown));
     aside.spawn(reconcile::anchors::run(cx.machinery.clone()));
     aside.spawn(sweep(cx, deployments_ready));
     controllers.join_all().await;

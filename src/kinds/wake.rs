@@ -8,6 +8,10 @@
 //! | a credential's spec or status changes | deployments and domains that refer to it | [`tell_of_credentials`] |
 //! | what the ledger knows of a credential changes | deployments and domains that refer to it | [`credential_changed`] |
 //! | a deployment or a domain comes, goes or refers to another credential | the credential | [`tell_credentials`] |
+//! | a domain's spec or what was found of it changes | records that refer to it | [`tell_of_domains`] |
+//! | what the ledger knows of a credential changes | records below the domains that refer to it | [`credential_changed`] |
+//! | a record is written or goes | records that ask for a set of the same name | `wake` of the record's `act` |
+//! | a record goes | its domain | `leave` of the record's `act` |
 //! | the ledger knows that a deployment uses a credential no more | the credential | `refer` of the deployment's `act` |
 //! | a namespace goes to another organization | every object of it | [`crate::reconcile::namespaces`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
@@ -43,6 +47,39 @@ pub(super) fn tell_of_credentials(stores: Stores, waker: Waker) -> Tap<CloudCred
         }
         Change::Listed => {}
     })
+}
+
+/// Wakes records when something that they go by in their domain has moved, and credentials as [`tell_credentials`] does.
+pub(super) fn tell_of_domains(stores: Stores, waker: Waker) -> Tap<OrganizationDomain> {
+    let mut credentials = tell_credentials(waker.clone(), credential_of_domain);
+    let mut known: HashMap<Key, u64> = HashMap::new();
+    Box::new(move |change| {
+        credentials(change);
+        match change {
+            Change::Applied { object, .. } => {
+                let print = domain_fingerprint(object);
+                if known.insert(key_of(object.as_ref()), print) != Some(print) {
+                    domain_changed(&stores, &waker, object);
+                }
+            }
+            Change::Deleted(object) => {
+                known.remove(&key_of(object.as_ref()));
+                domain_changed(&stores, &waker, object);
+            }
+            Change::Listed => {}
+        }
+    })
+}
+
+/// Wakes the records that refer to a domain which came, changed or went.
+pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &OrganizationDomain) {
+    let key = key_of(domain);
+    for record in stores.records.state() {
+        if referred(record.as_ref(), &record.spec.domain_ref) == key {
+            let (namespace, name) = key_of(record.as_ref());
+            waker.wake(ObjectKind::DnsRecord, &namespace, &name);
+        }
+    }
 }
 
 /// Wakes who waits behind a deployment that goes, and credentials as [`tell_credentials`] does.
@@ -97,6 +134,7 @@ pub(super) fn credential_changed(stores: &Stores, waker: &Waker, credential: &Cl
         if credential_of_domain(&domain).as_ref() == Some(&key) {
             let (namespace, name) = key_of(domain.as_ref());
             waker.wake(ObjectKind::OrganizationDomain, &namespace, &name);
+            domain_changed(stores, waker, &domain);
         }
     }
 }
@@ -114,6 +152,17 @@ pub(super) fn credential_of_domain(domain: &OrganizationDomain) -> Option<Key> {
 fn referred<O: Object>(from: &O, reference: &Reference) -> Key {
     let own = from.meta().namespace.clone().unwrap_or_default();
     (reference.namespace.clone().unwrap_or(own), reference.name.clone())
+}
+
+/// What others need to know of a domain: its spec, its life, and what was found, without times.
+fn domain_fingerprint(domain: &OrganizationDomain) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let meta = &domain.metadata;
+    (&meta.uid, meta.generation, meta.deletion_timestamp.is_some()).hash(&mut hasher);
+    for c in domain.status.iter().flat_map(|status| &status.conditions) {
+        (&c.type_, &c.status, &c.reason, c.observed_generation).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// What others need to know of a credential: its spec, its life, and what the probes found, without times.

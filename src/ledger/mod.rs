@@ -27,6 +27,7 @@ mod inventory;
 pub mod json;
 mod leadership;
 mod mirror;
+mod record_sets;
 mod references;
 pub mod runs;
 mod schema;
@@ -47,6 +48,7 @@ pub use intents::{IntentId, NewIntent, Outcome};
 pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored, deployment_standing};
+pub use record_sets::{RecordClaim, RecordFact, WrittenSet};
 pub use runs::{
     Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
     Stopping,

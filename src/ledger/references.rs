@@ -3,8 +3,33 @@
 use uuid::Uuid;
 
 use super::intents::ObjectRow;
-use super::{Ledger, Subject, Writer};
+use super::{Ledger, Subject, Transaction, Writer};
 use crate::Result;
+
+/// Puts down that `from` uses `to`.
+pub(super) async fn put(tx: &mut Transaction, from: &Subject, to: &Subject) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO resolved_references AS r (cluster_id, from_uid, to_uid, organization_id, from_kind, from_namespace,
+                                               from_name, to_kind, to_namespace, to_name)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (cluster_id, from_uid, to_uid) DO UPDATE
+         SET gone_at = NULL, since = clock_timestamp(), organization_id = excluded.organization_id
+         WHERE r.gone_at IS NOT NULL OR r.organization_id <> excluded.organization_id",
+    )
+    .bind(from.cluster)
+    .bind(from.uid)
+    .bind(to.uid)
+    .bind(from.organization.as_str())
+    .bind(from.kind.as_str())
+    .bind(&from.namespace)
+    .bind(&from.name)
+    .bind(to.kind.as_str())
+    .bind(&to.namespace)
+    .bind(&to.name)
+    .execute(tx.connection())
+    .await?;
+    Ok(())
+}
 
 impl Writer {
     /// The objects that `from` uses now; those used before and no longer are marked gone. Answers namespace and name of these.
@@ -25,26 +50,7 @@ impl Writer {
         .fetch_all(transaction.connection())
         .await?;
         for subject in to {
-            sqlx::query(
-                "INSERT INTO resolved_references AS r (cluster_id, from_uid, to_uid, organization_id, from_kind, from_namespace,
-                                                       from_name, to_kind, to_namespace, to_name)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-                 ON CONFLICT (cluster_id, from_uid, to_uid) DO UPDATE
-                 SET gone_at = NULL, since = clock_timestamp(), organization_id = excluded.organization_id
-                 WHERE r.gone_at IS NOT NULL OR r.organization_id <> excluded.organization_id",
-            )
-            .bind(from.cluster)
-            .bind(from.uid)
-            .bind(subject.uid)
-            .bind(from.organization.as_str())
-            .bind(from.kind.as_str())
-            .bind(&from.namespace)
-            .bind(&from.name)
-            .bind(subject.kind.as_str())
-            .bind(&subject.namespace)
-            .bind(&subject.name)
-            .execute(transaction.connection())
-            .await?;
+            put(&mut transaction, from, subject).await?;
         }
         transaction.commit().await?;
         Ok(gone)

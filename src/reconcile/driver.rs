@@ -118,7 +118,7 @@ pub async fn run<K: Kind>(
         kind: PhantomData,
         cx,
     });
-    let config = Config::default().concurrency(driver.cx.installation.limits.concurrency);
+    let config = Config::default().concurrency(K::concurrency(&driver.cx.installation.limits));
     let Followed { store, woken, _tasks, .. } = followed;
     Controller::for_stream(woken.map(Ok), store)
         .with_config(config)

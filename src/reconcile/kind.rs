@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::Context;
 use crate::api::{Organization, Reason};
+use crate::installation::Limits;
 use crate::ledger::{ObjectKind, Subject};
 use crate::{Error, Result};
 
@@ -59,6 +60,11 @@ pub trait Kind: Send + Sync + 'static {
     type Outcome: Debug + Send + Sync;
     /// The kind's name in the ledger.
     const KIND: ObjectKind;
+
+    /// How many are reconciled at once.
+    fn concurrency(limits: &Limits) -> u16 {
+        limits.concurrency
+    }
 
     /// Reads the world: cluster, provider, ledger. No effects.
     fn observe(cx: &Self::Context, object: &Arc<Self::Object>) -> impl Future<Output = Result<Self::Observed>> + Send;
@@ -186,8 +192,15 @@ pub const APPLY_STARTED: Word = Word {
     meaning: "A run applies a plan; the message names both.",
     action: "Run",
 };
+/// A record went, and its set did not.
+pub const RECORD_KEPT: Word = Word {
+    name: "RecordKept",
+    warning: false,
+    meaning: "A DnsRecord was deleted and its set stays at the provider; the message says why.",
+    action: "Delete",
+};
 /// All of them.
-pub const WORDS: [&Word; 3] = [&COMMAND_TAKEN, &COMMAND_IGNORED, &APPLY_STARTED];
+pub const WORDS: [&Word; 4] = [&COMMAND_TAKEN, &COMMAND_IGNORED, &APPLY_STARTED, &RECORD_KEPT];
 
 impl Announcement {
     /// One of these words.

@@ -18,5 +18,7 @@ mod watched;
 
 pub use context::{Clock, Context};
 pub use driver::{Follow, Followed, Tap, follow, run};
-pub use kind::{APPLY_STARTED, Announcement, COMMAND_TAKEN, Kind, Next, Object, Report, WORDS, Word, subject_in};
+pub use kind::{
+    APPLY_STARTED, Announcement, COMMAND_TAKEN, Kind, Next, Object, RECORD_KEPT, Report, WORDS, Word, subject_in,
+};
 pub use lease::Leadership;

@@ -1,19 +1,21 @@
 //! What the API server accepts, at the bounds where there are some, and what it fills in.
 
 use kube::api::{Api, DynamicObject, PostParams};
-use landfall::api::{ApprovalMode, CloudCredential, DeletionPolicy, OrganizationDomain, TerraformDeployment};
+use landfall::api::{
+    ApprovalMode, CloudCredential, DeletionPolicy, DnsRecord, OrganizationDomain, TerraformDeployment,
+};
 use serde_json::{Value, json};
 
-use crate::domain;
 use crate::harness::{User, install, namespace, object};
 use crate::table::{Base, Edit};
 use crate::world::kind;
-use Base::{Aws, Deployment, Domain, Hetzner, PowerDns, Rfc2136};
+use crate::{domain, record};
+use Base::{Aws, Deployment, Domain, Hetzner, PowerDns, Record, Rfc2136};
 
 type Row = (Base, &'static str, Value);
 
 fn rows() -> Vec<Row> {
-    [credential_rows(), module_rows(), deployment_rows(), domain::acceptances()].concat()
+    [credential_rows(), module_rows(), deployment_rows(), domain::acceptances(), record::acceptances()].concat()
 }
 
 fn credential_rows() -> Vec<Row> {
@@ -51,6 +53,7 @@ fn credential_rows() -> Vec<Row> {
             json!(["0/26.2.0.192.in-addr.arpa", "xn--bcher-kva.example", "_sites.example.com"]),
         ),
         (Rfc2136, "/expectedAccount", Value::Null),
+        (Rfc2136, "/allowedDomains", json!(["example.com", "xn--bcher-kva.example"])),
     ]
 }
 
@@ -124,6 +127,7 @@ async fn every_row_is_accepted_and_is_read_by_the_types() {
             Deployment => serde_json::from_value::<TerraformDeployment>(answer).map(drop),
             PowerDns | Aws | Hetzner | Rfc2136 => serde_json::from_value::<CloudCredential>(answer).map(drop),
             Domain => serde_json::from_value::<OrganizationDomain>(answer).map(drop),
+            Record => serde_json::from_value::<DnsRecord>(answer).map(drop),
         };
         read.unwrap_or_else(|e| panic!("{base:?} {pointer} {short}: {e}"));
     }
@@ -141,6 +145,7 @@ async fn the_api_server_fills_in_the_same_defaults_as_the_types() {
             Deployment => json!(serde_json::from_value::<TerraformDeployment>(ours).unwrap().spec),
             PowerDns | Aws | Hetzner | Rfc2136 => json!(serde_json::from_value::<CloudCredential>(ours).unwrap().spec),
             Domain => json!(serde_json::from_value::<OrganizationDomain>(ours).unwrap().spec),
+            Record => json!(serde_json::from_value::<DnsRecord>(ours).unwrap().spec),
         };
         assert_eq!(answer.data["spec"], ours);
     }

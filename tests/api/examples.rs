@@ -1,7 +1,7 @@
 //! Every example is read by the types. What becomes of each is tested with the deployments.
 
 use kube::core::DynamicObject;
-use landfall::api::{CloudCredential, OrganizationDomain, TerraformDeployment};
+use landfall::api::{CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -22,6 +22,7 @@ fn every_example_is_read_by_the_types() {
             let object = Value::deserialize(document).unwrap();
             let read = match object["kind"].as_str().unwrap() {
                 "CloudCredential" => serde_json::from_value::<CloudCredential>(object).map(drop),
+                "DnsRecord" => serde_json::from_value::<DnsRecord>(object).map(drop),
                 "OrganizationDomain" => serde_json::from_value::<OrganizationDomain>(object).map(drop),
                 "TerraformDeployment" => serde_json::from_value::<TerraformDeployment>(object).map(drop),
                 _ => serde_json::from_value::<DynamicObject>(object).map(drop),

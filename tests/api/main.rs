@@ -14,6 +14,7 @@ mod generated;
 mod loosening;
 mod mutants;
 mod policies;
+mod record;
 mod refusals;
 mod roles;
 mod secrets;

@@ -251,3 +251,8 @@ async fn every_rule_of_a_deployment_is_needed() {
 async fn every_rule_of_a_domain_is_needed() {
     assert_eq!(survivors("OrganizationDomain").await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn every_rule_of_a_record_is_needed() {
+    assert_eq!(survivors("DnsRecord").await, Vec::<String>::new());
+}

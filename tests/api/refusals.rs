@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::domain;
 use crate::harness::{User, install, namespace};
 use crate::table::{Base, Edit, Refusal};
 use crate::world::kind;
+use crate::{domain, record};
 use Base::{Aws, Deployment, Hetzner, PowerDns, Rfc2136};
 
 pub(crate) fn set(
@@ -31,7 +31,7 @@ pub(crate) fn long(length: usize) -> Value {
 }
 
 /// `count` entries, each made from its number.
-fn many(count: usize, entry: impl Fn(usize) -> Value) -> Value {
+pub(crate) fn many(count: usize, entry: impl Fn(usize) -> Value) -> Value {
     (0..count).map(entry).collect()
 }
 
@@ -155,6 +155,16 @@ fn other_provider_rows() -> Vec<Refusal> {
         set(Rfc2136, "/rfc2136/zones", json!([]), zones, "should have at least 1 items"),
         set(Rfc2136, "/rfc2136/zones", many(101, |n| json!(format!("z{n}"))), zones, "at most 100 items"),
         set(Rfc2136, "/rfc2136/zones", json!(["a.b", "a.b"]), "spec.rfc2136.zones[1]", "Duplicate"),
+        set(
+            Rfc2136,
+            "/allowedDomains",
+            many(101, |n| json!(format!("z{n}"))),
+            "spec.allowedDomains",
+            "at most 100 items",
+        ),
+        set(Rfc2136, "/allowedDomains", json!(["a.b", "a.b"]), "spec.allowedDomains[1]", "Duplicate"),
+        set(Rfc2136, "/allowedDomains", json!(["*.example.com"]), "spec.allowedDomains[0]", "should match"),
+        set(Rfc2136, "/allowedDomains", json!([long(254)]), "spec.allowedDomains[0]", "253"),
         set(Rfc2136, "/rfc2136/zones", json!(["example.com."]), first, "should match"),
         set(Rfc2136, "/rfc2136/zones", json!(["*.example.com"]), first, "should match"),
         set(Rfc2136, "/rfc2136/zones", json!(["Example.com"]), first, "should match"),
@@ -360,6 +370,7 @@ pub(crate) fn rows() -> Vec<Refusal> {
         variable_rows(),
         deployment_rows(),
         domain::refusals(),
+        record::refusals(),
     ]
     .concat()
 }

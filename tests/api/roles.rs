@@ -38,6 +38,8 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "update cloudcredentials/status",
         "patch organizationdomains",
         "update organizationdomains/status",
+        "patch dnsrecords",
+        "update dnsrecords/status",
         "watch :secrets",
         "create :secrets",
         "update :secrets",
@@ -52,6 +54,7 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
     ];
     let no = [
         "create cloudcredentials",
+        "create dnsrecords",
         "create organizationdomains",
         "delete organizationdomains",
         "delete terraformdeployments",
@@ -83,6 +86,7 @@ async fn an_editor_has_no_verb_of_the_gate() {
         "create terraformdeployments",
         "delete terraformdeployments",
         "create organizationdomains",
+        "create dnsrecords",
     ];
     let no = [
         "create cloudcredentials",
@@ -90,6 +94,7 @@ async fn an_editor_has_no_verb_of_the_gate() {
         "approve terraformdeployments",
         "operate terraformdeployments",
         "operate organizationdomains",
+        "operate dnsrecords",
         "update organizationdomains/status",
         "bypass-approval terraformdeployments",
         "use cloudcredentials",

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use kube::api::{Api, DynamicObject, PostParams};
-use landfall::api::{CloudCredential, OrganizationDomain, TerraformDeployment};
+use landfall::api::{CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 use serde_json::Value;
 
 use crate::harness::objects::{Dice, any};
@@ -22,6 +22,7 @@ async fn taken(api: &Api<DynamicObject>, object: Value) -> Result<bool, String> 
     };
     let read = match answer["kind"].as_str() {
         Some("CloudCredential") => serde_json::from_value::<CloudCredential>(answer).map(drop),
+        Some("DnsRecord") => serde_json::from_value::<DnsRecord>(answer).map(drop),
         Some("OrganizationDomain") => serde_json::from_value::<OrganizationDomain>(answer).map(drop),
         _ => serde_json::from_value::<TerraformDeployment>(answer).map(drop),
     };
@@ -55,4 +56,9 @@ async fn strange_deployments_are_answered_and_readable() {
 #[tokio::test]
 async fn strange_domains_are_answered_and_readable() {
     all_are_answered("OrganizationDomain").await;
+}
+
+#[tokio::test]
+async fn strange_records_are_answered_and_readable() {
+    all_are_answered("DnsRecord").await;
 }

@@ -12,17 +12,19 @@ pub(crate) enum Base {
     Rfc2136,
     Deployment,
     Domain,
+    Record,
 }
 
 impl Base {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::PowerDns, Self::Aws, Self::Hetzner, Self::Rfc2136, Self::Deployment, Self::Domain];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::PowerDns, Self::Aws, Self::Hetzner, Self::Rfc2136, Self::Deployment, Self::Domain, Self::Record];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
             Self::PowerDns | Self::Aws | Self::Hetzner | Self::Rfc2136 => "CloudCredential",
             Self::Deployment => "TerraformDeployment",
             Self::Domain => "OrganizationDomain",
+            Self::Record => "DnsRecord",
         }
     }
 
@@ -34,6 +36,7 @@ impl Base {
             Self::Rfc2136 => "rfc2136",
             Self::Deployment => "deployment",
             Self::Domain => "domain",
+            Self::Record => "record",
         }
     }
 
@@ -49,6 +52,9 @@ impl Base {
             }}),
             Self::Deployment => json!({"source": {"inline": {"main.tf": "resource \"terraform_data\" \"x\" {}"}}}),
             Self::Domain => json!({"domain": "example.com"}),
+            Self::Record => {
+                json!({"domainRef": {"name": "domain"}, "name": "www", "type": "A", "values": ["192.0.2.1"]})
+            }
         }
     }
 }
@@ -62,6 +68,8 @@ pub(crate) enum Edit {
     Unset(&'static str),
     /// The base changed: this is its spec after.
     Become(Value),
+    /// A new object of this spec.
+    Made(Value),
 }
 
 #[derive(Clone, Debug)]
@@ -92,7 +100,7 @@ impl Edit {
                 let (parent, last) = pointer.rsplit_once('/').unwrap();
                 at(&mut spec, parent).as_object_mut().unwrap().remove(last);
             }
-            Self::Become(after) => spec = after.clone(),
+            Self::Become(after) | Self::Made(after) => spec = after.clone(),
         }
         spec
     }
@@ -102,7 +110,7 @@ impl Edit {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         let name = match self {
             Self::Become(_) => base.name(),
-            Self::Set(..) | Self::Unset(_) => "row",
+            Self::Set(..) | Self::Unset(_) | Self::Made(_) => "row",
         };
         let mut object = json!({
             "apiVersion": version, "kind": base.kind(), "metadata": {"name": name}, "spec": self.spec(base),

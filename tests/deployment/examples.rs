@@ -26,6 +26,7 @@ const ROWS: &[Row] = &[
     Row("credential-rfc2136.yaml", User::Carol, &[], None),
     Row("deployment-web.yaml", User::Bob, &[], Some(("landfall-credential-user", "lacks the verb use"))),
     Row("domain.yaml", User::Bob, &[], None),
+    Row("record.yaml", User::Bob, &[], None),
 ];
 
 /// The example with the test bed's endpoints in it.
@@ -129,6 +130,12 @@ async fn keeps_its_promise(world: &World, file: &str) {
             assert_eq!(condition(&applied, "Ready").unwrap().status, "True");
             let outputs = world.api::<Secret>().get("web-outputs").await.unwrap().data.unwrap();
             assert!(outputs.contains_key("session") && !applied.status.unwrap().outputs.contains_key("session"));
+        }
+        // The domain is nobody's whom a test may ask.
+        "record.yaml" => {
+            let query = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
+            let reason = async || run(world, User::Bob, &["get", "dnsrec", "www", "-o", query], "").unwrap();
+            wait_until(PLENTY, "the reason", async || reason().await == "DomainNotVerified").await;
         }
         "domain.yaml" => {
             let shown = async || {

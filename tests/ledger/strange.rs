@@ -57,3 +57,8 @@ async fn strange_credentials_are_mirrored() {
 async fn strange_deployments_are_mirrored() {
     are_mirrored(ObjectKind::TerraformDeployment, "terraform_deployments").await;
 }
+
+#[tokio::test]
+async fn strange_records_are_mirrored() {
+    are_mirrored(ObjectKind::DnsRecord, "dns_records").await;
+}

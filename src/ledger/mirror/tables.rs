@@ -82,6 +82,7 @@ macro_rules! statements {
 
 static CREDENTIALS: Statements = statements!("cloud_provider_credentials");
 static DEPLOYMENTS: Statements = statements!("terraform_deployments");
+static RECORDS: Statements = statements!("dns_records");
 static DOMAINS: Statements = statements!("organization_domains");
 
 /// The table of a kind.
@@ -90,7 +91,8 @@ pub(super) fn of(kind: ObjectKind) -> Result<&'static Statements> {
         ObjectKind::CloudCredential => Ok(&CREDENTIALS),
         ObjectKind::TerraformDeployment => Ok(&DEPLOYMENTS),
         ObjectKind::OrganizationDomain => Ok(&DOMAINS),
-        ObjectKind::DnsRecord | ObjectKind::Certificate => {
+        ObjectKind::DnsRecord => Ok(&RECORDS),
+        ObjectKind::Certificate => {
             Err(Error::Integrity(format!("{} has no mirror table in this version", kind.as_str())))
         }
     }

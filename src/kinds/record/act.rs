@@ -1,0 +1,165 @@
+//! Does one step.
+
+use super::decide::Step;
+use super::observe::Seen;
+use crate::api::{DnsRecord, Reason, RecordAdoption};
+use crate::dns::{Data, RecordSet};
+use crate::kinds::Context;
+use crate::ledger::{ObjectKind, RecordClaim, Subject, WrittenSet};
+use crate::reconcile::{Announcement, COMMAND_TAKEN, RECORD_KEPT, commands, finalizer};
+use crate::zones::{Adoption, Effect, Want, Wish};
+use crate::{Error, Result};
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// The zone's writer was asked.
+    Asked(Effect),
+    /// An older object asks for the same since a moment ago: nothing was written.
+    Lost,
+    /// The ledger knows what the object asks for.
+    Claimed,
+    /// A command was taken away, obeyed or not.
+    Told(Announcement),
+    /// The finalizer is on.
+    Finalizer,
+    /// The object may go; what is told of its set.
+    Left(Option<Announcement>),
+    /// There was nothing to do.
+    Nothing,
+}
+
+pub(super) async fn act(cx: &Context, object: &DnsRecord, seen: &Seen, step: &Step) -> Result<Done> {
+    match step {
+        Step::AddFinalizer => finalizer::add(cx, object).await.map(|()| Done::Finalizer),
+        Step::Take(command) => {
+            cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
+            commands::clear(cx, object, command).await?;
+            let message = format!("{} asks for a look", command.by);
+            Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, message)))
+        }
+        Step::Discard { command, why } => {
+            commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Told)
+        }
+        Step::Claim => {
+            cx.ledger.claim_record_set(claim(seen)?, &domain(seen)?).await?;
+            Ok(Done::Claimed)
+        }
+        Step::Write { repair } => write(cx, object, seen, *repair).await,
+        Step::Remove => remove(cx, object, seen).await,
+        Step::Leave { heir, kept } => leave(cx, object, seen, heir.as_ref(), kept.as_deref()).await,
+        Step::Hold(_) | Step::Rest(_) => Ok(Done::Nothing),
+    }
+}
+
+fn claim(seen: &Seen) -> Result<&RecordClaim> {
+    seen.claim.as_ref().ok_or_else(|| Error::Integrity("a step on a set without a name".into()))
+}
+
+fn domain(seen: &Seen) -> Result<Subject> {
+    let gated = seen.gate.as_ref().map_err(|refusal| Error::condition(refusal.reason, refusal.message.clone()))?;
+    Ok(gated.domain.subject.clone())
+}
+
+/// Puts down that the object asks for the set, has it written, and puts down what stands.
+async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> Result<Done> {
+    let (Some(place), Ok(set)) = (&seen.place, &seen.set) else {
+        return Err(Error::Integrity("a write without a place".into()));
+    };
+    let claim = claim(seen)?;
+    if seen.fact.is_none() {
+        let rivals = cx.ledger.claim_record_set(claim, &domain(seen)?).await?;
+        if super::decide::winner(claim, &rivals).is_some() {
+            return Ok(Done::Lost);
+        }
+        // A younger one, which may have seen nobody before it.
+        wake(cx, &rivals);
+    }
+    let adoption = match object.spec.adoption {
+        RecordAdoption::Never => Adoption::Never,
+        RecordAdoption::IfIdentical => Adoption::IfIdentical,
+        RecordAdoption::Always => Adoption::Always,
+    };
+    let why = if repair { "put right after somebody else's change" } else { "as the spec says" };
+    let want = Want::Set { set: set.clone(), adoption };
+    let effect = cx.zones.change(&place.account, &place.zone, wish(seen, set, why, want)).await?;
+    if matches!(effect, Effect::Applied { .. } | Effect::Unchanged) {
+        let written = WrittenSet {
+            credential: place.account.credential.uid,
+            zone_id: place.zone.id.clone(),
+            zone: place.zone.name.to_string(),
+            ttl: set.ttl(),
+            data: set.values().iter().map(Data::present).collect(),
+            digest: set.digest(),
+        };
+        let repaired = repair && matches!(effect, Effect::Applied { .. });
+        let rivals = cx.ledger.put_record_set(claim, &written, repaired).await?;
+        if super::decide::winner(claim, &rivals).is_some() {
+            wake(cx, &rivals);
+        }
+    }
+    Ok(Done::Asked(effect))
+}
+
+fn wish(seen: &Seen, set: &RecordSet, why: &str, want: Want) -> Wish {
+    Wish { subject: seen.subject.clone(), why: why.to_owned(), owner: set.owner().clone(), kind: set.kind(), want }
+}
+
+async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen) -> Result<Done> {
+    let (Some(place), Ok(gated)) = (&seen.place, &seen.gate) else {
+        return Err(Error::Integrity("a removal without a place".into()));
+    };
+    let why = format!("DnsRecord {:?} is deleted", object.metadata.name.as_deref().unwrap_or_default());
+    let wish =
+        Wish { subject: seen.subject.clone(), why, owner: gated.owner.clone(), kind: gated.kind, want: Want::Gone };
+    cx.zones.change(&place.account, &place.zone, wish).await.map(Done::Asked)
+}
+
+async fn leave(
+    cx: &Context,
+    object: &DnsRecord,
+    seen: &Seen,
+    heir: Option<&RecordClaim>,
+    kept: Option<&str>,
+) -> Result<Done> {
+    let told = match &seen.fact {
+        None => None,
+        Some(fact) => {
+            let rivals = cx.ledger.leave_record_set(&fact.claim, heir).await?;
+            finalizer::remove(cx, object).await?;
+            wake(cx, &rivals);
+            let reference = &object.spec.domain_ref;
+            let home = reference.namespace.as_ref().unwrap_or(&seen.subject.namespace);
+            cx.waker.wake(ObjectKind::OrganizationDomain, home, &reference.name);
+            let set = format!("{} {}", fact.claim.fqdn, fact.claim.kind);
+            kept.filter(|_| fact.written.is_some())
+                .map(|why| Announcement::of(&RECORD_KEPT, format!("{set} stays at the provider: {why}")))
+        }
+    };
+    if seen.fact.is_none() {
+        finalizer::remove(cx, object).await?;
+    }
+    Ok(Done::Left(told))
+}
+
+/// Lets the objects of this cluster look again.
+fn wake(cx: &Context, claims: &[RecordClaim]) {
+    for subject in claims.iter().map(|claim| &claim.subject).filter(|subject| subject.cluster == cx.cluster) {
+        cx.waker.wake(ObjectKind::DnsRecord, &subject.namespace, &subject.name);
+    }
+}
+
+/// What an effect says of the set: nothing where it stands as wanted.
+pub(super) fn refusal(effect: &Effect) -> Option<super::Refusal> {
+    use super::Refusal;
+    Some(match effect {
+        Effect::Applied { .. } | Effect::Unchanged => return None,
+        Effect::NotOwned(who) => Refusal::new(Reason::NotOwned, format!("the set is {who}; it is left alone")),
+        Effect::Rejected(text) => Refusal::new(Reason::ProviderRejected, text.clone()),
+        Effect::Changed(_) => Refusal::new(
+            Reason::Contended,
+            "somebody else wrote the set at the same moment; what he wrote stands, and is looked at",
+        ),
+        Effect::Trouble(trouble) => Refusal::new(trouble.reason, trouble.message.clone()),
+    })
+}

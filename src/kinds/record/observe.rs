@@ -1,0 +1,313 @@
+//! Reads whose the name is, who else asks for it, what stands there, and what the authoritative servers say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::runtime::reflector::ObjectRef;
+use uuid::Uuid;
+
+use super::decide::{self, Refusal, Step, Verdict};
+use super::gate;
+use crate::access;
+use crate::api::{CloudCredential, DnsMode, DnsRecord, Reason};
+use crate::dns::{Name, RecordSet, RecordType, Zone};
+use crate::kinds::Context;
+use crate::ledger::{DomainFact, ObjectKind, RecordClaim, RecordFact, Subject, Taken};
+use crate::reconcile::commands::{self, Command, Verb};
+use crate::reconcile::wake::key_of;
+use crate::reconcile::{conditions, subject_in};
+use crate::zones::{Account, Answers, Found, Look};
+use crate::{Error, Result};
+
+/// How old what is known of a zone may be, where nobody asks for more.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// What is known before a decision.
+#[derive(Clone)]
+pub struct Seen {
+    /// The record as the ledger names it.
+    pub subject: Subject,
+    /// The name, where the object may ask for it.
+    pub gate: Result<Gated, Refusal>,
+    /// What the spec comes to.
+    pub set: Result<RecordSet, Refusal>,
+    /// What it asks for; as it was put down, where the gate is closed.
+    pub claim: Option<RecordClaim>,
+    /// What is known of its set.
+    pub fact: Option<RecordFact>,
+    /// Who else asks for a set of that name.
+    pub rivals: Vec<RecordClaim>,
+    /// Where the set belongs.
+    pub place: Option<Place>,
+    /// What stands there.
+    pub look: Result<Look, Refusal>,
+    /// How long the provider asks to be left alone.
+    pub rest: Option<Duration>,
+    /// What the authoritative servers say, where they were asked.
+    pub heard: Option<Answers>,
+    /// A command that waits to be taken.
+    pub command: Option<Command>,
+    /// Why commands are not taken, if they are not.
+    pub objection: Option<String>,
+    /// The commands that were taken, the newest of each.
+    pub taken: Vec<Taken>,
+}
+
+/// A name that the object may ask for.
+#[derive(Clone, Debug)]
+pub struct Gated {
+    /// The name.
+    pub owner: Name,
+    /// The type.
+    pub kind: RecordType,
+    /// The domain that it lies in.
+    pub domain: DomainFact,
+}
+
+/// Where a set belongs.
+#[derive(Clone)]
+pub struct Place {
+    /// The credential's server.
+    pub account: Account,
+    /// The zone.
+    pub zone: Zone,
+}
+
+/// Nobody was asked what stands there.
+fn not_looked() -> Refusal {
+    Refusal::new(Reason::Progressing, "what stands there is not known yet")
+}
+
+pub(super) async fn observe(cx: &Context, object: &Arc<DnsRecord>) -> Result<Seen> {
+    let (namespace, _) = key_of(object.as_ref());
+    let (organization, labels) = access::tenant(&cx.client, cx.cluster, &namespace).await?;
+    let subject = subject_in(organization, cx.cluster, ObjectKind::DnsRecord, object.as_ref())
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
+    let (fact, taken, domains) = tokio::try_join!(
+        cx.ledger.record_fact(cx.cluster, subject.uid),
+        cx.ledger.commands(&subject),
+        cx.ledger.domains_of(&subject.organization),
+    )?;
+    let gate = gated(cx, object, (&subject, &labels), &domains);
+    let set = gate.clone().and_then(|gated| wanted(object, gated));
+    let claim = match (&gate, &fact) {
+        (Ok(gated), _) => Some(claim(object, &subject, gated)),
+        (Err(_), fact) => fact.as_ref().map(|fact| fact.claim.clone()),
+    };
+    let rivals = match &claim {
+        Some(claim) => cx.ledger.record_rivals(&subject, &claim.fqdn).await?,
+        None => Vec::new(),
+    };
+    let command = Command::read(object.metadata.annotations.as_ref());
+    let objection = match &command {
+        Some(_) => commands::objection(cx, object.as_ref(), command.as_ref()).await?,
+        None => None,
+    };
+    let look = Err(not_looked());
+    let (place, rest, heard) = (None, None, None);
+    let mut seen =
+        Seen { subject, gate, set, claim, fact, rivals, place, look, rest, heard, command, objection, taken };
+    if let (true, Ok(gated)) = (needs_look(object, &seen), seen.gate.clone()) {
+        look_there(cx, object, &mut seen, &gated).await?;
+        listen(cx, object, &mut seen, &gated).await;
+    }
+    Ok(seen)
+}
+
+/// Whether the next step hangs on what stands there: nobody is asked in vain.
+fn needs_look(object: &DnsRecord, seen: &Seen) -> bool {
+    match decide::decide(object, seen, Timestamp::MIN) {
+        Step::Hold(refusal) | Step::Rest(Verdict::Unprogrammed(refusal)) => refusal == not_looked(),
+        _ => false,
+    }
+}
+
+fn claim(object: &DnsRecord, subject: &Subject, gated: &Gated) -> RecordClaim {
+    RecordClaim {
+        subject: subject.clone(),
+        fqdn: gated.owner.as_str().to_owned(),
+        kind: gated.kind.as_str().to_owned(),
+        created_at: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
+    }
+}
+
+fn wanted(object: &DnsRecord, gated: Gated) -> Result<RecordSet, Refusal> {
+    RecordSet::from_spec(gated.owner, gated.kind, object.spec.ttl, &object.spec.values)
+        .map_err(|e| Refusal::new(Reason::InvalidRecord, e.to_string()))
+}
+
+/// The name, where the object may ask for it. What the ledger knows of the domain counts, never the domain's status.
+fn gated(
+    cx: &Context,
+    object: &DnsRecord,
+    (subject, labels): (&Subject, &BTreeMap<String, String>),
+    domains: &[DomainFact],
+) -> Result<Gated, Refusal> {
+    let reference = &object.spec.domain_ref;
+    let home = reference.namespace.as_deref().unwrap_or(&subject.namespace);
+    let found = cx.stores.domains.get(&ObjectRef::new(&reference.name).within(home));
+    let uid = found.and_then(|domain| Uuid::parse_str(domain.metadata.uid.as_deref()?).ok());
+    let fact = domains.iter().find(|fact| Some(fact.subject.uid) == uid && fact.subject.cluster == cx.cluster);
+    let admitted = |fact: &&DomainFact| {
+        let allowed = fact.terms.allowed_namespaces.as_ref();
+        home == subject.namespace || access::admits(allowed, &subject.namespace, labels)
+    };
+    let Some(fact) = fact.filter(admitted) else {
+        return Err(if home == subject.namespace {
+            let words = format!(
+                "spec.domainRef: OrganizationDomain {:?} of this namespace is not there, or not proved yet",
+                reference.name
+            );
+            Refusal::new(Reason::DomainNotVerified, words)
+        } else {
+            let words = format!(
+                "spec.domainRef: OrganizationDomain {:?} of namespace {home:?} may not be used from {:?}; both namespaces must be \
+                 of one organization, and its spec.allowedNamespaces must name {:?}",
+                reference.name, subject.namespace, subject.namespace
+            );
+            Refusal::new(Reason::RefNotPermitted, words)
+        });
+    };
+    let owner = gate::name(object, fact, domains)?;
+    Ok(Gated { owner, kind: gate::kind(object)?, domain: fact.clone() })
+}
+
+async fn look_there(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &Gated) -> Result<()> {
+    let place = match place(cx, seen, gated).await {
+        Ok(place) => place,
+        Err(Error::Condition { reason, message }) => {
+            seen.look = Err(Refusal { reason, message });
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let fresh = if is_asked(object, seen) { Duration::ZERO } else { FRESH };
+    seen.look = match cx.zones.look(&place.account, &place.zone, &gated.owner, gated.kind, fresh).await {
+        Ok(look) => Ok(look),
+        Err(trouble) => {
+            seen.rest = trouble.retry_after;
+            Err(Refusal::new(trouble.reason, trouble.message))
+        }
+    };
+    seen.place = Some(place);
+    Ok(())
+}
+
+/// Whether a person has asked for a look since the status was last written.
+fn is_asked(object: &DnsRecord, seen: &Seen) -> bool {
+    let word = Verb::Reconcile.word();
+    let told = object.status.as_ref().and_then(|status| status.last_handled.get(word));
+    seen.taken.iter().any(|taken| taken.command == word && Some(&taken.value) != told)
+}
+
+/// Where the set belongs, by the domain's credential.
+async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
+    let refuse = |reason, words: String| Err(Error::condition(reason, words));
+    let (dns, home) = (&gated.domain.terms.dns, &gated.domain.subject.namespace);
+    let Some(reference) = dns.credential_ref.as_ref().filter(|_| dns.mode == DnsMode::Managed) else {
+        let words =
+            format!("the zone of {} is somebody else's; let the domain's spec.dns.mode be Managed", gated.domain.fqdn);
+        return refuse(Reason::UnsupportedByProvider, words);
+    };
+    let credential =
+        access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, home, reference).await?;
+    let account = account(cx, seen, &credential).await?;
+    if !permits(&credential, &gated.owner) {
+        let words =
+            format!("CloudCredential {:?}: its spec.allowedDomains do not hold {}", reference.name, gated.owner);
+        return refuse(Reason::RefNotPermitted, words);
+    }
+    let zone_id = dns.zone_id.as_deref();
+    let zone = match cx.zones.zone_of(&account, &gated.owner, zone_id).await {
+        Ok(Found::One(zone)) => zone,
+        Ok(Found::None) => {
+            let words =
+                format!("CloudCredential {:?} has no zone for {}; see its status.zones", reference.name, gated.owner);
+            return refuse(Reason::ZoneNotFound, words);
+        }
+        Ok(Found::Several(zones)) => {
+            let ids: Vec<&str> = zones.iter().map(|zone| zone.id.as_str()).collect();
+            let words = format!(
+                "several zones have the name of {}'s: let the domain's spec.dns.zoneId be one of {}",
+                gated.owner,
+                ids.join(", ")
+            );
+            return refuse(Reason::ZoneNotFound, words);
+        }
+        Err(trouble) => {
+            seen.rest = trouble.retry_after;
+            return refuse(trouble.reason, trouble.message);
+        }
+    };
+    if let Err(why) = seen.set.as_ref().map_or(Ok(()), |set| set.check_zone(&zone.name)) {
+        return refuse(Reason::InvalidRecord, why.to_string());
+    }
+    Ok(Place { account, zone })
+}
+
+fn permits(credential: &CloudCredential, owner: &Name) -> bool {
+    let domains = &credential.spec.allowed_domains;
+    domains.is_empty() || domains.iter().any(|domain| Name::parse(domain).is_ok_and(|domain| owner.is_within(&domain)))
+}
+
+/// The credential's server, where the last proof is of the Secret and the block as they are now.
+async fn account(cx: &Context, seen: &Seen, credential: &CloudCredential) -> Result<Account> {
+    let name = credential.metadata.name.clone().unwrap_or_default();
+    let not_ready = |words: &str| {
+        Error::condition(Reason::CredentialNotReady, format!("CloudCredential {name:?} {words}; see its conditions"))
+    };
+    let organization = seen.subject.organization.clone();
+    let subject = subject_in(organization, cx.cluster, ObjectKind::CloudCredential, credential)
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
+    let fact = cx.ledger.credential_fact(cx.cluster, subject.uid).await?;
+    let good = |state: &str| matches!(state, "Valid" | "StaleOk");
+    let fact = fact.filter(|fact| good(&fact.state) && fact.subject.organization == subject.organization);
+    let digest = fact.and_then(|fact| fact.secret_digest).ok_or_else(|| not_ready("is not valid"))?;
+    let account = cx.accounts.open(cx, &subject, credential, &digest).await?;
+    if account.digest == digest { Ok(account) } else { Err(not_ready("was changed and is not proved yet")) }
+}
+
+/// Asks the authoritative servers while they are not known to have what is wanted.
+async fn listen(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &Gated) {
+    let stands = matches!((&seen.look, &seen.set), (Ok(look), Ok(set)) if look.set.as_ref() == Some(set));
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let known = conditions::get(conditions, "Propagated")
+        .is_some_and(|c| c.status == "True" && c.observed_generation == object.metadata.generation);
+    let leaving = object.metadata.deletion_timestamp.is_some();
+    if stands && !known && !leaving {
+        seen.heard = Some(cx.lookup.ask(&gated.owner, gated.kind).await);
+    }
+}
+
+/// Accounts that were opened a moment ago: many records have one.
+#[derive(Default)]
+pub struct Accounts(Mutex<HashMap<Uuid, (Instant, Account)>>);
+
+impl Accounts {
+    /// How long the Secret is not read again.
+    const KEPT: Duration = Duration::from_secs(5);
+
+    async fn open(
+        &self,
+        cx: &Context,
+        subject: &Subject,
+        credential: &CloudCredential,
+        digest: &str,
+    ) -> Result<Account> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&subject.uid).cloned();
+        if let Some((at, account)) = known
+            && at.elapsed() < Self::KEPT
+            && account.digest == digest
+        {
+            return Ok(account);
+        }
+        let account =
+            Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, subject, &credential.spec).await?;
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (at, _)| at.elapsed() < Self::KEPT);
+        all.insert(subject.uid, (Instant::now(), account.clone()));
+        Ok(account)
+    }
+}

@@ -1,0 +1,132 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use landfall::dns::{Name, RecordType};
+use landfall::installation::Installation;
+use landfall::zones::{Lookup, Said};
+use serde_json::json;
+
+use crate::harness::env;
+use crate::world::{At, World, message};
+
+/// Asks the authority again and again; counts the answers, and those without a value.
+fn watch(owner: &str) -> (Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicBool>) {
+    let (answers, empty, stop) =
+        (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let installation: Installation = serde_json::from_value(json!({
+        "encryption": {"current": "a", "keys": {}},
+        "dns": {"authorities": [
+            {"zone": env("PDNS_ZONE"), "servers": [env("PDNS_DNS")]}, {"zone": env("KNOT_ZONE"), "servers": [env("KNOT_DNS")]},
+        ]},
+    }))
+    .unwrap();
+    let (lookup, owner) = (Lookup::new(&installation), Name::parse(owner).unwrap());
+    let counters = (answers.clone(), empty.clone(), stop.clone());
+    tokio::spawn(async move {
+        let (answers, empty, stop) = counters;
+        while !stop.load(Ordering::SeqCst) {
+            let heard = lookup.ask(&owner, RecordType::A).await;
+            for server in heard.servers {
+                match server.answer {
+                    Said::Values { .. } => answers.fetch_add(1, Ordering::SeqCst),
+                    Said::NoData | Said::NoName => empty.fetch_add(1, Ordering::SeqCst),
+                    Said::Nothing(_) => 0,
+                };
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    (answers, empty, stop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_wins_and_the_younger_takes_over_without_a_moment_of_emptiness_at_powerdns() {
+    takeover(At::PowerDns).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_wins_and_the_younger_takes_over_without_a_moment_of_emptiness_at_knot() {
+    takeover(At::Knot).await;
+}
+
+async fn takeover(at: At) {
+    let world = World::new(at).await;
+    let owner = world.name("www");
+    world.record("older", json!({})).await;
+    world.ready("older").await;
+    // Ages count in seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.record("younger", json!({"values": ["192.0.2.2"]})).await;
+    let object = world.told("younger", "Ready", "False", "Conflict").await;
+    assert!(message(&object, "Ready").starts_with("DnsRecord \"older\" is older"), "{}", message(&object, "Ready"));
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
+
+    let (answers, empty, stop) = watch(&owner);
+    crate::harness::wait_until(Duration::from_secs(10), "answers", async || answers.load(Ordering::SeqCst) > 5).await;
+    world.delete("older").await;
+    world.gone("older").await;
+    world.ready("younger").await;
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.2"]);
+    stop.store(true, Ordering::SeqCst);
+    assert_eq!(empty.load(Ordering::SeqCst), 0, "of {} answers", answers.load(Ordering::SeqCst));
+    let inherited =
+        "SELECT count(*) FROM landfall.activity_log WHERE object_name = 'younger' AND action = 'record.inherited'";
+    assert_eq!(world.ask::<i64>(inherited).await, [1]);
+    world.delete("younger").await;
+    world.gone("younger").await;
+    assert_eq!(world.stands(&owner, RecordType::A).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cname_and_another_type_of_one_name_exclude_each_other() {
+    let world = World::new(At::PowerDns).await;
+    let owner = world.name("www");
+    world.record("address", json!({})).await;
+    world.ready("address").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.record("alias", json!({"type": "CNAME", "values": ["target.example."]})).await;
+    let object = world.told("alias", "Ready", "False", "Conflict").await;
+    assert!(message(&object, "Ready").contains("\"address\""), "{}", message(&object, "Ready"));
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    // It would stand in the way of the older one, which has the name when its turn comes.
+    world.record("text", json!({"type": "TXT", "values": ["beside"]})).await;
+    let object = world.told("text", "Ready", "False", "Conflict").await;
+    assert!(message(&object, "Ready").contains("\"alias\""), "{}", message(&object, "Ready"));
+    world.delete("address").await;
+    world.ready("alias").await;
+    assert_eq!(world.values(&owner, RecordType::Cname).await, ["target.example."]);
+    assert_eq!(world.stands(&owner, RecordType::A).await, None);
+}
+
+/// Several at once, none of which has seen another: one wins, and it is the oldest.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_that_are_made_at_once_one_wins() {
+    let world = World::new(At::PowerDns).await;
+    let names: Vec<String> = (0..6).map(|n| format!("r{n}")).collect();
+    let made = names.iter().zip(1..).map(|(name, n)| world.record(name, json!({"values": [format!("192.0.2.{n}")]})));
+    futures::future::join_all(made).await;
+    let winners = async || {
+        let mut ready = Vec::new();
+        for name in &names {
+            let object = world.api::<landfall::api::DnsRecord>().get(name).await.unwrap();
+            let found = crate::world::condition(&object, "Ready");
+            ready.push(found.map(|c| (c.status, c.reason)));
+        }
+        ready
+    };
+    let settled = |all: &[Option<(String, String)>]| {
+        let count = |word: &str| all.iter().flatten().filter(|(_, reason)| reason == word).count();
+        (count("Ready"), count("Conflict")) == (1, 5)
+    };
+    crate::harness::wait_until(crate::world::PLENTY, "one winner", async || settled(&winners().await)).await;
+    let oldest = "SELECT name FROM landfall.record_sets WHERE gone_at IS NULL ORDER BY object_created_at, uid LIMIT 1";
+    let winner = world.ask::<String>(oldest).await.remove(0);
+    let place = names.iter().position(|name| *name == winner).unwrap();
+    let owner = world.name("www");
+    let expected = vec![format!("192.0.2.{}", place + 1)];
+    crate::harness::wait_until(crate::world::PLENTY, "the oldest's values", async || {
+        world.values(&owner, RecordType::A).await == expected
+    })
+    .await;
+}
