@@ -41,7 +41,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
             "spec.verification.reverifyAfter",
             "must be at least 1m",
         ),
-        set(Domain, "/verification/reverifyAfter", json!("1d"), "spec.verification.reverifyAfter", "should match"),
+        set(Domain, "/verification/reverifyAfter", json!("1.5h"), "spec.verification.reverifyAfter", "should match"),
         set(Domain, "/verification/grace", json!("7d"), "spec.verification.grace", "should match"),
         set(Domain, "/dns/mode", json!("Delegated"), "spec.dns.mode", "supported values: \"Managed\""),
         set(Domain, "/dns/mode", json!("Managed"), "spec.dns.credentialRef", "is needed where mode is Managed"),
