@@ -7,6 +7,7 @@
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::future::try_join_all;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
@@ -121,13 +122,11 @@ impl Gate {
     where
         K: Clone + DeserializeOwned + Debug,
     {
-        let mut found = Vec::new();
-        for expected in &self.expected {
-            match expected.find(client).await? {
-                Ok(object) => found.push(object.metadata),
-                Err(flaw) => return Ok(Standing::Flawed(flaw)),
-            }
-        }
+        let looked = try_join_all(self.expected.iter().map(|expected| expected.find(client))).await?;
+        let found = match looked.into_iter().collect::<Result<Vec<_>, _>>() {
+            Ok(objects) => objects.into_iter().map(|object| object.metadata).collect::<Vec<_>>(),
+            Err(flaw) => return Ok(Standing::Flawed(flaw)),
+        };
         let since = found.iter().map(changed_at).max().unwrap_or(Timestamp::MAX);
         let versions: Vec<_> = found.into_iter().map(|meta| (meta.uid, meta.resource_version)).collect();
         if *self.lock() == versions {

@@ -53,9 +53,11 @@ impl Ledger {
         self.begin_for(&[organization.as_str()]).await
     }
 
-    /// For rows of several organizations.
+    /// For rows of several organizations, or of none that could be new.
     pub(super) async fn begin_for(&self, organizations: &[&str]) -> Result<Transaction> {
-        introduce(&mut *self.pool.acquire().await?, organizations, self.fence.as_deref()).await?;
+        if !organizations.is_empty() {
+            introduce(&mut *self.pool.acquire().await?, organizations, self.fence.as_deref()).await?;
+        }
         let mut inner = self.pool.begin().await?;
         if let Some(fence) = &self.fence {
             fence.check(&mut inner).await?;
@@ -83,12 +85,14 @@ impl Writer {
 }
 
 /// Makes organizations known, and with each its chain, unless the fence is a deposed leader's. In a unit of work of its own
-/// it stays true whatever becomes of others.
+/// it stays true whatever becomes of others. Where all are known nothing is locked or written, and so nothing is flushed.
 async fn introduce(connection: &mut PgConnection, organizations: &[&str], fence: Option<&Fence>) -> Result<()> {
     sqlx::query(
         "WITH leads AS (SELECT FROM clusters WHERE cluster_id = $2 AND writer_epoch = $3 FOR SHARE)
          INSERT INTO organizations (organization_id)
-         SELECT unnest($1::text[]) WHERE $2 IS NULL OR EXISTS (SELECT FROM leads) ON CONFLICT DO NOTHING",
+         SELECT name FROM unnest($1::text[]) AS given(name)
+         WHERE NOT EXISTS (SELECT FROM organizations WHERE organization_id = name) AND ($2 IS NULL OR EXISTS (SELECT FROM leads))
+         ON CONFLICT DO NOTHING",
     )
     .bind(organizations)
     .bind(fence.map(|fence| fence.cluster))

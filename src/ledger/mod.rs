@@ -172,6 +172,8 @@ const CONNECTIONS: u32 = 10;
 /// How long a statement waits for a free connection, or for Postgres to be back. Shorter than any limit around it: the
 /// reconcile's, and a runner's for one call.
 const TURN: Duration = Duration::from_secs(15);
+/// A connection that was of use so recently is taken to be alive: to ask it would cost as much as most statements do.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a server may take to let somebody in.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -239,6 +241,14 @@ fn parse(url: &str) -> Result<PgConnectOptions> {
 
 fn pool(options: PgConnectOptions, role: Option<&'static str>, connections: u32) -> PgPool {
     let pool = PgPoolOptions::new().max_connections(connections).acquire_timeout(TURN);
+    let pool = pool.test_before_acquire(false).before_acquire(|connection, meta| {
+        Box::pin(async move {
+            if meta.idle_for > FRESH {
+                connection.ping().await?;
+            }
+            Ok(true)
+        })
+    });
     let pool = pool.after_connect(move |connection, _| {
         Box::pin(async move {
             if let Some(role) = role {

@@ -21,7 +21,7 @@ use super::spool::Spool;
 use super::transcript::Transcript;
 use super::verdict::{Cause, Stop};
 use super::work::{Work, state_refused};
-use crate::run::protocol::{Claim, EVENT_BATCH, Progress, RunPhase, RunResult, RunSpec, SecretText};
+use crate::run::protocol::{Claim, EVENT_BATCH, Progress, RunKind, RunPhase, RunResult, RunSpec, SecretText};
 use crate::run::secrets::redactor;
 use crate::{Error, Result};
 
@@ -108,21 +108,27 @@ async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<(
 /// First the states, then the lock, then the result: whoever sees the result sees all before it.
 async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<()> {
     let until = Instant::now() + LAST_PATIENCE;
-    let entered = Progress { phase: RunPhase::Finishing };
-    if let Err(error) = work.client.phase(&entered, Instant::now() + Duration::from_secs(5)).await {
-        tracing::warn!(%error, "the last phase was not told");
-    }
-    let mut complete = true;
-    if let Err(reason) = work.loopback.finish(until).await {
-        complete = false;
+    let ((), states, ()) = tokio::join!(tell_finishing(work), work.loopback.finish(until), log.finish(until));
+    let complete = states.is_ok();
+    if let Err(reason) = states {
         result = work.failed(state_refused(work.spec.id, &reason));
     }
-    log.finish(until).await;
     if result.phase == RunPhase::Interrupted {
         tell_events(work, until).await;
     }
     work.client.result(&result, until).await.map_err(|e| Error::Integrity(e.to_string()))?;
     if complete { work.layout.sweep() } else { Err(Error::Integrity(result.message.unwrap_or_default())) }
+}
+
+/// A plan leaves no states that could be on their way.
+async fn tell_finishing(work: &Work) {
+    if work.spec.kind == RunKind::Plan {
+        return;
+    }
+    let entered = Progress { phase: RunPhase::Finishing };
+    if let Err(error) = work.client.phase(&entered, Instant::now() + Duration::from_secs(5)).await {
+        tracing::warn!(%error, "the last phase was not told");
+    }
 }
 
 /// After an interruption the events tell what no state knows, so they wait for the ledger as states do. Those that it has

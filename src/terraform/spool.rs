@@ -30,6 +30,8 @@ impl Spool {
         let number = self.numbers("tfstate")?.last().map_or(1, |n| n + 1);
         let (draft, path) = (self.file(number, "draft"), self.file(number, "tfstate"));
         write_private(&draft, state)?;
+        let whole = File::open(&draft).and_then(|file| file.sync_all());
+        whole.map_err(Error::io(format!("sync {}", draft.display())))?;
         fs::rename(&draft, &path).map_err(Error::io(format!("rename {}", draft.display())))?;
         let folder = File::open(&self.folder).and_then(|f| f.sync_all());
         folder.map_err(Error::io(format!("sync {}", self.folder.display())))?;
@@ -86,14 +88,11 @@ pub(super) fn make_private_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io(format!("create {}", path.display())))
 }
 
-/// Writes and syncs a file that nobody else may read, in place of what was there.
+/// Writes a file that nobody else may read, in place of what was there. After a loss of power it may be gone.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let _ = fs::remove_file(path); // an old file would keep its old mode
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(Error::io(format!("write {}", path.display())))
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    written.and_then(|mut file| file.write_all(bytes)).map_err(Error::io(format!("write {}", path.display())))
 }
 
 #[cfg(test)]

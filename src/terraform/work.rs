@@ -3,7 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::try_join_all;
+use futures::{join, try_join};
 use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -80,13 +82,15 @@ impl Work {
     }
 
     async fn plan(&mut self) -> Done<()> {
-        self.enter(RunPhase::Init).await?;
-        self.unpack().await?;
+        let ((), snapshot, carried) = try_join!(
+            self.enter(RunPhase::Init),
+            self.artifact(Artifact::Snapshot),
+            self.artifact(Artifact::LockFile)
+        )?;
+        self.unpack(snapshot)?;
         let lock = self.layout.module().join(LOCK_FILE);
         let mut locks = Locks::Given;
-        if !lock.exists()
-            && let Some(carried) = self.call(|c, t| async move { c.artifact(Artifact::LockFile, t).await }).await?
-        {
+        if let Some(carried) = carried.filter(|_| !lock.exists()) {
             write_private(&lock, &carried)?;
             locks = Locks::Carried;
         }
@@ -95,15 +99,17 @@ impl Work {
         let lock = fs::read(&lock).ok();
         self.enter(RunPhase::Plan).await?;
         self.make_plan().await?;
-        let json = self.show().await?;
         let plan = fs::read(self.layout.plan()).map_err(Error::io("read the plan file"))?;
-        let artifacts = [
-            (Artifact::Snapshot, Some(snapshot)),
-            (Artifact::LockFile, lock),
-            (Artifact::Plan, Some(plan)),
-            (Artifact::PlanJson, Some(json)),
-        ];
-        let found = artifacts.into_iter().filter_map(|(artifact, bytes)| Some((artifact, bytes?)));
+        let made = [(Artifact::Snapshot, Some(snapshot)), (Artifact::LockFile, lock), (Artifact::Plan, Some(plan))];
+        // Stored while the engine tells what it has planned. Neither leaves the other in the lurch: the engine is waited for.
+        let (json, stored) = join!(self.show(), self.store(made));
+        stored?;
+        self.store([(Artifact::PlanJson, Some(json?))]).await
+    }
+
+    /// Gives the ledger those files that are there.
+    async fn store(&self, files: impl IntoIterator<Item = (Artifact, Option<Vec<u8>>)>) -> Done<()> {
+        let found = files.into_iter().filter_map(|(artifact, bytes)| Some((artifact, bytes?)));
         self.call(|c, t| async move {
             try_join_all(found.map(|(artifact, bytes)| c.put_artifact(artifact, bytes, t))).await.map(drop)
         })
@@ -111,12 +117,16 @@ impl Work {
     }
 
     async fn apply(&mut self) -> Done<()> {
-        self.enter(RunPhase::Init).await?;
-        self.unpack().await?;
-        if let Some(lock) = self.call(|c, t| async move { c.artifact(Artifact::LockFile, t).await }).await? {
+        let ((), snapshot, lock, plan) = try_join!(
+            self.enter(RunPhase::Init),
+            self.artifact(Artifact::Snapshot),
+            self.artifact(Artifact::LockFile),
+            self.artifact(Artifact::Plan)
+        )?;
+        self.unpack(snapshot)?;
+        if let Some(lock) = lock {
             write_private(&self.layout.module().join(LOCK_FILE), &lock)?;
         }
-        let plan = self.call(|c, t| async move { c.artifact(Artifact::Plan, t).await }).await?;
         let plan =
             plan.ok_or_else(|| Failure::new(Reason::IntegrityViolation, "the plan file is gone: make a new plan"))?;
         write_private(&self.layout.plan(), &plan)?;
@@ -133,8 +143,7 @@ impl Work {
     }
 
     /// Puts the module into place, with our override and the variables beside it.
-    async fn unpack(&mut self) -> Done<()> {
-        let snapshot = self.call(|c, t| async move { c.artifact(Artifact::Snapshot, t).await }).await?;
+    fn unpack(&self, snapshot: Option<Bytes>) -> Done<()> {
         let snapshot =
             snapshot.ok_or_else(|| Failure::new(Reason::IntegrityViolation, "the module's snapshot is gone"))?;
         snapshot::unpack(&snapshot, &self.layout.module())?;
@@ -260,13 +269,17 @@ impl Work {
         }
     }
 
-    async fn enter(&mut self, phase: RunPhase) -> Done<()> {
+    async fn enter(&self, phase: RunPhase) -> Done<()> {
         let progress = Progress { phase };
         self.call(|c, t| async move { c.phase(&progress, t).await }).await
     }
 
+    async fn artifact(&self, artifact: Artifact) -> Done<Option<Bytes>> {
+        self.call(|c, t| async move { c.artifact(artifact, t).await }).await
+    }
+
     /// One call, repeated with patience, or until a stop is asked for.
-    async fn call<T, F>(&mut self, call: impl FnOnce(Client, Instant) -> F) -> Done<T>
+    async fn call<T, F>(&self, call: impl FnOnce(Client, Instant) -> F) -> Done<T>
     where
         F: Future<Output = Result<T, CallError>>,
     {

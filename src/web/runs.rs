@@ -24,7 +24,7 @@ use self::answer::{Fault, SHA256, bytes, done, granted};
 use crate::ledger::runs::{Refusal, Standing};
 use crate::ledger::{Ledger, Subject};
 use crate::run::digest::sha256_hex;
-use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunPhase, RunResult};
+use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult};
 use crate::run::token;
 
 /// The largest state, plan file, plan JSON and snapshot: 64 MiB.
@@ -34,7 +34,7 @@ pub const LARGEST_PIECE: usize = 8 << 20;
 
 /// Learns that a deployment's run has moved, so that the deployment is reconciled.
 pub trait Waker: Send + Sync {
-    /// A run of this object was claimed, entered `Plan` or `Apply`, or ended.
+    /// A run of this object was claimed, or ended.
     fn run_changed(&self, subject: &Subject);
 }
 
@@ -173,13 +173,8 @@ async fn control(State(api): State<RunApi>, call: Call) -> Result<Json<Control>,
 }
 
 async fn phase(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
-    let progress: Progress = read(body)?;
-    let answer = done(api.ledger.set_phase(call.id, &progress).await)?;
-    // The others pass by in moments as a rule, and would cost a write to the object each; it is looked at every few seconds.
-    if matches!(progress.phase, RunPhase::Plan | RunPhase::Apply) {
-        api.wake(call.id).await;
-    }
-    Ok(answer)
+    // They pass by in moments as a rule, and would cost a write to the object each; it is looked at every few seconds.
+    done(api.ledger.set_phase(call.id, &read::<Progress>(body)?).await)
 }
 
 async fn result(State(api): State<RunApi>, Known { call, .. }: Known, body: Body) -> Result<Response, Fault> {

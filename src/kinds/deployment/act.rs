@@ -10,7 +10,7 @@ use super::inputs::Inputs;
 use super::observe::{Observed, REFUSED};
 use super::standing::Standing;
 use super::{outputs, recovery};
-use crate::api::{Change, DurationText, Reason, TerraformDeployment};
+use crate::api::{Change, DurationText, EngineKind, Reason, TerraformDeployment};
 use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
@@ -183,7 +183,10 @@ async fn begin_plan(
         })
         .await?;
     Ok(match created {
-        PlanRun::Created => Outcome::Done,
+        PlanRun::Created => {
+            start_at_once(cx, &seen.subject, id, inputs.engine).await;
+            Outcome::Done
+        }
         PlanRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle)),
     })
 }
@@ -220,6 +223,7 @@ async fn apply(
         .await?;
     Ok(match created {
         ApplyRun::Created => {
+            start_at_once(cx, &seen.subject, id, plan.engine).await;
             let message = format!("run {id} applies the plan of run {}", plan.id);
             Outcome::Told(Announcement::of(&APPLY_STARTED, message))
         }
@@ -238,14 +242,28 @@ async fn apply(
     })
 }
 
-/// The token is made here and not with the run: a controller that is killed in between could not hand it over.
+/// Where it does not start, the next look starts it, and says what is wrong.
+async fn start_at_once(cx: &Context, subject: &Subject, run: Uuid, engine: EngineKind) {
+    if let Err(error) = hand_over(cx, run, engine).await {
+        tracing::warn!(%run, %error, "the run's runner was not started");
+        cx.waker.wake(ObjectKind::TerraformDeployment, &subject.namespace, &subject.name);
+    }
+}
+
+/// A run whose runner was not started with its commit, or did not take it.
 async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
     let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
+    hand_over(cx, run.id, run.engine).await.map(|()| Outcome::Done)
+}
+
+/// Starts the runner of a committed run. The token is made here and not with the run: a controller that is killed in between
+/// could not hand it over.
+async fn hand_over(cx: &Context, run: Uuid, engine: EngineKind) -> Result<()> {
     let token = token::new();
-    if cx.ledger.reissue_token(run.id, &token::hash(token.expose())).await? {
-        cx.executor.start(run.id, run.engine, &token)?;
+    if cx.ledger.reissue_token(run, &token::hash(token.expose())).await? {
+        cx.executor.start(run, engine, &token)?;
     }
-    Ok(Outcome::Done)
+    Ok(())
 }
 
 /// What may be under way at once. Under `local` one organization may run its code beside the controller's keys; two may not.

@@ -81,6 +81,12 @@ impl History {
         self.0.iter().find(|r| r.kind == RunKind::Plan && r.change == change && r.phase == RunPhase::Succeeded)
     }
 
+    /// Whether the newest run of this change is a plan that could be applied.
+    pub fn waits(&self, change: Change) -> bool {
+        let newest = self.0.iter().find(|r| r.change == change);
+        newest.is_some_and(|r| r.kind == RunKind::Plan && r.phase == RunPhase::Succeeded && !finds_nothing(r))
+    }
+
     /// The apply of a plan.
     pub fn apply_of(&self, plan: Uuid) -> Option<&Run> {
         self.0.iter().find(|r| r.kind == RunKind::Apply && r.plan == Some(plan))

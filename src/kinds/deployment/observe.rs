@@ -167,11 +167,13 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
     let history = History::within(&subject.organization, cx.ledger.runs_of(subject.uid, RUNS).await?);
     let retained = super::is_retained(object);
-    let urgent = history.active().is_some() || retained;
-    let (command, gate) = gate(cx, object, urgent).await?;
+    let active = history.active();
+    let urgent = active.is_some() || retained;
+    let change = super::wanted_change(object);
+    let unattended = object.spec.approval == ApprovalMode::Automatic && active.is_none() && history.waits(change);
+    let (command, gate) = gate(cx, object, unattended, urgent).await?;
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let former_run = former_run(cx, cx.ledger.former_run(&subject).await?).await?;
-    let active = history.active();
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let secret = if retained { None } else { outputs::find(cx, object).await? };
@@ -189,7 +191,6 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         None if retained => Err((Reason::Progressing, "it is let go".to_owned())),
         None => inputs::read(cx, object, last_applied).await?,
     };
-    let change = super::wanted_change(object);
     let digest = history.newest_plan(change).and_then(|p| p.digest.clone());
     let approval = match digest {
         Some(digest) => cx.ledger.approval(&subject.organization, &digest).await?,
@@ -235,11 +236,17 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     })
 }
 
-/// The command that waits, and what speaks against the gate. Where nobody can tell how the gate stands, what is urgent goes
-/// on as with a broken one, and a command waits: it is not taken, and not thrown away.
-async fn gate(cx: &Context, object: &TerraformDeployment, urgent: bool) -> Result<(Option<Command>, Option<String>)> {
+/// The command that waits, and what speaks against the gate, which is asked where there is a command or a plan that may be
+/// applied unattended. Where nobody can tell how it stands, what is urgent goes on as with a broken one, and a command waits:
+/// it is not taken, and not thrown away.
+async fn gate(
+    cx: &Context,
+    object: &TerraformDeployment,
+    unattended: bool,
+    urgent: bool,
+) -> Result<(Option<Command>, Option<String>)> {
     let command = Command::read(object.metadata.annotations.as_ref());
-    if command.is_none() && object.spec.approval != ApprovalMode::Automatic {
+    if command.is_none() && !unattended {
         return Ok((None, None));
     }
     match commands::objection(cx, object, command.as_ref()).await {

@@ -55,7 +55,6 @@ pub(super) fn report(
         (_, Err(error)) if error.class() != Class::Terminal => Next::Backoff,
         (Some(_), Err(_)) => Next::After(Duration::from_secs(600)),
         (Some(standing), Ok(_)) => match standing.wait {
-            Wait::None => Next::Now,
             Wait::AtMost(rest) => Next::After(Duration::try_from(rest).unwrap_or(Duration::from_secs(600))),
             Wait::Turn => Next::After(net(object.metadata.uid.as_deref().unwrap_or_default())),
         },

@@ -10,8 +10,6 @@ use crate::run::protocol::{RunKind, RunPhase};
 /// How long to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Not at all.
-    None,
     /// Until something wakes the object, and this long at most.
     AtMost(SignedDuration),
     /// Until it is called, since others hold what it needs; see [`super::queue`].
@@ -117,7 +115,10 @@ impl Standing {
 
     /// A run is being started.
     pub fn starting() -> Self {
-        Self { working: true, ..Self::not_ready(None, Reason::Progressing, "a run is being started", Wait::None) }
+        Self {
+            working: true,
+            ..Self::not_ready(None, Reason::Progressing, "a run is being started", Wait::AtMost(GLANCE))
+        }
     }
 
     /// All places for runs are taken.
