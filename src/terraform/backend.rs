@@ -23,7 +23,7 @@ use super::client::{CallError, Client};
 use super::spool::Spool;
 use crate::api::Reason;
 use crate::run::protocol::{RunKind, SecretText};
-use crate::run::state::refused;
+use crate::run::state::{StateFile, refused};
 use crate::{Error, Result};
 
 /// How long a read or a lock waits for the run API before the engine is told that there is none.
@@ -127,6 +127,13 @@ impl Loopback {
     /// Why the engine did not get its lock or state: another's lock, or nobody who answers.
     pub(super) fn trouble(&self) -> Option<Reason> {
         self.shared.held().trouble
+    }
+
+    /// Whether the newest state of this run has an instance at that address. One that cannot be read knows nothing.
+    pub(super) fn knows(&self, address: &str) -> bool {
+        let newest = self.shared.spool.newest().ok().flatten();
+        let state = newest.and_then(|state| StateFile::parse(&state).ok());
+        state.is_some_and(|state| state.instances.iter().any(|instance| instance.address == address))
     }
 
     /// Takes in a state that the engine could only leave in a file.

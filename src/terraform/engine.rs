@@ -50,6 +50,8 @@ pub(super) struct Ended {
     pub(super) how: How,
     /// What made us stop it.
     pub(super) stopped: Option<Stopped>,
+    /// How much it had written when it was stopped, bytes.
+    pub(super) cut: Option<u64>,
 }
 
 /// By itself, or not.
@@ -174,7 +176,7 @@ impl Engine {
         stop: &mut watch::Receiver<Option<Stop>>,
     ) -> Result<Ended> {
         if stop.borrow().is_some() {
-            return Ok(Ended { how: How::NotStarted, stopped: Some(Stopped::Asked) });
+            return Ok(Ended { how: How::NotStarted, stopped: Some(Stopped::Asked), cut: None });
         }
         let mut child = self.spawn(arguments, output, None)?;
         let (mut status, stopped) = tokio::select! {
@@ -182,7 +184,9 @@ impl Engine {
             () = sleep(limits.run) => (None, Some(Stopped::Late)),
             () = asked(stop) => (None, Some(Stopped::Asked)),
         };
+        let mut cut = None;
         if status.is_none() {
+            cut = fs::metadata(output).map(|file| file.len()).ok();
             interrupt(&child);
             status = timeout(limits.grace, child.wait()).await.ok();
         }
@@ -197,7 +201,7 @@ impl Engine {
         if stopped.is_some() || matches!(how, How::Signal(_)) {
             clear_session().await?;
         }
-        Ok(Ended { how, stopped })
+        Ok(Ended { how, stopped, cut })
     }
 
     /// Asks something whose answer is the whole output.

@@ -134,6 +134,9 @@ pub(super) struct Findings {
     pub(super) unanswered: Option<String>,
     /// Addresses whose change was begun, and of whose end nothing is said.
     pub(super) open: Vec<String>,
+    /// Addresses whose creation failed after the engine was told to stop: it gave the call up, and what came of that at the
+    /// provider nobody heard.
+    pub(super) broken_off: Vec<String>,
 }
 
 /// Both engines say so before the errors of a module that they cannot read.
@@ -150,31 +153,53 @@ impl Findings {
         Self::since(path, 0)
     }
 
+    /// The same of a step that was told to stop when it had written so much.
+    pub(super) fn stopped(path: &Path, cut: Option<u64>) -> Self {
+        Self::read(path, 0, cut)
+    }
+
     /// The same from a position on: of the last of several tries.
     pub(super) fn since(path: &Path, from: u64) -> Self {
+        Self::read(path, from, None)
+    }
+
+    fn read(path: &Path, from: u64, cut: Option<u64>) -> Self {
         let open = || -> std::io::Result<File> {
             let mut file = File::open(path)?;
             file.seek(SeekFrom::Start(from)).map(|_| file)
         };
         let lines = open().map(|file| BufReader::new(file).split(b'\n'));
         let lines = lines.into_iter().flatten().map_while(Result::ok);
-        Self::from_lines(lines.map(|line| String::from_utf8_lossy(&line).into_owned()))
+        let mut position = from;
+        let lines = lines.map(|line| {
+            let at = position;
+            position += line.len() as u64 + 1;
+            (at, String::from_utf8_lossy(&line).into_owned())
+        });
+        Self::from_lines(lines, cut)
     }
 
     /// Of an apply that ended by itself and badly: what keeps anybody from knowing all that it did.
     pub(super) fn unknown(&self) -> Option<String> {
         let open = || {
             let first = self.open.first()?;
-            let more = self.open.len() - 1;
-            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let more = others(&self.open);
             Some(format!("the engine ended and did not say what became of {first}{more}"))
         };
-        self.unanswered.clone().or_else(open)
+        let broken_off = || {
+            let first = self.broken_off.first()?;
+            let more = others(&self.broken_off);
+            Some(format!(
+                "the engine gave up the creation of {first}{more}, which its provider may have done all the same"
+            ))
+        };
+        self.unanswered.clone().or_else(open).or_else(broken_off)
     }
 
-    fn from_lines(lines: impl Iterator<Item = String>) -> Self {
+    /// Lines with their positions; `cut` is the position at which the engine was told to stop.
+    fn from_lines(lines: impl Iterator<Item = (u64, String)>, cut: Option<u64>) -> Self {
         let (mut findings, mut plain, mut under_way) = (Self::default(), Vec::new(), Vec::new());
-        for line in lines {
+        for (at, line) in lines {
             match serde_json::from_str::<Line>(&line) {
                 Ok(Line { diagnostic: Some(d), .. }) if d.severity == "error" => {
                     findings.error.get_or_insert_with(|| d.block());
@@ -183,7 +208,11 @@ impl Findings {
                     }
                 }
                 Ok(Line { kind: Some(kind), hook: Some(hook), .. }) => {
-                    event(&kind, hook).into_iter().for_each(|event| follow(&mut under_way, event));
+                    let Some(event) = event(&kind, hook) else { continue };
+                    if event.what == ResourceAction::CreateFailed && cut.is_some_and(|cut| at >= cut) {
+                        findings.broken_off.push(event.address.clone());
+                    }
+                    follow(&mut under_way, event);
                 }
                 Ok(Line { diagnostic: Some(d), .. }) if d.summary == "Value for undeclared variable" => {
                     let first = d.detail.lines().next().unwrap_or_default().to_owned();
@@ -197,6 +226,14 @@ impl Findings {
         findings.unfit = plain.iter().any(|line| is_preamble(line));
         findings.open = under_way.into_iter().map(|(address, _)| address).collect();
         findings
+    }
+}
+
+/// How many there are beside the first, in words.
+fn others(addresses: &[String]) -> String {
+    match addresses.len() {
+        0 | 1 => String::new(),
+        count => format!(" and {} more", count - 1),
     }
 }
 
@@ -239,7 +276,12 @@ mod tests {
     use super::*;
 
     fn findings(text: &str) -> Findings {
-        Findings::from_lines(text.lines().map(str::to_owned))
+        stopped(text, None)
+    }
+
+    fn stopped(text: &str, cut: Option<u64>) -> Findings {
+        let at = |line: &str| line.as_ptr() as u64 - text.as_ptr() as u64;
+        Findings::from_lines(text.lines().map(|line| (at(line), line.to_owned())), cut)
     }
 
     #[test]
@@ -295,7 +337,8 @@ mod tests {
             serde_json::json!({"type": "diagnostic", "diagnostic": diagnostic}).to_string()
         };
         let begun = hook("apply_start", "t.a", "create");
-        let unknown = |lines: &[&String]| Findings::from_lines(lines.iter().map(|line| (*line).clone())).unknown();
+        let text = |lines: &[&String]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let unknown = |lines: &[&String]| findings(&text(lines)).unknown();
         assert_eq!(unknown(&[&begun, &hook("apply_complete", "t.a", "create")]), None);
         let errored = hook("apply_errored", "t.a", "create");
         assert_eq!(unknown(&[&begun, &errored, &error("Quota exceeded")]), None, "the provider said no");
@@ -303,6 +346,12 @@ mod tests {
         let other = hook("apply_start", "t.b", "delete");
         let said = unknown(&[&begun, &other, &hook("apply_complete", "t.a", "delete")]).unwrap();
         assert_eq!(said, "the engine ended and did not say what became of t.a and 1 more");
+        let refused = text(&[&begun, &errored]);
+        let all =
+            text(&[&begun, &errored, &hook("apply_start", "t.b", "create"), &hook("apply_errored", "t.b", "create")]);
+        let stopped = stopped(&all, Some(refused.len() as u64));
+        assert_eq!(stopped.broken_off, ["t.b"], "what had failed before the stop was refused by the provider");
+        assert!(stopped.unknown().unwrap().contains("gave up the creation of t.b,"));
         for summary in UNANSWERED {
             let said = unknown(&[&begun, &errored, &error("Quota exceeded"), &error(summary)]).unwrap();
             assert_eq!(said, format!("Error: {summary}\n  with t.a"));

@@ -200,7 +200,7 @@ mod tests {
             trouble: None,
             stop: stop.as_ref(),
         };
-        let failure = judge(&Ended { how, stopped }, &facts).unwrap_err();
+        let failure = judge(&Ended { how, stopped, cut: None }, &facts).unwrap_err();
         (failure.phase, failure.reason)
     }
 
@@ -217,7 +217,7 @@ mod tests {
                 trouble,
                 stop: None,
             };
-            judge(&Ended { how, stopped }, &facts).unwrap_err().reason
+            judge(&Ended { how, stopped, cut: None }, &facts).unwrap_err().reason
         };
         assert_eq!(judged(How::Code(1), None, None), Reason::SourceInvalid);
         assert_eq!(judged(How::Code(1), Some(Stopped::Late), None), Reason::Timeout);

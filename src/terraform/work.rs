@@ -139,7 +139,10 @@ impl Work {
         if let Ok(state) = fs::read(self.layout.errored_state()) {
             self.loopback.take(&state)?;
         }
-        self.judge(Step::Apply, &ended?, self.findings(Step::Apply))
+        let ended = ended?;
+        let mut findings = Findings::stopped(&self.layout.output(Step::Apply), ended.cut);
+        findings.broken_off.retain(|address| !self.loopback.knows(address));
+        self.judge(Step::Apply, &ended, findings)
     }
 
     /// Puts the module into place, with our override and the variables beside it.
@@ -190,7 +193,7 @@ impl Work {
         let ended = ended?;
         let mut findings = self.findings(Step::Plan);
         let undeclared = findings.undeclared.take();
-        findings.unfit = matches!(ended, Ended { how: How::Code(1..), stopped: None }) && self.is_unfit().await?;
+        findings.unfit = matches!(ended, Ended { how: How::Code(1..), stopped: None, .. }) && self.is_unfit().await?;
         self.judge(Step::Plan, &ended, findings)?;
         match undeclared {
             Some(words) => Err(Failure::new(Reason::SourceInvalid, words)),

@@ -151,6 +151,25 @@ async fn what_a_dead_plugin_was_creating_is_not_created_again_before_a_person_sa
     world.controller.stop().await;
 }
 
+/// Under `Automatic` too: a timeout in mid-create is no failure that is tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_being_created_when_its_time_was_up_is_a_leftover() {
+    let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    let spec = json!({"source": slow_create(files.path(), 300), "approval": "Automatic", "timeouts": {"apply": "8s"}});
+    world.deployment("web", spec).await;
+    let waiting = world.ready("web", "Interrupted").await;
+    let applied = condition(&waiting, "Applied").unwrap();
+    assert!(
+        applied.message.contains("spec.timeouts.apply") && applied.message.contains("time_sleep.long"),
+        "{applied:?}"
+    );
+    let left = "SELECT count(*) FROM v_resources WHERE address = 'time_sleep.long' AND standing = 'Leftover'";
+    assert_eq!(world.count(left).await, 1, "what was being made is named");
+    assert_eq!(world.count("SELECT count(*) FROM intents WHERE outcome = 'Unknown'").await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE kind = 'Apply'").await, 1, "it is not repeated");
+    world.controller.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_that_the_ledger_refuses_is_kept_and_waits_for_a_person() {
     let (mut world, files) = (World::new().await, tempfile::tempdir().unwrap());

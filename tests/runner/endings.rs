@@ -4,9 +4,10 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use landfall::api::Reason;
-use landfall::run::protocol::{ResourceAction, RunKind, RunPhase};
+use landfall::run::protocol::{ResourceAction, RunKind, RunPhase, RunSpec};
 use landfall::terraform::executor::Holder;
 use rustix::process::{Pid, Signal, kill_process};
+use uuid::Uuid;
 
 use crate::harness::{engine_of, env, plugin_of};
 use crate::world::{MODULE, World, engines, until};
@@ -141,22 +142,61 @@ async fn an_engine_that_is_killed_in_mid_apply_interrupts_its_run() {
     }
 }
 
+/// A provider that takes five minutes for a create, which it gives up when it is told to.
+const SLOW: &str = "terraform {\n  required_providers {\n    time = { source = \"hashicorp/time\" }\n  }\n}\n\
+    variable \"world\" {}\nresource \"terraform_data\" \"first\" {}\n\
+    resource \"time_sleep\" \"long\" {\n  depends_on      = [terraform_data.first]\n  create_duration = \"300s\"\n}\n";
+
+/// Starts an apply of that, and waits until the create is under way.
+async fn in_mid_create(world: &World, change: impl FnOnce(&mut RunSpec)) -> Uuid {
+    let plan = world.plan(&[("main.tf", SLOW)], |_| ());
+    world.succeeded(plan).await;
+    let apply = world.apply(plan, change);
+    let of_long = || {
+        let events = world.api.look(apply, |run| run.resources.clone());
+        events.iter().filter(|e| e.address == "time_sleep.long").map(|e| e.what).collect::<Vec<_>>()
+    };
+    until("the create is under way", || of_long() == [ResourceAction::CreateStarted]).await;
+    apply
+}
+
+/// The provider gives the call up and says that it failed. Whether something was made by then, nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_is_stopped_in_the_middle_of_a_create_is_interrupted_whoever_stopped_it() {
+    for (engine, how) in
+        engines().into_iter().flat_map(|e| ["SIGTERM", "spec.timeouts.apply", "cancel"].map(|h| (e, h)))
+    {
+        let world = World::new(engine).await;
+        let apply = in_mid_create(&world, |spec| {
+            if how == "spec.timeouts.apply" {
+                spec.limits.apply = 8;
+            }
+        })
+        .await;
+        match how {
+            "SIGTERM" => world.local.terminate(apply).unwrap(),
+            "cancel" => world.api.look(apply, |run| run.cancel = true),
+            _ => {}
+        }
+        let result = world.not_succeeded(apply).await;
+        assert_eq!((result.phase, result.reason), (RunPhase::Interrupted, Some(Reason::Interrupted)), "{result:?}");
+        assert_eq!(result.exit_code, Some(1), "the engine ended in good order");
+        let message = result.message.unwrap();
+        for part in [how, "time_sleep.long", "person"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        let state = world.state()["resources"].to_string();
+        assert!(state.contains("first") && !state.contains("long"), "no state knows it: {state}");
+        assert!(world.api.ledger().lock.is_none());
+    }
+}
+
 /// The engine tells of it and ends with exit code 1, as it does where a provider says no.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_providers_plugin_that_dies_in_the_middle_of_a_create_interrupts_the_run() {
-    let module = "terraform {\n  required_providers {\n    time = { source = \"hashicorp/time\" }\n  }\n}\n\
-        variable \"world\" {}\nresource \"terraform_data\" \"first\" {}\n\
-        resource \"time_sleep\" \"long\" {\n  depends_on      = [terraform_data.first]\n  create_duration = \"300s\"\n}\n";
     for engine in engines() {
         let world = World::new(engine).await;
-        let plan = world.plan(&[("main.tf", module)], |_| ());
-        world.succeeded(plan).await;
-        let apply = world.apply(plan, |_| ());
-        let of_long = || {
-            let events = world.api.look(apply, |run| run.resources.clone());
-            events.iter().filter(|e| e.address == "time_sleep.long").map(|e| e.what).collect::<Vec<_>>()
-        };
-        until("the create is under way", || of_long() == [ResourceAction::CreateStarted]).await;
+        let apply = in_mid_create(&world, |_| ()).await;
         let engine = engine_of(world.local.claimed_by(apply).unwrap().pid, "apply");
         kill_process(plugin_of(engine, "time"), Signal::KILL).unwrap();
         let result = world.not_succeeded(apply).await;
