@@ -158,13 +158,20 @@ impl Engine {
             None => out.try_clone().map_err(Error::io("share the output file"))?,
         };
         command.stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(false);
-        command.spawn().map_err(|e| match e.kind() {
+        // First forgotten: while it is not known which process it is, nobody takes it for gone.
+        self.layout.forget_engine()?;
+        let child = command.spawn().map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 let path = self.binary.display();
                 Error::condition(Reason::EngineNotFound, format!("no engine at {path}: install it, or mend the path"))
             }
             _ => Error::io(format!("start {}", self.binary.display()))(e),
-        })
+        })?;
+        let identity = child.id().and_then(|pid| procfs::identity(i32::try_from(pid).ok()?).ok());
+        if let Some(Err(error)) = identity.map(|identity| self.layout.keep_engine(&identity)) {
+            tracing::warn!(%error, "nobody but this runner can tell whether its engine lives");
+        }
+        Ok(child)
     }
 
     /// Runs a command; on a stop or when time is up it is interrupted once, and killed when its grace is over.

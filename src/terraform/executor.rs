@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::process::Command;
@@ -33,6 +34,8 @@ pub struct Local {
     engines: BTreeMap<EngineKind, PathBuf>,
     cli_config: Option<PathBuf>,
     children: Arc<Mutex<HashMap<Uuid, Option<ProcessIdentity>>>>,
+    /// Since when only the rest of a run was seen, see [`Self::remains`].
+    remains: Mutex<HashMap<Uuid, Instant>>,
 }
 
 /// Whether anything of a run lives.
@@ -80,7 +83,7 @@ impl Local {
     ) -> Result<Self> {
         make_private_folder(work_dir)?;
         let work_dir = work_dir.canonicalize().map_err(Error::io(format!("resolve {}", work_dir.display())))?;
-        Ok(Self { work_dir, api, binary, engines, cli_config, children: Arc::default() })
+        Ok(Self { work_dir, api, binary, engines, cli_config, children: Arc::default(), remains: Mutex::default() })
     }
 
     fn layout(&self, run: Uuid) -> Layout {
@@ -151,6 +154,26 @@ impl Local {
     /// Where `/proc` cannot be read: then nobody knows, and no lock may be broken.
     pub fn holder(&self, identity: &ProcessIdentity) -> Result<Holder> {
         Ok(if procfs::is_held(identity)? { Holder::Alive } else { Holder::Gone })
+    }
+
+    /// For how long nothing was seen of a run but what its engine had started: runner and engine are gone, and nobody hears
+    /// what a plugin or a provisioner still does. `None` where one of the two lives, where that is not known, and where nothing
+    /// is left.
+    ///
+    /// # Errors
+    /// Where `/proc` cannot be read.
+    pub fn remains(&self, run: Uuid) -> Result<Option<Duration>> {
+        let layout = self.layout(run);
+        let left = match layout.holder_kept().zip(layout.engine_kept()) {
+            Some((runner, engine)) => !procfs::lives(&runner)? && !procfs::lives(&engine)? && procfs::is_held(&runner)?,
+            None => false,
+        };
+        let mut remains = self.remains.lock().unwrap_or_else(PoisonError::into_inner);
+        if !left {
+            remains.remove(&run);
+            return Ok(None);
+        }
+        Ok(Some(remains.entry(run).or_insert_with(Instant::now).elapsed()))
     }
 
     /// The runner's process: as it claimed the run, else as it was started from here.

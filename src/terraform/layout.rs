@@ -49,6 +49,10 @@ impl Layout {
         self.root.join("holder.json")
     }
 
+    fn engine(&self) -> PathBuf {
+        self.root.join("engine.json")
+    }
+
     pub(super) fn module(&self) -> PathBuf {
         self.root.join("module")
     }
@@ -110,6 +114,22 @@ impl Layout {
     /// Who took the run, if anybody did.
     pub(super) fn holder_kept(&self) -> Option<ProcessIdentity> {
         serde_json::from_slice(&fs::read(self.holder()).ok()?).ok()
+    }
+
+    /// From here on nobody knows which process the engine is.
+    pub(super) fn forget_engine(&self) -> Result<()> {
+        absent_is_fine(&self.engine(), fs::remove_file(self.engine()))
+    }
+
+    /// Remembers which process the engine is.
+    pub(super) fn keep_engine(&self, engine: &ProcessIdentity) -> Result<()> {
+        let json = serde_json::to_vec(engine).map_err(|e| Error::Integrity(e.to_string()))?;
+        write_private(&self.engine(), &json)
+    }
+
+    /// Which process the engine is or was, if that is known.
+    pub(super) fn engine_kept(&self) -> Option<ProcessIdentity> {
+        serde_json::from_slice(&fs::read(self.engine()).ok()?).ok()
     }
 
     /// Removes everything that could hold a value of the tenant, once the ledger has all of it.

@@ -90,6 +90,15 @@ pub(super) fn held_by(leader: &ProcessIdentity) -> Result<Vec<ProcessIdentity>> 
     Ok(members.map(identity).collect())
 }
 
+/// Whether exactly this process lives. When in doubt, yes.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub(super) fn lives(process: &ProcessIdentity) -> Result<bool> {
+    let same = |found: Process| found.start_time == process.start_time && !found.zombie;
+    Ok(boot_id()? == process.boot_id && Process::read(process.pid).is_some_and(same))
+}
+
 /// Whether the process or any member of its session lives; one of another boot does not, on this machine. When in doubt, yes: a lock that stands too long is mended by
 /// a person, one that was broken too early is not.
 ///

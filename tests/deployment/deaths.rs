@@ -151,6 +151,25 @@ async fn what_a_dead_plugin_was_creating_is_not_created_again_before_a_person_sa
     world.controller.stop().await;
 }
 
+/// Nobody hears any more what a provisioner does, and its session would keep the run under way until the phase's limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provisioner_that_outlives_runner_and_engine_is_ended_and_the_run_recovered() {
+    let hasty = |settings: &mut Value| settings["executor"]["stopGraceSeconds"] = json!(2);
+    let (world, files) = (World::with(&[], hasty).await, tempfile::tempdir().unwrap());
+    world.deployment("web", json!({"source": module(files.path(), 300), "approval": "Automatic"})).await;
+    let runner = runner(&world.controller, files.path()).await;
+    for dead in [runner, engine_of(runner.as_raw_nonzero().get(), "apply")] {
+        kill_process(dead, Signal::KILL).unwrap();
+    }
+    world.ready("web", "Interrupted").await;
+    let killed = "SELECT count(*) FROM activity_log WHERE action = 'run.killed' AND details->>'why' LIKE 'runner and engine are gone%'";
+    assert_eq!(world.count(killed).await, 1);
+    let left = "SELECT count(*) FROM v_resources WHERE address = 'terraform_data.count' AND standing = 'Leftover'";
+    assert_eq!(world.count(left).await, 1, "what was being made is named");
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock IS NOT NULL").await, 0, "a lock stands");
+    world.controller.stop().await;
+}
+
 /// Under `Automatic` too: a timeout in mid-create is no failure that is tried again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_being_created_when_its_time_was_up_is_a_leftover() {

@@ -131,7 +131,7 @@ fn under_way(run: &Run, seen: &Observed) -> Step {
         (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run) {
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains) {
             Some(Overdue { kill, why }) => {
                 Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
             }

@@ -1,7 +1,7 @@
 //! What a deployment looks at before it decides. No effects.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -46,6 +46,8 @@ pub struct Observed {
     pub past: Past,
     /// Whether the process of the run under way lives.
     pub liveness: Liveness,
+    /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
+    pub remains: Option<Duration>,
     /// Places for runs that nobody has.
     pub free: usize,
     /// Whether one of them is for this deployment: no more wait before it than there are.
@@ -175,6 +177,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let former_run = former_run(cx, cx.ledger.former_run(&subject).await?).await?;
     let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
+    let remains = active.map_or(Ok(None), |run| cx.executor.remains(run.id))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let secret = if retained { None } else { outputs::find(cx, object).await? };
     let (values, hidden) = match (&state, active) {
@@ -213,6 +216,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         gate,
         command,
         liveness,
+        remains,
         free,
         slot_free: cx.queue.ahead(&key_of(object.as_ref()), Instant::now()) < free,
         inputs,

@@ -1,5 +1,7 @@
 //! When a run under way should have ended: each runner keeps its own time, and a runner that hangs keeps none.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 
 use super::decide::CLAIM_LIFE;
@@ -17,8 +19,15 @@ pub(super) struct Overdue {
 
 /// Past all that its runner may take, a run is told to stop, and again at each look: who put that on record may have died
 /// before it was sent. When that has not helped for as long again, it is killed. All by Postgres's clock.
-pub(super) fn overdue(run: &Run) -> Option<Overdue> {
+///
+/// `remains`: for how long only what its engine had started was left of it. The grace that an engine has to stop, it has, too;
+/// then it is killed, since there is nobody to be told.
+pub(super) fn overdue(run: &Run, remains: Option<Duration>) -> Option<Overdue> {
     let limits = run.limits;
+    if let Some(alone) = remains.filter(|alone| alone.as_secs() >= limits.grace) {
+        let why = format!("runner and engine are gone, and what they had started lives on for {} s", alone.as_secs());
+        return Some(Overdue { kill: true, why });
+    }
     // What a runner needs to stop its engine, to kill it, and to tell the rest.
     let margin = seconds(limits.grace.saturating_add(30));
     if let Some(told) = run.terminated_at {

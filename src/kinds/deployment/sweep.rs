@@ -63,7 +63,7 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
         return Ok(());
     }
     if liveness(cx, run)? == Liveness::Alive {
-        return match overdue(run) {
+        return match overdue(run, cx.executor.remains(run.id)?) {
             Some(Overdue { kill, why }) => stop(cx, run.id, kill, &why).await,
             None => Ok(()),
         };

@@ -170,6 +170,7 @@ fn world(runs: Vec<Run>) -> Observed {
         history: History(runs),
         past: Past::default(),
         liveness: Liveness::Absent,
+        remains: None,
         free: 1,
         slot_free: true,
         inputs: Ok(Inputs {

@@ -1,5 +1,7 @@
 //! A run under way: started, stopped, given up, recovered.
 
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -71,6 +73,19 @@ fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
         assert_eq!(found, expected, "{phase:?} {since} {cancelled:?} {told:?}");
         seen.liveness = Liveness::Absent;
         assert!(!matches!(next(&object(), &seen), Step::Stop { .. }), "what is gone is not stopped");
+    }
+}
+
+#[test]
+fn what_outlives_runner_and_engine_is_killed_after_a_grace() {
+    let left = run(RunKind::Apply, RunPhase::Apply, 1);
+    let (id, grace) = (left.id, left.limits.grace);
+    let mut seen = world(vec![left]);
+    seen.liveness = Liveness::Alive;
+    for (remains, killed) in [(None, false), (Some(0), false), (Some(grace - 1), false), (Some(grace), true)] {
+        seen.remains = remains.map(Duration::from_secs);
+        let step = next(&object(), &seen);
+        assert_eq!(matches!(step, Step::Stop { run, kill: true, .. } if run == id), killed, "{remains:?}: {step:?}");
     }
 }
 
