@@ -23,6 +23,8 @@ const POLICIES: &str = include_str!("../../manifests/install/policies.yaml");
 
 /// An API server that has stored a policy enforces it a moment later: it looks for news every second.
 const SETTLING: SignedDuration = SignedDuration::from_secs(3);
+/// How far the API server's clock may be ahead of this machine's. A time beyond that is one that the API server did not write.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
 /// An annotation that the first policy refuses whoever sends it, since it is no command of any kind.
 const PROOF: &str = "landfall.dev/proof";
 const REFUSAL: &str = "ValidatingAdmissionPolicy 'landfall-commands'";
@@ -52,13 +54,17 @@ pub enum Standing {
 
 impl Standing {
     /// Why nothing that they guard may be done: a command given at `given`, or, without one, an apply that nobody approved.
-    pub fn objection(&self, command: Option<Option<Timestamp>>) -> Option<String> {
+    pub fn objection(&self, command: Option<Option<Timestamp>>, now: Timestamp) -> Option<String> {
         let since = match self {
             Self::Whole(since) => since.saturating_add(SETTLING).unwrap_or(*since),
             Self::Flawed(flaw) => return Some(flaw.to_string()),
         };
         match command {
             None => None,
+            Some(Some(given)) if given.duration_since(now) > SKEW => Some(format!(
+                "its managedFields say that it was given at {given:.0}, and by the controller's clock it is {now:.0}; give it \
+                 again when the clocks agree"
+            )),
             Some(Some(given)) if given > since => None,
             Some(given) => {
                 let given = given.map_or("at a time that is not known".to_owned(), |at| format!("at {at:.0}"));

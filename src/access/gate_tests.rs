@@ -165,15 +165,27 @@ fn what_the_api_server_fills_in_is_no_difference() {
 fn a_command_from_before_the_policies_is_not_obeyed() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let whole = Standing::Whole(at(100));
-    assert_eq!(whole.objection(None), None);
-    assert_eq!(whole.objection(Some(Some(at(104)))), None);
+    assert_eq!(whole.objection(None, at(110)), None);
+    assert_eq!(whole.objection(Some(Some(at(104))), at(110)), None);
     for given in [Some(at(50)), Some(at(100)), Some(at(103)), None] {
-        let why = whole.objection(Some(given)).unwrap_or_else(|| panic!("{given:?} is obeyed"));
+        let why = whole.objection(Some(given), at(110)).unwrap_or_else(|| panic!("{given:?} is obeyed"));
         assert!(why.contains("1970-01-01T00:01:43Z; give it again"), "{why}");
     }
     let flawed = Standing::Flawed(Flaw { object: "a/b".into(), problem: "is missing".into() });
-    assert_eq!(flawed.objection(None).unwrap(), "a/b is missing");
-    assert_eq!(flawed.objection(Some(Some(at(106)))).unwrap(), "a/b is missing");
+    assert_eq!(flawed.objection(None, at(110)).unwrap(), "a/b is missing");
+    assert_eq!(flawed.objection(Some(Some(at(106))), at(110)).unwrap(), "a/b is missing");
+}
+
+#[test]
+fn a_command_from_the_future_is_not_obeyed_beyond_what_clocks_differ_by() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let whole = Standing::Whole(at(100));
+    assert_eq!(whole.objection(Some(Some(at(260))), at(200)), None);
+    for given in [at(261), Timestamp::MAX] {
+        let why = whole.objection(Some(Some(given)), at(200)).unwrap();
+        assert!(why.contains("it is 1970-01-01T00:03:20Z") && why.ends_with("when the clocks agree"), "{why}");
+    }
+    assert_eq!(whole.objection(Some(Some(at(300))), Timestamp::MAX), None);
 }
 
 #[test]

@@ -89,7 +89,8 @@ pub async fn objection<K: Object>(cx: &Context, object: &K, command: Option<&Com
     let meta = object.meta();
     let api: Api<K> = Api::namespaced(cx.client.clone(), meta.namespace.as_deref().unwrap_or_default());
     let standing = cx.gate.standing(&cx.client, &api, meta.name.as_deref().unwrap_or_default()).await?;
-    Ok(standing.objection(command.map(|command| watch::annotated_at(object, command.verb.annotation()))))
+    let given = command.map(|command| watch::annotated_at(object, command.verb.annotation()));
+    Ok(standing.objection(given, cx.clock.now()))
 }
 
 /// Why a command is not obeyed.

@@ -34,7 +34,7 @@ async fn the_installed_policies_are_found_whole_and_a_later_command_is_obeyed() 
         watch::slim(&mut web);
         let given = watch::annotated_at(&web, "landfall.dev/approve");
         assert!(given.is_some());
-        standing.objection(Some(given)).is_none()
+        standing.objection(Some(given), jiff::Timestamp::now()).is_none()
     })
     .await;
 }
