@@ -1,6 +1,7 @@
 //! `landfall.yaml`: what the platform team decides once for an installation.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -200,9 +201,11 @@ impl Installation {
     /// # Errors
     /// Names the file, the field and what it permits.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(Error::io(format!("{}: name it with --config or LANDFALL_CONFIG", path.display())))?;
-        let wrong = |what: String| Error::Integrity(format!("{}: {what}", path.display()));
+        let wrong = |what: String| Error::Usage(format!("{}: {what}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => wrong(format!("{error}: name it with --config or LANDFALL_CONFIG")),
+            _ => Error::io(format!("{}: name it with --config or LANDFALL_CONFIG", path.display()))(error),
+        })?;
         // Another file, a key perhaps, must not be shown: an error of the typed reading would quote it.
         let value: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         if !value.is_mapping() {

@@ -66,6 +66,29 @@ async fn what_is_no_name_of_a_kind_is_wrong_usage() {
 }
 
 #[test]
+fn a_mistake_in_landfall_yaml_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("landfall.yaml");
+    let whole = "encryption: {current: k, keys: {k: /k}}\n";
+    for (text, says) in [
+        (None, "name it with --config or LANDFALL_CONFIG"),
+        (Some("a: [".to_owned()), "landfall.yaml"),
+        (Some("text".to_owned()), "no mapping"),
+        (Some(format!("{whole}limit: {{}}\n")), "limit"),
+        (Some(format!("{whole}limits: {{concurrency: 0}}\n")), "limits.concurrency: 0 is not from 1 to 256"),
+    ] {
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let mut landfall = std::process::Command::new(env!("CARGO_BIN_EXE_landfall"));
+        let output = landfall.arg("controller").env("LANDFALL_CONFIG", &file).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{err}");
+        assert!(err.contains(says) && err.lines().count() == 1, "{err}");
+    }
+}
+
+#[test]
 fn what_the_environment_says_is_not_asked_for_on_the_command_line() {
     for (command, usage) in [
         (&["logs"][..], "Usage: landfall logs [OPTIONS] <tfd/NAME>"),
