@@ -61,7 +61,8 @@ pub struct Installation {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DnsSettings {
-    /// Recursive resolvers that say which servers a zone has, as `192.0.2.53:53`. The system's where none is named.
+    /// Recursive resolvers, as `192.0.2.53:53`: they say which servers a top-level domain has, and the addresses of servers. The
+    /// system's where none is named.
     #[serde(default)]
     pub resolvers: Vec<SocketAddr>,
     /// Servers of zones that the public DNS does not tell of. Of several that fit, the longest zone counts.

@@ -8,7 +8,6 @@ mod isolation;
 mod lots;
 mod powerdns;
 mod probes;
-mod question;
 mod rfc2136;
 mod server;
 
@@ -24,7 +23,6 @@ pub(crate) use self::http::retry_after;
 pub use self::http::{Answer, Http, Unanswered};
 pub use self::powerdns::PowerDns;
 pub use self::probes::{Attempt, Finding, Probes};
-pub use self::question::{Answered, Reply, ask};
 pub use self::rfc2136::{Algorithm, Rfc2136};
 pub use self::server::Server;
 use crate::Result;

@@ -1,4 +1,5 @@
-//! The service above the providers of DNS: who wishes what of a zone, whose its sets are, and one writer for each zone.
+//! The service above the providers of DNS: who wishes what of a zone, whose its sets are, and one writer for each zone; and
+//! what the authoritative servers say.
 //!
 //! A wish is gathered with others for a few milliseconds, compared with what stands, put on record, written in one call, and
 //! answered by itself.

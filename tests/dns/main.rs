@@ -10,6 +10,7 @@ mod wire;
 mod conditions;
 mod desk;
 mod lies;
+mod lookup;
 mod pdns;
 mod refusals;
 mod round_trip;
