@@ -5,11 +5,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use super::{CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
+use super::{Certificate, CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 
 /// The definitions of all kinds, in a stable order.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    let mut all = vec![CloudCredential::crd(), TerraformDeployment::crd(), OrganizationDomain::crd(), DnsRecord::crd()];
+    let mut all = vec![
+        CloudCredential::crd(),
+        TerraformDeployment::crd(),
+        OrganizationDomain::crd(),
+        DnsRecord::crd(),
+        Certificate::crd(),
+    ];
     for version in all.iter_mut().flat_map(|definition| &mut definition.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|s| s.open_api_v3_schema.as_mut()) {
             tidy(schema);

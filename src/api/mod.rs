@@ -1,5 +1,6 @@
 //! The kinds of `landfall.dev/v1alpha1`: types, CEL rules and pure validation.
 
+mod certificate;
 mod common;
 mod credential;
 mod definitions;
@@ -10,6 +11,7 @@ mod organization;
 mod reason;
 mod record;
 
+pub use certificate::*;
 pub use common::*;
 pub use credential::*;
 pub use definitions::definitions;

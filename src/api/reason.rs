@@ -127,6 +127,10 @@ reasons! {
     ZoneNotFound, Blocked, "The credential has no zone for the name, or several of one name.";
 
     // Certificate
+    Issued, Blocked, "The Secret holds a valid pair for these names.";
+    Issuing, Transient, "A certificate is being issued; there is no valid one yet.";
+    ExpiresSoon, Blocked, "The certificate is valid, its end is near, and nothing renews it.";
+    SecretNotOwned, Blocked, "The Secret belongs to somebody else; nothing is written to it.";
     CaUnavailable, Blocked, "The CA cannot sign: its Secret or its key is missing or unfit.";
     KeyMismatch, Blocked, "The private key is not the certificate's.";
     NameMismatch, Blocked, "The certificate does not cover all of `spec.dnsNames`.";

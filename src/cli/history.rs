@@ -41,11 +41,12 @@ impl FromStr for ObjectName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = "write tfd/NAME or cred/NAME";
+        let known = "write tfd/NAME, cred/NAME or lcert/NAME";
         let (kind, name) = text.split_once('/').ok_or(known)?;
         let kind = match kind {
             "tfd" | "terraformdeployment" | "terraformdeployments" => ObjectKind::TerraformDeployment,
             "cred" | "cloudcredential" | "cloudcredentials" => ObjectKind::CloudCredential,
+            "lcert" | "certificate" | "certificates" => ObjectKind::Certificate,
             _ => return Err(known.to_owned()),
         };
         if name.is_empty() || name.contains('/') {
@@ -123,6 +124,7 @@ fn word(kind: &str) -> &str {
     match ObjectKind::parse(kind) {
         Some(ObjectKind::TerraformDeployment) => "tfd",
         Some(ObjectKind::CloudCredential) => "cred",
+        Some(ObjectKind::Certificate) => "lcert",
         _ => kind,
     }
 }

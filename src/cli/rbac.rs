@@ -20,14 +20,21 @@ struct Role {
 }
 
 const LANDFALL: &str = crate::api::GROUP;
-const KINDS: &[&str] = &["cloudcredentials", "terraformdeployments", "organizationdomains", "dnsrecords"];
-const STATUS: &[&str] =
-    &["cloudcredentials/status", "terraformdeployments/status", "organizationdomains/status", "dnsrecords/status"];
+const KINDS: &[&str] =
+    &["cloudcredentials", "terraformdeployments", "organizationdomains", "dnsrecords", "certificates"];
+const STATUS: &[&str] = &[
+    "cloudcredentials/status",
+    "terraformdeployments/status",
+    "organizationdomains/status",
+    "dnsrecords/status",
+    "certificates/status",
+];
 const FINALIZERS: &[&str] = &[
     "cloudcredentials/finalizers",
     "terraformdeployments/finalizers",
     "organizationdomains/finalizers",
     "dnsrecords/finalizers",
+    "certificates/finalizers",
 ];
 const READ: &[&str] = &["get", "list", "watch"];
 const CHANGE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
@@ -45,7 +52,7 @@ const ROLES: &[Role] = &[
             Rule(LANDFALL, FINALIZERS, &["update"]),
             Rule("", &["namespaces"], READ),
             Rule("", &["secrets"], READ),
-            // Outputs.
+            // Outputs, certificates.
             Rule("", &["secrets"], &["create", "update", "delete"]),
             Rule("", &["configmaps"], READ),
             // The cluster id, made once.
@@ -63,13 +70,13 @@ const ROLES: &[Role] = &[
         named: &[(anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"]))],
     },
     Role { name: "landfall-viewer", aggregate: Some("view"), rules: &[Rule(LANDFALL, KINDS, READ)], named: &[] },
-    // Deployments, without the gate: approval, bypass and the use of credentials are granted on their own.
+    // Deployments and certificates, without the gate: approval, bypass and the use of credentials are granted on their own.
     Role {
         name: "landfall-editor",
         aggregate: Some("edit"),
         rules: &[
             Rule(LANDFALL, KINDS, READ),
-            Rule(LANDFALL, &["terraformdeployments", "organizationdomains", "dnsrecords"], CHANGE),
+            Rule(LANDFALL, &["terraformdeployments", "organizationdomains", "dnsrecords", "certificates"], CHANGE),
         ],
         named: &[],
     },

@@ -1,5 +1,6 @@
 //! The kinds, and the one place where their controllers are started.
 
+pub mod certificate;
 pub mod credential;
 pub mod deployment;
 pub mod domain;
@@ -20,13 +21,14 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
+use crate::api::{self, CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 use crate::ledger::ObjectKind;
 use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
 use crate::zones::{Lookup, Zones};
+use certificate::Certificate;
 use credential::Credential;
 use deployment::{Deployment, Queue};
 use domain::Domain;
@@ -76,6 +78,8 @@ pub struct Stores {
     pub domains: Store<OrganizationDomain>,
     /// All records of the watched namespaces.
     pub records: Store<DnsRecord>,
+    /// All certificates of the watched namespaces.
+    pub certificates: Store<api::Certificate>,
 }
 
 /// The ends of the stores that the watches fill.
@@ -84,6 +88,7 @@ pub struct Writers {
     deployments: store::Writer<TerraformDeployment>,
     domains: store::Writer<OrganizationDomain>,
     records: store::Writer<DnsRecord>,
+    certificates: store::Writer<api::Certificate>,
 }
 
 /// Empty stores for a context, and the ends that [`run`] fills.
@@ -92,13 +97,15 @@ pub fn stores() -> (Stores, Writers) {
     let (deployments, deployments_writer) = reflector::store();
     let (domains, domains_writer) = reflector::store();
     let (records, records_writer) = reflector::store();
+    let (certificates, certificates_writer) = reflector::store();
     let writers = Writers {
         credentials: credentials_writer,
         deployments: deployments_writer,
         domains: domains_writer,
         records: records_writer,
+        certificates: certificates_writer,
     };
-    (Stores { credentials, deployments, domains, records }, writers)
+    (Stores { credentials, deployments, domains, records, certificates }, writers)
 }
 
 /// Runs all controllers until `shutdown`, and then until what is under way is done.
@@ -107,7 +114,8 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
     let (deployments_listed, deployments_ready) = signal::channel(false);
     let (domains_listed, domains_ready) = signal::channel(false);
     let (records_listed, records_ready) = signal::channel(false);
-    let ready = [credentials_ready, deployments_ready.clone(), domains_ready, records_ready];
+    let (certificates_listed, certificates_ready) = signal::channel(false);
+    let ready = [credentials_ready, deployments_ready.clone(), domains_ready, records_ready, certificates_ready];
 
     let credentials = reconcile::follow(
         &cx,
@@ -149,11 +157,22 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
             listed: records_listed,
         },
     );
+    let certificates = reconcile::follow(
+        &cx,
+        Follow {
+            kind: ObjectKind::Certificate,
+            writer: writers.certificates,
+            tap: wake::tell_rivals(cx.stores.clone(), cx.waker.clone()),
+            moved: Box::new(|| {}),
+            listed: certificates_listed,
+        },
+    );
     let _sources = sources::follow_sources(
         &cx,
         vec![
             sources::referrers::<Credential>(&cx.stores.credentials, &cx.waker),
             sources::referrers::<Deployment>(&cx.stores.deployments, &cx.waker),
+            sources::referrers::<Certificate>(&cx.stores.certificates, &cx.waker),
         ],
     );
 
@@ -163,13 +182,15 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         deployments.relabelled(&cx.waker),
         domains.relabelled(&cx.waker),
         records.relabelled(&cx.waker),
+        certificates.relabelled(&cx.waker),
     ];
     aside.spawn(namespaces::follow(cx.machinery.clone(), relabelled));
     let mut controllers = JoinSet::new();
     controllers.spawn(reconcile::run::<Credential>(cx.clone(), credentials, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Deployment>(cx.clone(), deployments, ready.to_vec(), shutdown.clone()));
     controllers.spawn(reconcile::run::<Domain>(cx.clone(), domains, ready.to_vec(), shutdown.clone()));
-    controllers.spawn(reconcile::run::<Record>(cx.clone(), records, ready.to_vec(), shutdown));
+    controllers.spawn(reconcile::run::<Record>(cx.clone(), records, ready.to_vec(), shutdown.clone()));
+    controllers.spawn(reconcile::run::<Certificate>(cx.clone(), certificates, ready.to_vec(), shutdown));
     aside.spawn(reconcile::anchors::run(cx.machinery.clone()));
     aside.spawn(sweep(cx, deployments_ready));
     controllers.join_all().await;

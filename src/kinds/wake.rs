@@ -8,11 +8,12 @@
 //! | a credential's spec or status changes | deployments and domains that refer to it | [`tell_of_credentials`] |
 //! | what the ledger knows of a credential changes | deployments and domains that refer to it | [`credential_changed`] |
 //! | a deployment or a domain comes, goes or refers to another credential | the credential | [`tell_credentials`] |
-//! | a domain's spec or what was found of it changes | records that refer to it | [`tell_of_domains`] |
+//! | a domain's spec or what was found of it changes | records that refer to it, certificates with names in it | [`tell_of_domains`] |
 //! | what the ledger knows of a credential changes | records below the domains that refer to it | [`credential_changed`] |
 //! | a record is written or goes | records that ask for a set of the same name | `wake` of the record's `act` |
 //! | a record goes | its domain | `leave` of the record's `act` |
 //! | the ledger knows that a deployment uses a credential no more | the credential | `refer` of the deployment's `act` |
+//! | a certificate goes, or names another Secret | those that name the Secret too | [`tell_rivals`] |
 //! | a namespace goes to another organization | every object of it | [`crate::reconcile::namespaces`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
 //! | a place for a run is free after a deployment's look | those that wait longest, as many as places are free | [`Queue::call`] |
@@ -25,7 +26,8 @@ use std::sync::Arc;
 
 use super::deployment::Queue;
 use super::{Context, Stores};
-use crate::api::{CloudCredential, OrganizationDomain, Reference, TerraformDeployment};
+use crate::api::{Certificate, CloudCredential, OrganizationDomain, Reference, TerraformDeployment};
+use crate::dns::Name;
 use crate::ledger::ObjectKind;
 use crate::reconcile::wake::{Key, Waker, key_of};
 use crate::reconcile::watch::Change;
@@ -71,13 +73,21 @@ pub(super) fn tell_of_domains(stores: Stores, waker: Waker) -> Tap<OrganizationD
     })
 }
 
-/// Wakes the records that refer to a domain which came, changed or went.
+/// Wakes the records that refer to a domain which came, changed or went, and the certificates with names in it.
 pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &OrganizationDomain) {
     let key = key_of(domain);
     for record in stores.records.state() {
         if referred(record.as_ref(), &record.spec.domain_ref) == key {
             let (namespace, name) = key_of(record.as_ref());
             waker.wake(ObjectKind::DnsRecord, &namespace, &name);
+        }
+    }
+    let Ok(domain) = Name::parse(&domain.spec.domain) else { return };
+    let within = |text: &String| Name::parse(text).is_ok_and(|name| name.is_within(&domain));
+    for certificate in stores.certificates.state() {
+        if certificate.spec.dns_names.iter().any(within) {
+            let (namespace, name) = key_of(certificate.as_ref());
+            waker.wake(ObjectKind::Certificate, &namespace, &name);
         }
     }
 }
@@ -109,6 +119,33 @@ pub(super) fn tell_credentials<O: Object>(waker: Waker, refers: fn(&O) -> Option
         if before != now {
             for (namespace, name) in before.iter().chain(&now) {
                 waker.wake(ObjectKind::CloudCredential, namespace, name);
+            }
+        }
+    })
+}
+
+/// Wakes certificates that wait for a Secret which another one has named until now.
+pub(super) fn tell_rivals(stores: Stores, waker: Waker) -> Tap<Certificate> {
+    let mut known: HashMap<Key, Option<String>> = HashMap::new();
+    Box::new(move |change| {
+        let (object, now) = match change {
+            Change::Applied { object, .. } => (object, object.spec.secret_name.clone()),
+            Change::Deleted(object) => (object, None),
+            Change::Listed => return,
+        };
+        let (key, namespace) = (key_of(object.as_ref()), object.metadata.namespace.as_deref().unwrap_or_default());
+        let before = match &now {
+            Some(_) => known.insert(key.clone(), now.clone()).flatten(),
+            None => known.remove(&key).flatten(),
+        };
+        let Some(left) = before.filter(|before| now.as_ref() != Some(before)) else { return };
+        for other in stores.certificates.state() {
+            let (home, name) = key_of(other.as_ref());
+            if home == namespace
+                && (&home, &name) != (&key.0, &key.1)
+                && other.spec.secret_name.as_deref() == Some(&left)
+            {
+                waker.wake(ObjectKind::Certificate, &home, &name);
             }
         }
     })

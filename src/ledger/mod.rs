@@ -17,6 +17,7 @@ mod appender;
 mod approvals;
 mod artifacts;
 pub mod audit;
+mod certificates;
 mod chain;
 mod commands;
 mod domains;
@@ -40,6 +41,7 @@ pub use acme::{AcmeAccount, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmeStage, M
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;
+pub use certificates::{CertificateFact, CertificateFacts, CertificateTerms, NewCertificate};
 pub use commands::{DISCARDED, Taken};
 pub use domains::{DomainFact, DomainPut, DomainStanding, DomainState, NewDomain};
 pub use health::CredentialFact;

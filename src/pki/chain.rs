@@ -58,12 +58,13 @@ impl Chain {
     /// The first that is wrong: key, order and signatures, weak keys, purpose, names, dates.
     pub fn check(&self, key: &Key, names: &[String], now: Timestamp) -> Result<(), Flaw> {
         self.fits(key)?;
-        self.is_in_order()?;
         for one in self.iter() {
             if let Some(weakness) = one.weakness() {
                 return Err(Flaw::invalid(format!("certificate {} cannot be used: {weakness}", one.title())));
             }
         }
+        // A weak signature is one that nothing here verifies.
+        self.is_in_order()?;
         if self.leaf.not_for_servers {
             return Err(Flaw::invalid(
                 "the certificate names what it is for, and servers (serverAuth) are not among it",

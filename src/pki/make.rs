@@ -70,7 +70,6 @@ impl Authority {
         let chain = Chain::read(chain).map_err(|flaw| flaw.at("tls.crt"))?;
         let key = Key::read(key).map_err(|flaw| flaw.at("tls.key"))?;
         chain.fits(&key)?;
-        chain.is_in_order().map_err(|flaw| flaw.at("tls.crt"))?;
         let own = chain.leaf();
         if !own.is_authority {
             return Err(Flaw::invalid(
@@ -80,6 +79,7 @@ impl Authority {
         if let Some(weakness) = chain.iter().find_map(Certificate::weakness) {
             return Err(Flaw::invalid(format!("tls.crt cannot be used: {weakness}")));
         }
+        chain.is_in_order().map_err(|flaw| flaw.at("tls.crt"))?;
         let last = chain.iter().last().unwrap_or(own);
         let root = match roots {
             Some(roots) => Chain::read(roots).map_err(|flaw| flaw.at("ca.crt"))?.pem(),

@@ -9,6 +9,7 @@ use crate::api::{Condition, Reason};
 /// The order of conditions in every kind's status; others follow by name.
 pub const ORDER: &[&str] = &[
     "Ready",
+    "Issuing",
     "Valid",
     "Verified",
     "Planned",

@@ -11,6 +11,7 @@ mod kind;
 mod lease;
 pub mod mirror;
 pub mod namespaces;
+mod owner;
 pub mod patch;
 pub mod wake;
 pub mod watch;
@@ -22,3 +23,4 @@ pub use kind::{
     APPLY_STARTED, Announcement, COMMAND_TAKEN, Kind, Next, Object, RECORD_KEPT, Report, WORDS, Word, subject_in,
 };
 pub use lease::Leadership;
+pub use owner::{MANAGED_BY, owns};

@@ -2,20 +2,28 @@
 
 use kube::api::{Api, DynamicObject, PostParams};
 use landfall::api::{
-    ApprovalMode, CloudCredential, DeletionPolicy, DnsRecord, OrganizationDomain, TerraformDeployment,
+    ApprovalMode, Certificate, CloudCredential, DeletionPolicy, DnsRecord, OrganizationDomain, TerraformDeployment,
 };
 use serde_json::{Value, json};
 
 use crate::harness::{User, install, namespace, object};
 use crate::table::{Base, Edit};
 use crate::world::kind;
-use crate::{domain, record};
+use crate::{certificate, domain, record};
 use Base::{Aws, Deployment, Domain, Hetzner, PowerDns, Record, Rfc2136};
 
 type Row = (Base, &'static str, Value);
 
 fn rows() -> Vec<Row> {
-    [credential_rows(), module_rows(), deployment_rows(), domain::acceptances(), record::acceptances()].concat()
+    [
+        credential_rows(),
+        module_rows(),
+        deployment_rows(),
+        domain::acceptances(),
+        record::acceptances(),
+        certificate::acceptances(),
+    ]
+    .concat()
 }
 
 fn credential_rows() -> Vec<Row> {
@@ -128,6 +136,7 @@ async fn every_row_is_accepted_and_is_read_by_the_types() {
             PowerDns | Aws | Hetzner | Rfc2136 => serde_json::from_value::<CloudCredential>(answer).map(drop),
             Domain => serde_json::from_value::<OrganizationDomain>(answer).map(drop),
             Record => serde_json::from_value::<DnsRecord>(answer).map(drop),
+            Base::Certificate => serde_json::from_value::<Certificate>(answer).map(drop),
         };
         read.unwrap_or_else(|e| panic!("{base:?} {pointer} {short}: {e}"));
     }
@@ -146,6 +155,7 @@ async fn the_api_server_fills_in_the_same_defaults_as_the_types() {
             PowerDns | Aws | Hetzner | Rfc2136 => json!(serde_json::from_value::<CloudCredential>(ours).unwrap().spec),
             Domain => json!(serde_json::from_value::<OrganizationDomain>(ours).unwrap().spec),
             Record => json!(serde_json::from_value::<DnsRecord>(ours).unwrap().spec),
+            Base::Certificate => json!(serde_json::from_value::<Certificate>(ours).unwrap().spec),
         };
         assert_eq!(answer.data["spec"], ours);
     }

@@ -1,7 +1,7 @@
 //! Every example is read by the types. What becomes of each is tested with the deployments.
 
 use kube::core::DynamicObject;
-use landfall::api::{CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
+use landfall::api::{Certificate, CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -24,6 +24,7 @@ fn every_example_is_read_by_the_types() {
                 "CloudCredential" => serde_json::from_value::<CloudCredential>(object).map(drop),
                 "DnsRecord" => serde_json::from_value::<DnsRecord>(object).map(drop),
                 "OrganizationDomain" => serde_json::from_value::<OrganizationDomain>(object).map(drop),
+                "Certificate" => serde_json::from_value::<Certificate>(object).map(drop),
                 "TerraformDeployment" => serde_json::from_value::<TerraformDeployment>(object).map(drop),
                 _ => serde_json::from_value::<DynamicObject>(object).map(drop),
             };

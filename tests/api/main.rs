@@ -6,6 +6,7 @@ mod harness;
 
 mod acceptances;
 mod assign;
+mod certificate;
 mod commands;
 mod domain;
 mod examples;

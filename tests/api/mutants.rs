@@ -28,6 +28,13 @@ const BACKSTOPS: &[(&str, &str)] = &[
     ("spec.timeouts.plan maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.apply maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.destroy maxLength", "the pattern implies it; CEL's cost estimate needs it"),
+    ("spec.duration maxLength", "the pattern implies it; CEL's cost estimate needs it"),
+    ("spec required \"issuer\"", "the rules of secretName, which is of a certificate alone, ask for it"),
+    ("spec.issuer.ca required", "a rule of secretName asks for it"),
+    ("spec.issuer.ca.secretRef required", "as above"),
+    ("spec.privateKey.size minimum", "the sizes of each algorithm imply it; the type needs it"),
+    ("spec.privateKey.size maximum", "as above"),
+    ("spec.renewal.before maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.source.inline{} maxLength", "the sum over all files implies it; CEL's cost estimate needs it"),
     ("spec.expectedAccount minLength", "aws, the one provider with an account, asks for 12 digits; later ones need it"),
     ("spec.expectedAccount maxLength", "as above"),
@@ -255,4 +262,9 @@ async fn every_rule_of_a_domain_is_needed() {
 #[tokio::test]
 async fn every_rule_of_a_record_is_needed() {
     assert_eq!(survivors("DnsRecord").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_rule_of_a_certificate_is_needed() {
+    assert_eq!(survivors("Certificate").await, Vec::<String>::new());
 }

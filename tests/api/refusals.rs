@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{User, install, namespace};
 use crate::table::{Base, Edit, Refusal};
 use crate::world::kind;
-use crate::{domain, record};
+use crate::{certificate, domain, record};
 use Base::{Aws, Deployment, Hetzner, PowerDns, Rfc2136};
 
 pub(crate) fn set(
@@ -49,7 +49,7 @@ pub(crate) fn names(base: Base, pointer: &'static str, field: &'static str) -> V
 }
 
 /// Rows for a duration at `pointer`.
-fn durations(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refusal> {
+pub(crate) fn durations(base: Base, pointer: &'static str, field: &'static str) -> Vec<Refusal> {
     vec![
         set(base, pointer, json!("1.5h"), field, "should match '^([0-9]{1,5}[hms]){1,3}$'"),
         set(base, pointer, json!("0s"), field, "must be at least 1s"),
@@ -353,7 +353,7 @@ fn include(outputs: Value) -> Value {
 }
 
 impl Refusal {
-    fn saying(mut self, message: &'static str) -> Self {
+    pub(crate) fn saying(mut self, message: &'static str) -> Self {
         self.message = message;
         self
     }
@@ -371,6 +371,7 @@ pub(crate) fn rows() -> Vec<Refusal> {
         deployment_rows(),
         domain::refusals(),
         record::refusals(),
+        certificate::refusals(),
     ]
     .concat()
 }

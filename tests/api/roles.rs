@@ -87,6 +87,7 @@ async fn an_editor_has_no_verb_of_the_gate() {
         "delete terraformdeployments",
         "create organizationdomains",
         "create dnsrecords",
+        "create certificates",
     ];
     let no = [
         "create cloudcredentials",

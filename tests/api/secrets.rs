@@ -134,3 +134,23 @@ async fn another_endpoint_for_a_secret_needs_the_right_to_read_it() {
     grant_secrets(&world.namespace, User::Carol, &["pdns"]).await;
     send(elsewhere).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_ca_signs_for_who_can_read_its_key_and_into_secrets_that_he_could_make() {
+    let world = World::new().await;
+    let certificate = |issuer: Value, secret: Value| {
+        let spec = json!({"dnsNames": ["www.example.com"], "secretName": secret, "issuer": issuer});
+        world.create(User::Bob, crate::harness::object("Certificate", "web", spec))
+    };
+    let (ca, brought) =
+        (json!({"ca": {"secretRef": {"name": "key"}}}), json!({"imported": {"secretRef": {"name": "key"}}}));
+    let unread = format!("spec: \"bob\" lacks the verb get on Secret {}/key", world.namespace);
+    for (issuer, secret) in [(&ca, json!("web-tls")), (&brought, json!("key"))] {
+        refused(certificate(issuer.clone(), secret).await, &[POLICY, &unread]);
+    }
+    grant_secrets(&world.namespace, User::Bob, &["key"]).await;
+    let unmade = format!("spec.secretName: \"bob\" lacks the verb create on Secret {}/web-tls", world.namespace);
+    refused(certificate(ca.clone(), json!("web-tls")).await, &[POLICY, &unmade]);
+    grant_secret_verb(&world.namespace, User::Bob, "create", &[]).await;
+    certificate(ca, json!("web-tls")).await.unwrap();
+}

@@ -13,11 +13,20 @@ pub(crate) enum Base {
     Deployment,
     Domain,
     Record,
+    Certificate,
 }
 
 impl Base {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::PowerDns, Self::Aws, Self::Hetzner, Self::Rfc2136, Self::Deployment, Self::Domain, Self::Record];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::PowerDns,
+        Self::Aws,
+        Self::Hetzner,
+        Self::Rfc2136,
+        Self::Deployment,
+        Self::Domain,
+        Self::Record,
+        Self::Certificate,
+    ];
 
     pub(crate) fn kind(self) -> &'static str {
         match self {
@@ -25,6 +34,7 @@ impl Base {
             Self::Deployment => "TerraformDeployment",
             Self::Domain => "OrganizationDomain",
             Self::Record => "DnsRecord",
+            Self::Certificate => "Certificate",
         }
     }
 
@@ -37,6 +47,7 @@ impl Base {
             Self::Deployment => "deployment",
             Self::Domain => "domain",
             Self::Record => "record",
+            Self::Certificate => "certificate",
         }
     }
 
@@ -50,6 +61,9 @@ impl Base {
             Self::Rfc2136 => json!({"rfc2136": {
                 "secretRef": {"name": "tsig"}, "server": "ns1.example.com:53", "tsigKeyName": "landfall", "zones": ["example.com"],
             }}),
+            Self::Certificate => {
+                json!({"dnsNames": ["example.com"], "secretName": "web-tls", "issuer": {"selfSigned": {}}})
+            }
             Self::Deployment => json!({"source": {"inline": {"main.tf": "resource \"terraform_data\" \"x\" {}"}}}),
             Self::Domain => json!({"domain": "example.com"}),
             Self::Record => {

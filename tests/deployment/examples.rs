@@ -27,6 +27,8 @@ const ROWS: &[Row] = &[
     Row("deployment-web.yaml", User::Bob, &[], Some(("landfall-credential-user", "lacks the verb use"))),
     Row("domain.yaml", User::Bob, &[], None),
     Row("record.yaml", User::Bob, &[], None),
+    Row("certificate-ca.yaml", User::Bob, &[], None),
+    Row("certificate-imported.yaml", User::Bob, &[], None),
 ];
 
 /// The example with the test bed's endpoints in it.
@@ -74,6 +76,12 @@ async fn valid(world: &World, name: &str, reason: &str) {
         conditions.iter().any(|c| c.type_ == "Valid" && c.reason == reason)
     };
     wait_until(PLENTY, &format!("Valid of {name} to be {reason}"), is).await;
+}
+
+async fn certificate(world: &World, name: &str, reason: &str) {
+    let query = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
+    let ask = || run(world, User::Bob, &["get", "certificates.landfall.dev", name, "-o", query], "").unwrap();
+    wait_until(PLENTY, &format!("Ready of {name} to be {reason}"), async || ask() == reason).await;
 }
 
 /// What the comment promises.
@@ -145,6 +153,9 @@ async fn keeps_its_promise(world: &World, file: &str) {
             };
             wait_until(PLENTY, "the challenge", shown).await;
         }
+        // The domain of this name is proved by nobody.
+        "certificate-ca.yaml" => certificate(world, "www", "DomainNotVerified").await,
+        "certificate-imported.yaml" => certificate(world, "bought", "SecretNotFound").await,
         other => panic!("{other} has no promise here"),
     }
 }

@@ -62,3 +62,8 @@ async fn strange_deployments_are_mirrored() {
 async fn strange_records_are_mirrored() {
     are_mirrored(ObjectKind::DnsRecord, "dns_records").await;
 }
+
+#[tokio::test]
+async fn strange_certificates_are_mirrored() {
+    are_mirrored(ObjectKind::Certificate, "ssl_certificates").await;
+}

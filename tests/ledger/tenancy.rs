@@ -40,7 +40,7 @@ async fn furnished() -> (Database, Vec<String>) {
                 "SELECT format('INSERT INTO landfall.%I (%s) VALUES (%s)', $1::text, string_agg(quote_ident(attname), ', '),
                     string_agg(CASE WHEN attname = 'organization_id' THEN quote_literal($2::text) ELSE CASE format_type(atttypid, NULL)
                         WHEN 'uuid' THEN 'gen_random_uuid()' WHEN 'text' THEN 'gen_random_uuid()::text' WHEN 'bytea' THEN '''\\x00'''
-                        WHEN 'jsonb' THEN '''{}''' WHEN 'boolean' THEN 'false' WHEN 'timestamp with time zone' THEN 'now()'
+                        WHEN 'jsonb' THEN '''{}''' WHEN 'text[]' THEN '''{}''' WHEN 'boolean' THEN 'false' WHEN 'timestamp with time zone' THEN 'now()'
                         ELSE '1' END END, ', '))
                  FROM pg_attribute a
                  WHERE attrelid = format('landfall.%I', $1::text)::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''

@@ -12,7 +12,7 @@ use super::observe::{Observed, Ownership};
 use crate::api::{FIELD_MANAGER, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::Subject;
-use crate::reconcile::patch;
+use crate::reconcile::{MANAGED_BY, owns, patch};
 use crate::run::state::Output;
 use crate::{Error, Result};
 
@@ -21,8 +21,6 @@ pub(super) const PUBLISHED: &str = "outputs.published";
 /// The event that the Secret which had them has them no more.
 pub(super) const REMOVED: &str = "outputs.removed";
 
-/// The label of what Landfall makes.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "landfall");
 /// The API server takes no larger Secret.
 const SECRET_BYTES: usize = 1 << 20;
 /// Status holds this many bytes of outputs at most.
@@ -80,18 +78,13 @@ fn is_key(name: &str) -> bool {
     name.len() <= 253 && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-fn owned(object: &TerraformDeployment, meta: &ObjectMeta) -> bool {
-    let uid = object.metadata.uid.as_deref();
-    meta.owner_references.iter().flatten().any(|o| o.controller == Some(true) && Some(o.uid.as_str()) == uid)
-}
-
 /// How the Secret stands to these outputs.
 ///
 pub(super) fn ownership(object: &TerraformDeployment, found: Option<&Secret>, outputs: &Outputs) -> Ownership {
     match found {
         _ if object.spec.outputs.is_none() => Ownership::NotWanted,
         None => Ownership::Stale,
-        Some(found) if !owned(object, &found.metadata) => Ownership::Foreign,
+        Some(found) if !owns(object, &found.metadata) => Ownership::Foreign,
         Some(found) => match data(object, outputs) {
             Ok(data) if found.data.clone().unwrap_or_default() == data => Ownership::Fresh,
             _ => Ownership::Stale,
@@ -134,7 +127,7 @@ pub(super) async fn publish(cx: &Context, object: &TerraformDeployment, seen: &O
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let written = match (api.get_opt(&wanted.secret_name).await?, &seen.outputs_version) {
         (None, None) => api.create(&params, &secret).await?,
-        (Some(mut found), Some(version)) if owned(object, &found.metadata) => {
+        (Some(mut found), Some(version)) if owns(object, &found.metadata) => {
             // What others have put beside the data stays.
             found.metadata.resource_version = Some(version.clone());
             found.metadata.labels.get_or_insert_default().insert(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned());
@@ -174,7 +167,7 @@ pub(super) async fn former(cx: &Context, subject: &Subject, object: &TerraformDe
 pub(super) async fn remove(cx: &Context, object: &TerraformDeployment, name: &str) -> Result<bool> {
     let api = secrets(cx, object);
     let found = api.get_metadata_opt(name).await?;
-    let Some(ours) = found.map(|found| found.metadata).filter(|meta| owned(object, meta)) else { return Ok(false) };
+    let Some(ours) = found.map(|found| found.metadata).filter(|meta| owns(object, meta)) else { return Ok(false) };
     let very = Preconditions { uid: ours.uid, resource_version: ours.resource_version };
     match api.delete(name, &DeleteParams { preconditions: Some(very), ..DeleteParams::default() }).await {
         Err(error) if patch::is_not_found(&error) => Ok(false),

@@ -265,6 +265,7 @@ impl Writer {
             "UPDATE resolved_references SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND from_uid = ANY($2) AND gone_at IS NULL",
             "UPDATE provider_health SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
             "UPDATE record_sets SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
+            "UPDATE certificates_issued SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
             "UPDATE mirror_quarantine SET resolved_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND resolved_at IS NULL",
         ] {
             sqlx::query(statement).bind(self.cluster()).bind(&uids).execute(transaction.connection()).await?;

@@ -1,7 +1,7 @@
 //! One set of statements for each kind's table; the text is static, made by the compiler.
 
 use super::super::ObjectKind;
-use crate::{Error, Result};
+use crate::Result;
 
 /// The statements of a mirror table.
 pub(super) struct Statements {
@@ -84,6 +84,7 @@ static CREDENTIALS: Statements = statements!("cloud_provider_credentials");
 static DEPLOYMENTS: Statements = statements!("terraform_deployments");
 static RECORDS: Statements = statements!("dns_records");
 static DOMAINS: Statements = statements!("organization_domains");
+static CERTIFICATES: Statements = statements!("ssl_certificates");
 
 /// The table of a kind.
 pub(super) fn of(kind: ObjectKind) -> Result<&'static Statements> {
@@ -92,8 +93,6 @@ pub(super) fn of(kind: ObjectKind) -> Result<&'static Statements> {
         ObjectKind::TerraformDeployment => Ok(&DEPLOYMENTS),
         ObjectKind::OrganizationDomain => Ok(&DOMAINS),
         ObjectKind::DnsRecord => Ok(&RECORDS),
-        ObjectKind::Certificate => {
-            Err(Error::Integrity(format!("{} has no mirror table in this version", kind.as_str())))
-        }
+        ObjectKind::Certificate => Ok(&CERTIFICATES),
     }
 }

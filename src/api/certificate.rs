@@ -1,0 +1,233 @@
+//! `Certificate`: a key and a certificate for names of proved domains, in a Secret, renewed in time.
+
+use std::collections::BTreeMap;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{OBJECT_NAME, TEXT, at_least_a_second, rule, rule_at};
+use super::{Condition, DurationText, LastHandled, LocalReference};
+
+/// A key and a certificate for names of proved domains, in a Secret, renewed in time.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "landfall.dev",
+    version = "v1alpha1",
+    kind = "Certificate",
+    plural = "certificates",
+    shortname = "lcert",
+    category = "landfall",
+    namespaced,
+    status = "CertificateStatus",
+    derive = "PartialEq",
+    doc = "A key and a certificate for names of proved domains, in a Secret, renewed in time.",
+    printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name": "Secret", "type": "string", "jsonPath": ".spec.secretName"}"#,
+    printcolumn = r#"{"name": "Issuer", "type": "string", "jsonPath": ".status.issuer"}"#,
+    printcolumn = r#"{"name": "Expires", "type": "string", "jsonPath": ".status.notAfter"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name": "Message", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].message", "priority": 1}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule_at(
+        ".secretName",
+        "has(self.issuer.imported) || has(self.secretName)",
+        "secretName is needed: the Secret that is to hold the pair",
+    ),
+    rule_at(
+        ".secretName",
+        "!has(self.issuer.imported) || !has(self.secretName) || self.secretName == self.issuer.imported.secretRef.name",
+        "with issuer.imported nothing is written: leave secretName out, or name the Secret of issuer.imported.secretRef",
+    ),
+    rule_at(
+        ".secretName",
+        "!has(self.issuer.ca) || !has(self.secretName) || self.secretName != self.issuer.ca.secretRef.name",
+        "secretName must not be the Secret of the CA",
+    ),
+    rule_at(
+        ".renewal.before",
+        "!has(self.renewal.before) || duration(self.renewal.before) < duration(self.duration)",
+        "renewal.before must be less than duration",
+    ),
+]))]
+pub struct CertificateSpec {
+    /// The names, each within a proved domain of the organization; `*` as a whole leftmost label.
+    #[schemars(
+        length(min = 1, max = 100),
+        inner(length(min = 1, max = 253), regex(pattern = TEXT)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub dns_names: Vec<String>,
+    /// The Secret of this namespace that is to hold the pair. It is made, owned and written by this object alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), regex(pattern = OBJECT_NAME))]
+    pub secret_name: Option<String>,
+    /// Who signs.
+    pub issuer: CertificateIssuer,
+    /// The key that is made.
+    #[serde(default)]
+    pub private_key: PrivateKeySettings,
+    /// How long a certificate is to live. Has no meaning for `imported`.
+    #[serde(default = "ninety_days")]
+    #[schemars(extend("x-kubernetes-validations" = [rule("duration(self) >= duration('1h')", "must be at least 1h")]))]
+    pub duration: DurationText,
+    /// When to issue the next.
+    #[serde(default)]
+    pub renewal: RenewalSettings,
+    /// Nothing is issued while true.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// Exactly one of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [rule(
+    "[has(self.ca), has(self.selfSigned), has(self.imported)].filter(x, x).size() == 1",
+    "exactly one issuer is needed: ca, selfSigned or imported",
+)]))]
+pub struct CertificateIssuer {
+    /// A CA of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<SecretIssuer>,
+    /// The certificate's own key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_signed: Option<SelfSignedIssuer>,
+    /// Somebody else: the pair is brought, checked and watched, and never written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<SecretIssuer>,
+}
+
+/// A Secret with `tls.crt` and `tls.key`; `ca.crt` is optional.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretIssuer {
+    /// Secret of this namespace.
+    pub secret_ref: LocalReference,
+}
+
+/// Nothing is to be said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SelfSignedIssuer {}
+
+/// The key that is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    rule_at(
+        ".size",
+        "!has(self.size) || self.algorithm != 'ECDSA' || self.size in [256, 384]",
+        "with ECDSA, size must be 256 or 384",
+    ),
+    rule_at(
+        ".size",
+        "!has(self.size) || self.algorithm != 'RSA' || self.size in [2048, 3072, 4096]",
+        "with RSA, size must be 2048, 3072 or 4096",
+    ),
+]))]
+pub struct PrivateKeySettings {
+    /// `ECDSA` or `RSA`.
+    #[serde(default)]
+    pub algorithm: KeyAlgorithm,
+    /// Bits: 256 (default) or 384 for ECDSA; 2048 (default), 3072 or 4096 for RSA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<i32>,
+    /// `Always`: each certificate has a new key. `Never`: the key stays as long as it fits.
+    #[serde(default)]
+    pub rotation_policy: RotationPolicy,
+}
+
+impl Default for PrivateKeySettings {
+    fn default() -> Self {
+        Self { algorithm: KeyAlgorithm::Ecdsa, size: None, rotation_policy: RotationPolicy::Always }
+    }
+}
+
+/// What keys are made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum KeyAlgorithm {
+    /// P-256 or P-384.
+    #[default]
+    #[serde(rename = "ECDSA")]
+    Ecdsa,
+    /// 2048 to 4096 bits.
+    #[serde(rename = "RSA")]
+    Rsa,
+}
+
+/// Whether a renewed certificate has a new key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RotationPolicy {
+    /// A new one each time.
+    #[default]
+    Always,
+    /// The one that stands, as long as it fits.
+    Never,
+}
+
+/// When to issue the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalSettings {
+    /// `Automatic`: in time. `Manual`: when somebody says so.
+    #[serde(default)]
+    pub policy: RenewalPolicy,
+    /// How long before the end; left out, after two thirds of the life, or half of one of ten days or less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = at_least_a_second()))]
+    pub before: Option<DurationText>,
+}
+
+/// Who says when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RenewalPolicy {
+    /// The clock.
+    #[default]
+    Automatic,
+    /// A person.
+    Manual,
+}
+
+fn ninety_days() -> DurationText {
+    DurationText("2160h".into())
+}
+
+/// What the Secret holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// Generation that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// From when the certificate is valid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<String>,
+    /// Until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<String>,
+    /// When the next is issued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_time: Option<String>,
+    /// Lower-case hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial_number: Option<String>,
+    /// SHA-256 of the certificate, lower-case hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint_sha256: Option<String>,
+    /// Who signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// The names that it is for, in canonical form.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dns_names: Vec<String>,
+    /// What was taken of each command annotation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last_handled: LastHandled,
+    /// `Ready`, `Issuing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
+    #[schemars(schema_with = "super::common::conditions")]
+    pub conditions: Vec<Condition>,
+}

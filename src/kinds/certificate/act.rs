@@ -1,0 +1,177 @@
+//! Does one step.
+
+use std::sync::Arc;
+
+use super::decide::{self, Step, Why, keeps_key, stored};
+use super::issuers::{self, Made, Request};
+use super::observe::{Seen, Wanted, secret_name};
+use super::{Refusal, secret};
+use crate::access::text;
+use crate::api::Certificate;
+use crate::kinds::Context;
+use crate::ledger::{Actor, CertificateFact, Event, NewCertificate, Outcome};
+use crate::pki::Chain;
+use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
+use crate::{Error, Result};
+
+/// Longest name of an issuer that is kept, bytes.
+const ISSUER: usize = 500;
+
+/// What came of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// The Secret holds a new pair.
+    Issued(Box<CertificateFact>),
+    /// The Secret holds again what it held.
+    Restored,
+    /// The ledger knows what stands in the Secret.
+    TakenIn(Box<CertificateFact>),
+    /// The ledger knows how a delivery ended.
+    Settled,
+    /// A command was taken away, obeyed or not.
+    Told(Announcement),
+    /// The finalizer is on or off.
+    Finalizer,
+    /// There was nothing to do.
+    Nothing,
+}
+
+pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, step: &Step) -> Result<Done> {
+    match step {
+        Step::AddFinalizer => finalizer::add(cx, object.as_ref()).await.map(|()| Done::Finalizer),
+        Step::LetGo => let_go(cx, object, seen).await,
+        Step::Settle { landed } => settle(cx, seen, *landed).await,
+        Step::Take(command) => {
+            cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
+            commands::clear(cx, object.as_ref(), command).await?;
+            Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, format!("{} asks for a look", command.by))))
+        }
+        Step::Discard { command, why } => {
+            commands::discard(cx, object.as_ref(), &seen.subject, command, why).await.map(Done::Told)
+        }
+        Step::Issue(why) => issue(cx, object, seen, *why).await,
+        Step::Restore => restore(cx, object, seen).await,
+        Step::TakeIn => take_in(cx, object, seen).await,
+        Step::Rest { .. } => Ok(Done::Nothing),
+    }
+}
+
+async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -> Result<Done> {
+    let wanted = seen.wanted.as_ref().map_err(refuse)?;
+    let made = make(cx, object, seen, wanted).await?;
+    let chain = Chain::read(made.chain.as_bytes()).map_err(|flaw| Error::condition(flaw.reason, flaw.message))?;
+    let new = NewCertificate {
+        why: why.words().into(),
+        roots: made.roots.clone(),
+        ..described(cx, object, seen, wanted, &chain)
+    };
+    let fact = cx.ledger.begin_certificate(new).await?;
+    let version = stored(seen).map(|stored| stored.version.as_str());
+    let pair = (made.key.pem(), made.chain.as_str(), made.roots.as_deref());
+    if let Err(error) = secret::write(cx, object, (secret_name(&object.spec), version), pair).await {
+        // What was surely refused is told. Of anything else the next look sees whether it landed.
+        if is_refusal(&error) {
+            cx.ledger.certificate_failed(&fact, &error.to_string()).await?;
+        }
+        return Err(error);
+    }
+    cx.ledger.certificate_issued(&fact, Outcome::Done).await?;
+    Ok(Done::Issued(Box::new(fact)))
+}
+
+/// Making a key takes the processor's time: on a thread where nobody waits for anything else.
+async fn make(cx: &Context, object: &Certificate, seen: &Seen, wanted: &Wanted) -> Result<Made> {
+    let keep = stored(seen).and_then(|stored| stored.key.clone().ok()).filter(|_| keeps_key(&object.spec, seen));
+    let (material, wanted, now) = (seen.material.clone(), wanted.clone(), cx.clock.now());
+    let made = tokio::task::spawn_blocking(move || {
+        let request =
+            Request { names: &wanted.names, algorithm: wanted.algorithm, keep: keep.as_ref(), life: wanted.life };
+        issuers::make(&material, &request, now)
+    });
+    made.await.map_err(|error| Error::Integrity(format!("making a certificate: {error}")))?
+}
+
+fn described(cx: &Context, object: &Certificate, seen: &Seen, wanted: &Wanted, chain: &Chain) -> NewCertificate {
+    let leaf = chain.leaf();
+    NewCertificate {
+        subject: seen.subject.clone(),
+        secret: secret_name(&object.spec).to_owned(),
+        why: String::new(),
+        terms: wanted.terms.clone(),
+        issuer: text::line(&leaf.issuer, ISSUER),
+        serial: leaf.serial.clone(),
+        fingerprint: leaf.fingerprint.clone(),
+        public_key: leaf.public.digest(),
+        not_before: leaf.not_before,
+        not_after: leaf.not_after,
+        chain: chain.pem(),
+        roots: None,
+        made_at: cx.clock.now(),
+    }
+}
+
+/// The API server answered that it did not do it.
+fn is_refusal(error: &Error) -> bool {
+    match error {
+        Error::Condition { .. } => true,
+        Error::Cluster(cause) => {
+            matches!(cause.as_ref(), kube::Error::Api(status) if (400..500).contains(&status.code))
+        }
+        _ => false,
+    }
+}
+
+async fn settle(cx: &Context, seen: &Seen, landed: bool) -> Result<Done> {
+    if let Some(open) = &seen.facts.open {
+        match landed {
+            true => cx.ledger.certificate_issued(open, Outcome::Settled).await?,
+            false => cx.ledger.certificate_failed(open, "the Secret does not hold it").await?,
+        }
+    }
+    Ok(Done::Settled)
+}
+
+async fn restore(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done> {
+    let (Some(stored), Some(fact)) = (stored(seen), decide::known(seen)) else { return Ok(Done::Nothing) };
+    let Ok(key) = &stored.key else { return Ok(Done::Nothing) };
+    let certificate = &fact.certificate;
+    let pair = (key.pem(), certificate.chain.as_str(), certificate.roots.as_deref());
+    secret::write(cx, object, (secret_name(&object.spec), Some(&stored.version)), pair).await?;
+    let details = serde_json::json!({"secret": certificate.secret, "serial": certificate.serial});
+    cx.ledger.record(event(cx, seen, "certificate.restored", details)).await?;
+    Ok(Done::Restored)
+}
+
+async fn take_in(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done> {
+    let wanted = seen.wanted.as_ref().map_err(refuse)?;
+    let Some((stored, chain)) = stored(seen).and_then(|stored| Some((stored, stored.chain.as_ref().ok()?))) else {
+        return Ok(Done::Nothing);
+    };
+    let roots = stored.roots.as_ref().and_then(|roots| String::from_utf8(roots.clone()).ok());
+    let new = NewCertificate {
+        why: "it stood in the Secret".into(),
+        // As it stands, so that it is not put right at once.
+        chain: String::from_utf8(stored.certificate.clone()).unwrap_or_else(|_| chain.pem()),
+        roots: roots.filter(|roots| !roots.contains('\0')),
+        ..described(cx, object, seen, wanted, chain)
+    };
+    Ok(Done::TakenIn(Box::new(cx.ledger.take_in_certificate(new).await?)))
+}
+
+async fn let_go(cx: &Context, object: &Arc<Certificate>, seen: &Seen) -> Result<Done> {
+    let serial = decide::known(seen).map(|fact| fact.certificate.serial.clone());
+    let details = serde_json::json!({"secret": secret_name(&object.spec), "serial": serial});
+    // Before the object goes, which may have to be tried again.
+    cx.ledger.record_once(event(cx, seen, "certificate.released", details)).await?;
+    finalizer::remove(cx, object.as_ref()).await?;
+    Ok(Done::Finalizer)
+}
+
+fn event(cx: &Context, seen: &Seen, action: &'static str, details: serde_json::Value) -> Event {
+    let actor = Actor::Controller(cx.ledger.holder().to_owned());
+    Event { subject: seen.subject.clone(), actor, action, details }
+}
+
+fn refuse(refusal: &Refusal) -> Error {
+    Error::condition(refusal.reason, refusal.message.clone())
+}

@@ -1,0 +1,261 @@
+//! What a certificate needs next.
+
+use jiff::Timestamp;
+
+use super::issuers::{self, Work};
+use super::observe::{Held, Seen, Stored, Wanted};
+use super::{Refusal, renewal};
+use crate::api::{Certificate, CertificateSpec, Reason, RotationPolicy};
+use crate::ledger::CertificateFact;
+use crate::reconcile::commands::{self, Command, Verb};
+use crate::reconcile::finalizer;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// So that a deletion can be put on record.
+    AddFinalizer,
+    /// It is being deleted; the Secret goes with its owner.
+    LetGo,
+    /// A certificate was on its way into the Secret when its outcome was last heard of.
+    Settle {
+        /// Whether it stands there.
+        landed: bool,
+    },
+    /// Move a command from its annotations to the ledger.
+    Take(Command),
+    /// Take a command away that is not to be obeyed.
+    Discard {
+        /// The command.
+        command: Command,
+        /// Why not.
+        why: commands::Refusal,
+    },
+    /// Make a certificate and put it into the Secret.
+    Issue(Why),
+    /// Put back what was damaged around a sound key, from the ledger.
+    Restore,
+    /// Write down what stands in the Secret.
+    TakeIn,
+    /// All is done until then, or until something wakes it.
+    Rest {
+        /// The next look.
+        until: Option<Timestamp>,
+        /// Why a certificate that is wanted is not issued.
+        refused: Option<Refusal>,
+    },
+}
+
+/// Why a certificate is issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// There was none.
+    First,
+    /// The spec asks for another one.
+    Spec,
+    /// The CA's certificate is another one.
+    Signer,
+    /// The key is gone or is another one.
+    Key,
+    /// Its time has come.
+    Due,
+}
+
+impl Why {
+    /// In the ledger and in Events.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::First => "there was none",
+            Self::Spec => "the spec asks for another one",
+            Self::Signer => "the CA is another one",
+            Self::Key => "the private key was lost or replaced",
+            Self::Due => "its time has come",
+        }
+    }
+}
+
+pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step {
+    let held = finalizer::is_set(object);
+    let leaving = object.metadata.deletion_timestamp.is_some();
+    if !held {
+        return if leaving { rest(None) } else { Step::AddFinalizer };
+    }
+    if let Some(open) = &seen.facts.open {
+        return Step::Settle { landed: stored(seen).is_some_and(|s| s.has_key_of(open) && s.has_all_of(open)) };
+    }
+    if leaving {
+        return Step::LetGo;
+    }
+    if let Some(command) = &seen.command {
+        return commanded(command, seen);
+    }
+    match &seen.wanted {
+        Ok(wanted) if object.spec.issuer.imported.is_some() => brought(seen, wanted, now),
+        Ok(wanted) => kept(&object.spec, seen, wanted, now),
+        Err(refusal) => refused(&object.spec, seen, refusal.clone(), now),
+    }
+}
+
+fn commanded(command: &Command, seen: &Seen) -> Step {
+    let discard = |why| Step::Discard { command: command.clone(), why };
+    match (&seen.objection, command.verb) {
+        (Some(why), _) => discard(commands::Refusal::Gate(why.clone())),
+        (None, Verb::Reconcile) => Step::Take(command.clone()),
+        (None, Verb::Approve | Verb::Cancel | Verb::Retry) => {
+            discard(commands::Refusal::Pointless("it is no command of a Certificate".into()))
+        }
+    }
+}
+
+/// A pair that somebody brings: watched, and written down where it is sound and new.
+fn brought(seen: &Seen, wanted: &Wanted, now: Timestamp) -> Step {
+    let Some(stored) = stored(seen) else { return rest(None) };
+    let (Ok(()), Ok(chain)) = (stored.check(&wanted.terms.names, now), &stored.chain) else {
+        // What is not valid yet becomes so by itself.
+        let from = stored.chain.as_ref().ok().map(|chain| chain.leaf().not_before).filter(|from| *from > now);
+        return Step::Rest { until: from, refused: None };
+    };
+    let known = known(seen).is_some_and(|fact| {
+        fact.certificate.fingerprint == chain.leaf().fingerprint && fact.certificate.terms == wanted.terms
+    });
+    if !known {
+        return Step::TakeIn;
+    }
+    let life = (chain.leaf().not_before, chain.leaf().not_after);
+    Step::Rest { until: renewal::notice(life, now).1.into_iter().chain([life.1]).min(), refused: None }
+}
+
+/// A pair that is this object's to issue.
+fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) -> Step {
+    let why = match &seen.secret {
+        Held::Foreign(message) => {
+            let refusal = Refusal { reason: Reason::SecretNotOwned, message: message.clone() };
+            return refused(spec, seen, refusal, now);
+        }
+        Held::None if known(seen).is_some() => Some(Why::Key),
+        Held::None => Some(Why::First),
+        Held::Ours(stored) => match known(seen) {
+            None if suits(stored, seen, wanted, now) => return Step::TakeIn,
+            None => Some(Why::First),
+            Some(fact) => outgrown(spec, stored, fact, wanted, now),
+        },
+    };
+    let Some(why) = why else { return whole(spec, seen, now) };
+    if spec.suspend {
+        let message = "spec.suspend is true: nothing is issued".to_owned();
+        return refused(spec, seen, Refusal { reason: Reason::Suspended, message }, now);
+    }
+    if let Err(refusal) = &seen.gate {
+        return refused(spec, seen, refusal.clone(), now);
+    }
+    match issuers::next(&seen.material, now) {
+        Work::Make => Step::Issue(why),
+        Work::Wait(refusal) => refused(spec, seen, refusal, now),
+    }
+}
+
+/// Why the certificate in use does not do any more.
+fn outgrown(
+    spec: &CertificateSpec,
+    stored: &Stored,
+    fact: &CertificateFact,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Option<Why> {
+    let (was, is) = (&fact.certificate.terms, &wanted.terms);
+    let same_spec =
+        (&was.names, &was.algorithm, was.life, &was.issuer) == (&is.names, &is.algorithm, is.life, &is.issuer);
+    // While the CA cannot be read, who it is is not known.
+    let same_signer = is.signer.is_none() || was.signer == is.signer;
+    match (same_spec, same_signer, stored.has_key_of(fact)) {
+        (false, ..) => Some(Why::Spec),
+        (_, false, _) => Some(Why::Signer),
+        (_, _, false) => Some(Why::Key),
+        _ => due(spec, fact).is_some_and(|due| due <= now).then_some(Why::Due),
+    }
+}
+
+/// Nothing is to be issued: what was damaged is put right, and then there is time.
+fn whole(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Step {
+    if is_damaged(seen) && !spec.suspend {
+        return Step::Restore;
+    }
+    Step::Rest { until: next_look(spec, seen, now), refused: None }
+}
+
+/// A certificate is wanted and cannot be. What was damaged is put right all the same.
+fn refused(spec: &CertificateSpec, seen: &Seen, refusal: Refusal, now: Timestamp) -> Step {
+    match whole(spec, seen, now) {
+        Step::Rest { until, .. } => Step::Rest { until: until.filter(|at| *at > now), refused: Some(refusal) },
+        step => step,
+    }
+}
+
+/// Renewal, a notice, the end: whatever comes first and is still to come.
+fn next_look(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Option<Timestamp> {
+    let fact = known(seen)?;
+    let life = (fact.certificate.not_before, fact.certificate.not_after);
+    let all = [due(spec, fact), renewal::notice(life, now).1, Some(life.1)];
+    all.into_iter().flatten().filter(|at| *at > now).min()
+}
+
+/// The key is sound, and what stands around it is not what was issued.
+fn is_damaged(seen: &Seen) -> bool {
+    match (stored(seen), known(seen)) {
+        (Some(stored), Some(fact)) => stored.has_key_of(fact) && !stored.has_all_of(fact),
+        _ => false,
+    }
+}
+
+/// Whether what stands in the Secret is what would be issued now.
+fn suits(stored: &Stored, seen: &Seen, wanted: &Wanted, now: Timestamp) -> bool {
+    let (Ok(()), Ok(chain), Ok(key)) = (stored.check(&wanted.terms.names, now), &stored.chain, &stored.key) else {
+        return false;
+    };
+    let leaf = chain.leaf();
+    let signed = match &seen.material {
+        issuers::Material::Ca(Ok(authority)) => leaf.is_signed_by(authority.certificate()),
+        issuers::Material::SelfSigned => leaf.is_self_issued(),
+        _ => false,
+    };
+    let mut names = (leaf.names.clone(), wanted.terms.names.clone());
+    names.0.sort();
+    names.1.sort();
+    signed && names.0 == names.1 && key.algorithm() == wanted.algorithm
+}
+
+/// Whether the key that stands is to stay.
+pub(super) fn keeps_key(spec: &CertificateSpec, seen: &Seen) -> bool {
+    let fits = || {
+        let key = stored(seen)?.key.as_ref().ok()?;
+        let own = known(seen).is_some_and(|fact| fact.certificate.public_key == key.public().digest());
+        (own && key.algorithm() == seen.wanted.as_ref().ok()?.algorithm).then_some(())
+    };
+    spec.private_key.rotation_policy == RotationPolicy::Never && fits().is_some()
+}
+
+/// When the certificate in use is renewed.
+pub(super) fn due(spec: &CertificateSpec, fact: &CertificateFact) -> Option<Timestamp> {
+    let certificate = &fact.certificate;
+    renewal::due((certificate.not_before, certificate.not_after), &certificate.serial, &spec.renewal)
+}
+
+/// What the ledger knows of the certificate in use. What it knows under another organization is the former one's.
+pub(super) fn known(seen: &Seen) -> Option<&CertificateFact> {
+    seen.facts.current.as_ref().filter(|fact| fact.certificate.subject.organization == seen.subject.organization)
+}
+
+pub(super) fn stored(seen: &Seen) -> Option<&Stored> {
+    match &seen.secret {
+        Held::Ours(stored) => Some(stored),
+        Held::None | Held::Foreign(_) => None,
+    }
+}
+
+fn rest(until: Option<Timestamp>) -> Step {
+    Step::Rest { until, refused: None }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,372 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::super::issuers::{Material, Request};
+use super::super::observe::wanted;
+use super::*;
+use crate::api::{FINALIZER, Organization};
+use crate::ledger::{CertificateFacts, NewCertificate, ObjectKind, Subject};
+use crate::pki::{Chain, Key};
+
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn object(more: Value) -> Certificate {
+    let mut spec = json!({"dnsNames": ["www.example.com"], "secretName": "web-tls", "issuer": {"selfSigned": {}}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let meta = json!({"name": "web", "namespace": "shop", "uid": Uuid::nil(), "finalizers": [FINALIZER]});
+    serde_json::from_value(
+        json!({"apiVersion": "landfall.dev/v1alpha1", "kind": "Certificate", "metadata": meta, "spec": spec}),
+    )
+    .unwrap()
+}
+
+/// An object, its Secret and its ledger, and the steps done as `act` does them.
+struct World {
+    object: Certificate,
+    seen: Seen,
+}
+
+impl World {
+    fn new(more: Value) -> Self {
+        let object = object(more);
+        let material = Material::SelfSigned;
+        let seen = Seen {
+            subject: Subject {
+                organization: Organization("acme".into()),
+                cluster: Uuid::nil(),
+                kind: ObjectKind::Certificate,
+                uid: Uuid::nil(),
+                namespace: "shop".into(),
+                name: "web".into(),
+            },
+            wanted: wanted(&object.spec, &material),
+            gate: Ok(()),
+            material,
+            secret: Held::None,
+            facts: CertificateFacts::default(),
+            command: None,
+            objection: None,
+            taken: Vec::new(),
+        };
+        Self { object, seen }
+    }
+
+    /// One that was issued at `at(0)`.
+    fn issued(more: Value) -> Self {
+        let mut world = Self::new(more);
+        assert_eq!(world.decide(0), Step::Issue(Why::First));
+        world.issue(0, Why::First);
+        world
+    }
+
+    fn spec(&mut self, more: Value) {
+        self.object = object(more);
+        self.seen.wanted = wanted(&self.object.spec, &self.seen.material);
+    }
+
+    fn decide(&self, now: i64) -> Step {
+        decide(&self.object, &self.seen, at(now))
+    }
+
+    /// Puts a pair into the Secret, and the ledger's row.
+    fn issue(&mut self, now: i64, why: Why) {
+        let wanted = self.seen.wanted.clone().unwrap();
+        let keep =
+            stored(&self.seen).and_then(|s| s.key.clone().ok()).filter(|_| keeps_key(&self.object.spec, &self.seen));
+        let request =
+            Request { names: &wanted.names, algorithm: wanted.algorithm, keep: keep.as_ref(), life: wanted.life };
+        let made = issuers::make(&self.seen.material, &request, at(now)).unwrap();
+        let chain = Chain::read(made.chain.as_bytes()).unwrap();
+        let leaf = chain.leaf();
+        let certificate = NewCertificate {
+            subject: self.seen.subject.clone(),
+            secret: "web-tls".into(),
+            why: why.words().into(),
+            terms: wanted.terms,
+            issuer: leaf.issuer.clone(),
+            serial: leaf.serial.clone(),
+            fingerprint: leaf.fingerprint.clone(),
+            public_key: leaf.public.digest(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            chain: made.chain.clone(),
+            roots: made.roots.clone(),
+            made_at: at(now),
+        };
+        self.seen.facts.current = Some(CertificateFact { id: Uuid::nil(), certificate, intent: None });
+        self.hold(made.key, &made.chain, made.roots.as_deref());
+    }
+
+    fn hold(&mut self, key: Key, chain: &str, roots: Option<&str>) {
+        self.seen.secret = Held::Ours(Box::new(Stored {
+            version: "1".into(),
+            key: Ok(key),
+            chain: Chain::read(chain.as_bytes()),
+            certificate: chain.as_bytes().to_vec(),
+            roots: roots.map(|roots| roots.as_bytes().to_vec()),
+        }));
+    }
+
+    fn stored(&mut self) -> &mut Stored {
+        match &mut self.seen.secret {
+            Held::Ours(stored) => stored,
+            _ => panic!("nothing stands in the Secret"),
+        }
+    }
+
+    fn serial(&self) -> String {
+        self.seen.facts.current.as_ref().unwrap().certificate.serial.clone()
+    }
+
+    fn rests(&self, now: i64) -> (Option<Timestamp>, Option<Reason>) {
+        match self.decide(now) {
+            Step::Rest { until, refused } => (until, refused.map(|refusal| refusal.reason)),
+            step => panic!("{step:?}"),
+        }
+    }
+}
+
+fn refusal(reason: Reason) -> Refusal {
+    Refusal { reason, message: String::new() }
+}
+
+static OTHER: LazyLock<Key> = LazyLock::new(|| Key::make(crate::pki::Algorithm::EcdsaP256).unwrap());
+
+#[test]
+fn first_it_is_held_and_at_the_end_it_is_let_go() {
+    let mut world = World::new(json!({}));
+    world.object.metadata.finalizers = None;
+    assert_eq!(world.decide(0), Step::AddFinalizer);
+    world.object.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    assert_eq!(world.decide(0), rest(None));
+    world.object.metadata.finalizers = Some(vec![FINALIZER.into()]);
+    assert_eq!(world.decide(0), Step::LetGo);
+}
+
+#[test]
+fn what_was_issued_rests_until_its_renewal_and_no_restart_changes_that() {
+    let world = World::issued(json!({}));
+    let (until, refused) = world.rests(0);
+    let left = at(90 * DAY).duration_since(until.unwrap()).as_secs() / DAY;
+    assert!((30..=34).contains(&left) && refused.is_none(), "{left} days");
+    assert_eq!(world.rests(50 * DAY), (until, None), "it follows from the certificate alone");
+    assert_eq!(decide(&world.object, &world.seen, until.unwrap()), Step::Issue(Why::Due));
+    let manual = World::issued(json!({"renewal": {"policy": "Manual"}}));
+    assert!(matches!(manual.decide(100 * DAY), Step::Rest { .. }));
+}
+
+#[test]
+fn another_spec_another_ca_a_lost_key_ask_for_another_certificate() {
+    for more in [
+        json!({"dnsNames": ["www.example.com", "example.com"]}),
+        json!({"dnsNames": ["example.com"]}),
+        json!({"privateKey": {"size": 384}}),
+        json!({"privateKey": {"algorithm": "RSA"}}),
+        json!({"duration": "720h"}),
+    ] {
+        let mut world = World::issued(json!({}));
+        world.spec(more.clone());
+        assert_eq!(world.decide(1), Step::Issue(Why::Spec), "{more}");
+    }
+    for more in [json!({"dnsNames": ["WWW.Example.com.", "www.example.com"]}), json!({"privateKey": {"size": 256}})] {
+        let mut world = World::issued(json!({}));
+        world.spec(more.clone());
+        assert!(matches!(world.decide(1), Step::Rest { .. }), "{more} is the same");
+    }
+    let mut world = World::issued(json!({}));
+    world.seen.facts.current.as_mut().unwrap().certificate.terms.signer = Some("former".into());
+    world.seen.wanted.as_mut().unwrap().terms.signer = Some("present".into());
+    assert_eq!(world.decide(1), Step::Issue(Why::Signer));
+    world.seen.wanted.as_mut().unwrap().terms.signer = None;
+    assert!(matches!(world.decide(1), Step::Rest { .. }), "a CA that cannot be read is not another one");
+    let mut world = World::issued(json!({}));
+    world.stored().key = Ok(OTHER.clone());
+    assert_eq!(world.decide(1), Step::Issue(Why::Key));
+    world.stored().key = Key::read(b"");
+    assert_eq!(world.decide(1), Step::Issue(Why::Key));
+    world.seen.secret = Held::None;
+    assert_eq!(world.decide(1), Step::Issue(Why::Key));
+}
+
+#[test]
+fn what_is_damaged_around_a_sound_key_is_put_right_without_another_certificate() {
+    let damage: [fn(&mut Stored); 4] = [
+        |s| s.certificate = b"x".to_vec(),
+        |s| s.certificate.push(b'\n'),
+        |s| s.roots = None,
+        |s| s.roots = Some(Vec::new()),
+    ];
+    for change in damage {
+        let mut world = World::issued(json!({}));
+        change(world.stored());
+        assert_eq!(world.decide(1), Step::Restore);
+        // Also where nothing may be issued.
+        world.seen.gate = Err(refusal(Reason::DomainNotVerified));
+        world.spec(json!({"duration": "720h"}));
+        assert_eq!(world.decide(1), Step::Restore);
+        world.spec(json!({"suspend": true}));
+        assert!(matches!(world.decide(1), Step::Rest { .. }), "nothing is written while it is suspended");
+    }
+}
+
+#[test]
+fn nothing_is_issued_without_leave() {
+    for reason in [Reason::DomainNotVerified, Reason::RefNotPermitted] {
+        let mut world = World::new(json!({}));
+        world.seen.gate = Err(refusal(reason));
+        assert_eq!(world.rests(0), (None, Some(reason)));
+    }
+    let mut world = World::new(json!({}));
+    world.seen.secret = Held::Foreign(String::new());
+    assert_eq!(world.rests(0), (None, Some(Reason::SecretNotOwned)));
+    let mut world = World::new(json!({}));
+    world.seen.material = Material::Ca(Err(refusal(Reason::CaUnavailable)));
+    assert_eq!(world.rests(0), (None, Some(Reason::CaUnavailable)));
+    assert_eq!(World::new(json!({"suspend": true})).rests(0), (None, Some(Reason::Suspended)));
+    for name in ["com", "a_b.example.com", "exa mple.com", "*", "*.com", "192.0.2.1.", "a..b", "a.*.example.com"] {
+        let (_, reason) = World::new(json!({"dnsNames": [name]})).rests(0);
+        assert_eq!(reason, Some(Reason::CertificateInvalid), "{name}");
+    }
+}
+
+#[test]
+fn a_certificate_that_stands_is_kept_when_the_next_one_is_refused() {
+    let mut world = World::issued(json!({}));
+    world.seen.gate = Err(refusal(Reason::DomainNotVerified));
+    assert!(world.rests(DAY).1.is_none(), "it is not asked for another one");
+    let (until, reason) = world.rests(80 * DAY);
+    assert_eq!(
+        (until, reason),
+        (Some(at(83 * DAY - 60)), Some(Reason::DomainNotVerified)),
+        "until the notice of seven days"
+    );
+}
+
+#[test]
+fn a_delivery_whose_end_is_not_known_is_settled_before_all_else() {
+    let mut world = World::issued(json!({}));
+    let made = world.seen.facts.current.take();
+    world.seen.facts.open = made.clone();
+    world.seen.gate = Err(refusal(Reason::DomainNotVerified));
+    assert_eq!(world.decide(1), Step::Settle { landed: true });
+    world.stored().certificate = b"x".to_vec();
+    assert_eq!(world.decide(1), Step::Settle { landed: false });
+    world.seen.secret = Held::None;
+    assert_eq!(world.decide(1), Step::Settle { landed: false });
+    world.object.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    assert_eq!(world.decide(1), Step::Settle { landed: false });
+}
+
+#[test]
+fn what_stands_in_the_secret_and_in_no_ledger_is_taken_in_where_it_suits() {
+    let mut world = World::issued(json!({}));
+    world.seen.facts.current = None;
+    assert_eq!(world.decide(1), Step::TakeIn);
+    assert_eq!(world.decide(91 * DAY), Step::Issue(Why::First), "it has expired");
+    world.spec(json!({"privateKey": {"size": 384}}));
+    assert_eq!(world.decide(1), Step::Issue(Why::First));
+    // The former organization's certificate is not this one's.
+    let mut world = World::issued(json!({}));
+    world.seen.subject.organization = Organization("other".into());
+    assert_eq!(world.decide(1), Step::TakeIn);
+}
+
+#[test]
+fn a_key_stays_where_it_is_asked_to_and_fits() {
+    let mut world = World::issued(json!({"privateKey": {"rotationPolicy": "Never"}}));
+    let key = |world: &World| world.seen.facts.current.as_ref().unwrap().certificate.public_key.clone();
+    let (first, serial) = (key(&world), world.serial());
+    world.issue(DAY, Why::Due);
+    assert!(key(&world) == first && world.serial() != serial);
+    world.spec(json!({"privateKey": {"rotationPolicy": "Never", "size": 384}}));
+    world.issue(2 * DAY, Why::Spec);
+    assert_ne!(key(&world), first, "another algorithm");
+    world.spec(json!({}));
+    let mut second = World::issued(json!({}));
+    let first = key(&second);
+    second.issue(DAY, Why::Due);
+    assert_ne!(key(&second), first, "always is the default");
+}
+
+#[test]
+fn commands_are_taken_or_taken_away() {
+    let mut world = World::issued(json!({}));
+    let command = |verb| Command { verb, value: "1".into(), by: "alice".into() };
+    world.seen.command = Some(command(Verb::Reconcile));
+    assert_eq!(world.decide(1), Step::Take(command(Verb::Reconcile)));
+    world.seen.objection = Some("no gate".into());
+    assert!(matches!(world.decide(1), Step::Discard { why: commands::Refusal::Gate(_), .. }));
+    world.seen.objection = None;
+    for verb in [Verb::Approve, Verb::Cancel, Verb::Retry] {
+        world.seen.command = Some(command(verb));
+        assert!(matches!(world.decide(1), Step::Discard { why: commands::Refusal::Pointless(_), .. }));
+    }
+}
+
+#[test]
+fn what_is_brought_is_written_down_once_and_watched_to_its_end() {
+    let issuer = json!({"issuer": {"imported": {"secretRef": {"name": "web-tls"}}}});
+    let mut world = World::issued(json!({}));
+    let (made, secret) =
+        (world.seen.facts.current.take().unwrap(), std::mem::replace(&mut world.seen.secret, Held::None));
+    world.seen.material = Material::Imported;
+    world.spec(issuer);
+    assert_eq!(world.decide(0), rest(None), "there is none");
+    world.seen.secret = secret;
+    assert_eq!(world.decide(0), Step::TakeIn);
+    let terms = world.seen.wanted.clone().unwrap().terms;
+    world.seen.facts.current =
+        Some(CertificateFact { certificate: NewCertificate { terms, ..made.certificate }, ..made });
+    assert_eq!(world.rests(0), (Some(at(60 * DAY - 60)), None), "until the first notice, at a third of its life");
+    assert_eq!(world.rests(85 * DAY), (Some(at(90 * DAY - 60)), None), "its end");
+    assert_eq!(world.rests(91 * DAY), (None, None));
+    world.stored().key = Ok(OTHER.clone());
+    assert_eq!(world.rests(0), (None, None), "a wrong pair waits for another");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    /// Two lives and more, looked at when it said, or now and then before that; each outage of the issuer is shorter than what
+    /// is left at a renewal, less a quarter.
+    #[test]
+    fn no_certificate_ever_has_less_than_a_quarter_of_its_life_left_while_the_issuer_works(
+        hours in prop::sample::select(vec![1_i64, 24, 144, 240, 241, 1080, 2160]),
+        looks in prop::collection::vec((0..1000_i64, any::<bool>()), 40),
+    ) {
+        let mut world = World::issued(json!({"duration": format!("{hours}h")}));
+        let (life, mut now) = (hours * HOUR, 0);
+        for (early, restarts) in looks {
+            let current = world.seen.facts.current.clone().unwrap().certificate;
+            let left = current.not_after.duration_since(at(now)).as_secs();
+            prop_assert!(left * 4 >= life, "{left} s of {life} s are left");
+            let serial = world.serial();
+            match world.decide(now) {
+                Step::Issue(why) => {
+                    prop_assert_eq!(why, Why::Due);
+                    world.issue(now, why);
+                    prop_assert_ne!(world.serial(), serial);
+                }
+                Step::Rest { until: Some(until), refused: None } => {
+                    prop_assert!(until > at(now) && until <= current.not_after);
+                    let wait = until.duration_since(at(now)).as_secs() + 1;
+                    now += if restarts { (wait * early / 1000).max(1) } else { wait };
+                }
+                step => prop_assert!(false, "{:?}", step),
+            }
+        }
+        prop_assert!(now > 0);
+    }
+}
+
+#[path = "strange_tests.rs"]
+mod strange;

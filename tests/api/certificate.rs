@@ -1,0 +1,89 @@
+//! Rows for `Certificate`.
+
+use serde_json::{Value, json};
+
+use crate::refusals::{durations, long, many, names, set, unset};
+use crate::table::{Base, Refusal};
+
+pub(crate) fn refusals() -> Vec<Refusal> {
+    let of = Base::Certificate;
+    let named = |name: &str| json!({"secretRef": {"name": name}});
+    // Without secretName, of which other rules tell.
+    let brought = |block: Value| json!({"dnsNames": ["a.b"], "issuer": {"imported": block}});
+    let one = "exactly one issuer is needed: ca, selfSigned or imported";
+    let mut rows = vec![
+        unset(of, "/dnsNames", "spec.dnsNames"),
+        set(of, "/dnsNames", json!([]), "spec.dnsNames", "should have at least 1 items"),
+        set(of, "/dnsNames", many(101, |n| json!(format!("a{n}.b"))), "spec.dnsNames", "must have at most 100 items"),
+        set(of, "/dnsNames", json!(["a.b", "a.b"]), "spec.dnsNames[1]", "Duplicate value"),
+        set(of, "/dnsNames", json!([""]), "spec.dnsNames[0]", "should be at least 1 chars long"),
+        set(of, "/dnsNames", json!([long(254)]), "spec.dnsNames[0]", "253"),
+        set(of, "/dnsNames", json!(["a\u{0}"]), "spec.dnsNames[0]", "should match"),
+        unset(of, "/secretName", "spec.secretName").saying("secretName is needed"),
+        unset(of, "/issuer", "spec.issuer"),
+        set(of, "/issuer", json!({}), "spec.issuer", one),
+        set(of, "/issuer/ca", named("ca"), "spec.issuer", one),
+        set(of, "/issuer", json!({"ca": {}}), "spec.issuer.ca.secretRef", "Required value"),
+        set(of, "/issuer", json!({"ca": {"secretRef": {}}}), "spec.issuer.ca.secretRef.name", "Required value"),
+        set(of, "", brought(json!({})), "spec.issuer.imported.secretRef", "Required value"),
+        set(of, "", brought(json!({"secretRef": {}})), "spec.issuer.imported.secretRef.name", "Required value"),
+        set(
+            of,
+            "/issuer",
+            json!({"imported": named("x")}),
+            "spec.secretName",
+            "nothing is written: leave secretName out",
+        ),
+        set(of, "/issuer", json!({"ca": named("web-tls")}), "spec.secretName", "must not be the Secret of the CA"),
+        set(of, "/privateKey/algorithm", json!("DSA"), "spec.privateKey.algorithm", "supported values: \"ECDSA\""),
+        set(
+            of,
+            "/privateKey/rotationPolicy",
+            json!("Once"),
+            "spec.privateKey.rotationPolicy",
+            "supported values: \"Always\"",
+        ),
+        set(of, "/privateKey/size", json!(2048), "spec.privateKey.size", "with ECDSA, size must be 256 or 384"),
+        set(
+            of,
+            "/privateKey",
+            json!({"algorithm": "RSA", "size": 1024}),
+            "spec.privateKey.size",
+            "with RSA, size must be",
+        ),
+        set(of, "/duration", json!("59m"), "spec.duration", "must be at least 1h"),
+        set(of, "/duration", json!("1.5h"), "spec.duration", "should match"),
+        set(of, "/renewal/policy", json!("Never"), "spec.renewal.policy", "supported values: \"Automatic\""),
+        set(of, "/renewal/before", json!("2160h"), "spec.renewal.before", "renewal.before must be less than duration"),
+        set(of, "/suspend", json!("no"), "spec.suspend", "must be of type boolean"),
+    ];
+    rows.extend(durations(of, "/renewal/before", "spec.renewal.before"));
+    rows.extend(names(of, "/secretName", "spec.secretName"));
+    for (name, message) in [(long(254), "253"), (json!("A_B"), "should match")] {
+        let reference = json!({"secretRef": {"name": name}});
+        rows.push(set(of, "/issuer", json!({"ca": reference}), "spec.issuer.ca.secretRef.name", message));
+        rows.push(set(of, "", brought(reference), "spec.issuer.imported.secretRef.name", message));
+    }
+    rows
+}
+
+pub(crate) fn acceptances() -> Vec<(Base, &'static str, Value)> {
+    let of = Base::Certificate;
+    let brought = json!({"imported": {"secretRef": {"name": "web-tls"}}});
+    let hosts = |count: usize| (0..count).map(|n| json!(format!("a{n}.example.com"))).collect::<Value>();
+    vec![
+        (of, "/dnsNames", hosts(100)),
+        (of, "/dnsNames", json!(["*.example.com", "BÜCHER.example", "a".repeat(253)])),
+        (of, "/secretName", json!("a".repeat(253))),
+        (of, "/issuer", json!({"ca": {"secretRef": {"name": "ca"}}})),
+        (of, "/issuer", brought.clone()),
+        (of, "", json!({"dnsNames": ["example.com"], "issuer": brought})),
+        (of, "/privateKey", json!({"algorithm": "ECDSA", "size": 384})),
+        (of, "/privateKey", json!({"algorithm": "RSA"})),
+        (of, "/privateKey", json!({"algorithm": "RSA", "size": 4096, "rotationPolicy": "Never"})),
+        (of, "/duration", json!("1h")),
+        (of, "/renewal", json!({"policy": "Manual"})),
+        (of, "/renewal", json!({"before": "2159h59m59s"})),
+        (of, "/suspend", json!(true)),
+    ]
+}
