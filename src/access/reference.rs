@@ -60,7 +60,7 @@ async fn namespace_labels(client: &kube::Client, namespace: &str) -> Result<Opti
     Ok(found.map(|n| n.metadata.labels.unwrap_or_default()))
 }
 
-/// The credential that an object of namespace `from` refers to, where it may.
+/// The credential that an object of namespace `from` refers to in this field, where it may.
 ///
 /// # Errors
 /// `CredentialNotReady` where there is none of that name in the object's own namespace; `RefNotPermitted` for
@@ -70,7 +70,7 @@ pub async fn resolve_credential(
     cluster: Uuid,
     credentials: &Store<CloudCredential>,
     from: &str,
-    reference: &Reference,
+    (field, reference): (&str, &Reference),
 ) -> Result<Arc<CloudCredential>> {
     let namespace = reference.namespace.as_deref().unwrap_or(from);
     let found = credentials.get(&ObjectRef::new(&reference.name).within(namespace));
@@ -78,10 +78,7 @@ pub async fn resolve_credential(
         return found.ok_or_else(|| {
             Error::condition(
                 Reason::CredentialNotReady,
-                format!(
-                    "spec.credentialRef: there is no CloudCredential {:?} in namespace {from:?}; create it",
-                    reference.name
-                ),
+                format!("{field}: there is no CloudCredential {:?} in namespace {from:?}; create it", reference.name),
             )
         });
     }
@@ -94,7 +91,7 @@ pub async fn resolve_credential(
         _ => Err(Error::condition(
             Reason::RefNotPermitted,
             format!(
-                "spec.credentialRef: CloudCredential {:?} of namespace {namespace:?} may not be used from {from:?}; \
+                "{field}: CloudCredential {:?} of namespace {namespace:?} may not be used from {from:?}; \
                  both namespaces must be of one organization, and its spec.allowedNamespaces must name {from:?}",
                 reference.name
             ),

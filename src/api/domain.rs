@@ -213,6 +213,9 @@ pub struct OrganizationDomainStatus {
     /// What was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verification: Option<DomainFound>,
+    /// The zone of a managed domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<DomainZone>,
     /// What was taken of each command annotation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_handled: LastHandled,
@@ -220,6 +223,16 @@ pub struct OrganizationDomainStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A zone as its provider lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainZone {
+    /// The provider's id of it.
+    pub id: String,
+    /// Its name, without a dot behind.
+    pub name: String,
 }
 
 /// The record that proves a domain, exactly as it must be set. Other values may stand beside it.

@@ -41,12 +41,13 @@ impl FromStr for ObjectName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = "write tfd/NAME, cred/NAME or lcert/NAME";
+        let known = "write tfd/NAME, cred/NAME, orgdomain/NAME or lcert/NAME";
         let (kind, name) = text.split_once('/').ok_or(known)?;
         let kind = match kind {
             "tfd" | "terraformdeployment" | "terraformdeployments" => ObjectKind::TerraformDeployment,
             "cred" | "cloudcredential" | "cloudcredentials" => ObjectKind::CloudCredential,
             "lcert" | "certificate" | "certificates" => ObjectKind::Certificate,
+            "orgdomain" | "organizationdomain" | "organizationdomains" => ObjectKind::OrganizationDomain,
             _ => return Err(known.to_owned()),
         };
         if name.is_empty() || name.contains('/') {
@@ -125,6 +126,7 @@ fn word(kind: &str) -> &str {
         Some(ObjectKind::TerraformDeployment) => "tfd",
         Some(ObjectKind::CloudCredential) => "cred",
         Some(ObjectKind::Certificate) => "lcert",
+        Some(ObjectKind::OrganizationDomain) => "orgdomain",
         _ => kind,
     }
 }

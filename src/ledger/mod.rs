@@ -43,7 +43,7 @@ pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;
 pub use certificates::{CertificateFact, CertificateFacts, CertificateTerms, NewCertificate};
 pub use commands::{DISCARDED, Taken};
-pub use domains::{DomainFact, DomainPut, DomainStanding, DomainState, NewDomain};
+pub use domains::{DomainFact, DomainPublished, DomainPut, DomainStanding, DomainState, NewDomain};
 pub use health::CredentialFact;
 pub use history::{ActivityRow, HistoryFilter, clusters_of, history, organizations, recent_names};
 pub use intents::{IntentId, NewIntent, Outcome};

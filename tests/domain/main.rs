@@ -10,5 +10,6 @@ mod harness;
 
 mod claims;
 mod grace;
+mod managed;
 mod proof;
 mod world;

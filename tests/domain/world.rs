@@ -1,5 +1,6 @@
 //! A controller that knows the test bed's authoritative servers, and the zones in which tests set records.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -130,6 +131,18 @@ pub(crate) fn condition(object: &OrganizationDomain, kind: &str) -> Option<Condi
 /// A name that no other test has, in the zone that this variable names.
 pub(crate) fn fresh(zone: &str) -> String {
     format!("d{}.{}", Uuid::new_v4().simple(), env(zone))
+}
+
+/// The TXT values that PowerDNS has at a name.
+pub(crate) async fn standing(owner: &str) -> BTreeSet<String> {
+    let url = format!("{}/api/v1/servers/localhost/zones/{}.", env("PDNS_URL"), env("PDNS_ZONE"));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(url).header("X-API-Key", env("PDNS_API_KEY")).send().await.unwrap();
+    let zone: Value = answer.json().await.unwrap();
+    let sets = zone["rrsets"].as_array().unwrap().iter();
+    let sets = sets.filter(|set| set["name"] == format!("{owner}.") && set["type"] == "TXT");
+    let values = sets.flat_map(|set| set["records"].as_array().unwrap());
+    values.map(|record| record["content"].as_str().unwrap().trim_matches('"').to_owned()).collect()
 }
 
 /// Has exactly these TXT values stand at a name of PowerDNS' or Knot's zone; none takes the set away.

@@ -255,8 +255,8 @@ fn strings_are_nfc(value: &Value) -> bool {
 
 async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str) -> Result<Option<Credential>> {
     let Some(reference) = &object.spec.credential_ref else { return Ok(None) };
-    let found =
-        access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, namespace, reference).await?;
+    let named = ("spec.credentialRef", reference);
+    let found = access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, namespace, named).await?;
     let home = found.metadata.namespace.as_deref().unwrap_or_default();
     let uid = found.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok()).unwrap_or_default();
     let name = found.metadata.name.clone().unwrap_or_default();

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::decide::{Step, judge};
 use super::look::Found;
+use super::managed;
 use super::name::challenge_value;
 use super::observe::Seen;
 use crate::Result;
@@ -17,7 +18,7 @@ use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
-    /// The ledger has the challenge, or what others go by.
+    /// The ledger has the challenge, or what others go by; or the zone has it, or has it no more.
     Written,
     /// The servers were asked; the ledger's row as it is now, and what was found. `None` where the row was gone by then.
     Looked(Option<Box<(DomainFact, Found)>>),
@@ -42,6 +43,8 @@ pub(super) async fn act(cx: &Context, object: &OrganizationDomain, seen: &Seen, 
             cx.ledger.put_domain_terms(&seen.subject, &object.spec.terms()).await?;
             Ok(Done::Written)
         }
+        Step::Publish => managed::publish(cx, seen).await.map(|()| Done::Written),
+        Step::Withdraw(published) => managed::withdraw(cx, seen, published).await.map(|()| Done::Written),
         Step::Look => look(cx, object, seen).await,
         Step::Take(command) => {
             cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;

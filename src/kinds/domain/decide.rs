@@ -6,15 +6,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::look::Verdict;
+use super::managed::Home;
 use super::observe::Seen;
 use crate::api::{DurationText, OrganizationDomain, OrganizationDomainSpec, Reason};
-use crate::ledger::{DomainFact, DomainStanding, DomainState};
+use crate::ledger::{DomainFact, DomainPublished, DomainStanding, DomainState};
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::finalizer;
 
 /// The shortest and the longest time between looks at a domain that is not proved.
 const EAGER: SignedDuration = SignedDuration::from_secs(5);
 const PATIENT: SignedDuration = SignedDuration::from_hours(1);
+
+/// Before the way to a managed domain's zone is looked for again.
+const AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +42,10 @@ pub enum Step {
     Begin,
     /// Write down what of the spec others go by.
     Tell,
+    /// Put the challenge into the zone of a managed domain.
+    Publish,
+    /// Take the challenge out of a zone where it stands by our hand and belongs no more.
+    Withdraw(DomainPublished),
     /// Ask the authoritative servers.
     Look,
     /// The name can be proved by nobody.
@@ -59,7 +67,10 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
     if object.metadata.deletion_timestamp.is_some() {
         return match (held, seen.in_use.count()) {
             (false, _) => Step::Rest { until: None },
-            (true, 0) => Step::LetGo,
+            (true, 0) => match &seen.published {
+                Some(published) => Step::Withdraw(published.clone()),
+                None => Step::LetGo,
+            },
             (true, _) => Step::Hold,
         };
     }
@@ -72,6 +83,9 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
     if let Err((reason, message)) = &seen.name {
         return Step::Refuse { reason: *reason, message: message.clone() };
     }
+    if let Some(published) = seen.published.as_ref().filter(|p| is_misplaced(object, seen, p)) {
+        return Step::Withdraw(published.clone());
+    }
     let Some(fact) = seen.current() else { return Step::Begin };
     if fact.terms != object.spec.terms() {
         return Step::Tell;
@@ -79,10 +93,37 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
     if object.spec.suspend {
         return Step::Rest { until: None };
     }
-    match due(&object.spec, fact, seen.asked()) {
-        due if due <= now => Step::Look,
-        due => Step::Rest { until: Some(due) },
+    let due = due(&object.spec, fact, seen.asked());
+    // A domain that is held is looked at though its zone cannot be reached.
+    if wants_publishing(seen, fact) && !(fact.standing.state.holds() && due <= now) {
+        return Step::Publish;
     }
+    if due <= now {
+        return Step::Look;
+    }
+    // What stands in the way to the zone may go without waking anybody.
+    let again = if matches!(seen.home, Some(Err(_))) { later(now, AGAIN) } else { Timestamp::MAX };
+    Step::Rest { until: Some(due.min(again)) }
+}
+
+/// Whether the challenge that stands by our hand is another one by now, or belongs elsewhere. A zone that is not known at
+/// the moment is no reason.
+fn is_misplaced(object: &OrganizationDomain, seen: &Seen, published: &DomainPublished) -> bool {
+    if object.spec.suspend {
+        return false;
+    }
+    let moved = |home: &Home| home.credential.uid != published.credential.uid || home.zone.id != published.zone_id;
+    match &seen.home {
+        None => true,
+        Some(home) => seen.current().is_none() || home.as_ref().is_ok_and(moved),
+    }
+}
+
+/// Whether a challenge is to be set: it was not yet, or a look has missed it since.
+fn wants_publishing(seen: &Seen, fact: &DomainFact) -> bool {
+    let missed = matches!(fact.standing.reason, Reason::RecordNotFound | Reason::ContentMismatch);
+    let since = |p: &DomainPublished| missed && fact.standing.checked_at.is_some_and(|checked| checked > p.at);
+    matches!(seen.home, Some(Ok(_))) && seen.published.as_ref().is_none_or(since)
 }
 
 fn commanded(command: &Command, seen: &Seen) -> Step {

@@ -9,6 +9,7 @@ use super::super::look::Found;
 use super::super::name::canonical;
 use super::*;
 use crate::api::{Condition, DomainServer, Organization, ServerAnswer};
+use crate::dns::{Name, Zone};
 use crate::kinds::in_use::InUse;
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::{Next, Report};
@@ -79,6 +80,9 @@ fn seen(fact: Option<DomainFact>) -> Seen {
         subject: subject("acme"),
         name: canonical("example.com"),
         fact,
+        published: None,
+        home: None,
+        account: None,
         in_use: InUse::default(),
         command: None,
         gate: None,
@@ -163,6 +167,78 @@ fn a_deletion_waits_for_records_and_for_nothing_else() {
     assert_eq!(step(&deleted, &bad), "LetGo");
     let gone = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["other"]}), json!({}));
     assert_eq!(step(&gone, &seen(None)), "Rest");
+}
+
+fn home(zone: &str) -> Home {
+    let credential = Subject { kind: ObjectKind::CloudCredential, ..subject("acme") };
+    Home { credential, zone: Zone { id: zone.into(), name: Name::parse("example.com").unwrap() } }
+}
+
+fn published(zone: &str, second: i64) -> Option<DomainPublished> {
+    let home = home(zone);
+    Some(DomainPublished {
+        credential: home.credential,
+        zone_id: home.zone.id,
+        zone_name: home.zone.name.as_str().into(),
+        at: at(second),
+    })
+}
+
+#[test]
+fn the_challenge_of_a_managed_domain_is_set_where_it_belongs_and_taken_from_where_it_does_not() {
+    use DomainState::{Pending, Verified};
+    let known = |state, reason, checked| seen(Some(fact(standing(state, reason, checked))));
+    let new = || known(Pending, Reason::PendingVerification, None);
+    let proved = || known(Verified, Reason::Verified, Some(NOW - HOUR));
+    let overdue = || known(Verified, Reason::Verified, Some(NOW - 2 * DAY));
+    let missed = || known(Pending, Reason::RecordNotFound, Some(NOW - 1));
+    let at_home = |seen: Seen| Seen { home: Some(Ok(home("z"))), ..seen };
+    let lost = |seen: Seen| Seen { home: Some(Err((Reason::CredentialNotReady, String::new()))), ..seen };
+    let by_us = |seen: Seen, zone, second| Seen { published: published(zone, second), ..seen };
+    let foreign = |seen: Seen| Seen { subject: subject("other"), ..seen };
+    let spec = json!({"dns": {"mode": "Managed", "credentialRef": {"name": "pdns"}}});
+    let managed = object(json!({}), spec.clone());
+    let of = |seen: Seen| {
+        let mut seen = seen;
+        if let Some(fact) = seen.fact.as_mut() {
+            fact.terms = managed.spec.terms();
+        }
+        seen
+    };
+    for (what, seen, expected) in [
+        ("not set yet", at_home(new()), "Publish"),
+        ("no way to the zone", lost(new()), "Look"),
+        ("set", by_us(at_home(new()), "z", NOW), "Look"),
+        ("set, and proved", by_us(at_home(proved()), "z", NOW - DAY), "Rest"),
+        ("set, and missed since", by_us(at_home(missed()), "z", NOW - DAY), "Publish"),
+        ("missed, and set since", by_us(at_home(missed()), "z", NOW), "Rest"),
+        ("proved by hand, managed since", at_home(proved()), "Publish"),
+        ("the same, and a look is due", at_home(overdue()), "Look"),
+        ("set in another zone", by_us(at_home(proved()), "y", NOW), "Withdraw"),
+        ("set, and the zone is not known now", by_us(lost(proved()), "z", NOW), "Rest"),
+        ("managed no more", by_us(proved(), "z", NOW), "Withdraw"),
+        ("of another organization by now", foreign(by_us(at_home(proved()), "z", NOW)), "Withdraw"),
+    ] {
+        assert_eq!(step(&managed, &of(seen)), expected, "{what}");
+    }
+    let waiting = of(by_us(lost(proved()), "z", NOW));
+    assert_eq!(decide(&managed, &waiting, at(NOW)), Step::Rest { until: Some(at(NOW + 60)) });
+    let deleted = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), spec);
+    assert_eq!(step(&deleted, &by_us(proved(), "z", NOW)), "Withdraw");
+    assert_eq!(step(&deleted, &proved()), "LetGo");
+}
+
+#[test]
+fn a_managed_domain_without_its_zone_is_not_ready_and_stays_proved() {
+    let known = fact(standing(DomainState::Verified, Reason::Verified, Some(NOW)));
+    let lost = Some(Err((Reason::ZoneNotFound, "no zone".to_owned())));
+    let seen = Seen { home: lost, ..seen(Some(known)) };
+    let report = told(&plain(), &seen, &Step::Rest { until: None }, &Done::Nothing, NOW);
+    assert_eq!(
+        (condition(&report, "Ready").reason, condition(&report, "Ready").status),
+        ("ZoneNotFound".into(), "False".into())
+    );
+    assert_eq!(condition(&report, "Verified").status, "True");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod act;
 mod decide;
 mod look;
+mod managed;
 mod name;
 mod observe;
 mod report;
@@ -20,6 +21,7 @@ use crate::{Error, Result};
 pub use act::Done;
 pub use decide::Step;
 pub use look::{Found, Verdict};
+pub use managed::Home;
 pub use name::Canonical;
 pub use observe::Seen;
 

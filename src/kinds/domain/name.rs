@@ -1,7 +1,7 @@
 //! The domain of a spec in its canonical form, or why it is none that an organization can prove.
 
 use crate::api::Reason;
-use crate::dns::{Name, suffix};
+use crate::dns::{Invalid, Name, suffix};
 
 /// The label below a domain at which its challenge stands.
 const CHALLENGE: &str = "_landfall-challenge";
@@ -40,10 +40,15 @@ pub(super) fn canonical(text: &str) -> Result<Canonical, (Reason, String)> {
             format!("spec.domain: {fqdn} is a public suffix, under which others register; name a domain below it");
         return Err((Reason::PublicSuffix, message));
     };
-    let challenge = Name::relative(CHALLENGE, &fqdn).map_err(|_| {
+    let challenge = challenge_of(&fqdn).map_err(|_| {
         invalid(format!("{text:?} is too long for a challenge below it; {CHALLENGE} must fit in 253 octets"))
     })?;
     Ok(Canonical { fqdn, registrable, challenge })
+}
+
+/// Where the challenge of a domain stands.
+pub(super) fn challenge_of(fqdn: &Name) -> Result<Name, Invalid> {
+    Name::relative(CHALLENGE, fqdn)
 }
 
 /// The value of the challenge.

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use super::managed::{self, Home};
 use super::name::{Canonical, canonical};
-use crate::api::{OrganizationDomain, Reason};
+use crate::api::{DnsMode, OrganizationDomain, Reason};
 use crate::kinds::Context;
 use crate::kinds::in_use::InUse;
-use crate::ledger::{DomainFact, ObjectKind, Subject, Taken};
+use crate::ledger::{DomainFact, DomainPublished, ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::subject_in;
 use crate::reconcile::wake::key_of;
+use crate::zones::Account;
 use crate::{Error, Result, access};
 
 /// What is known before a decision.
@@ -22,6 +24,12 @@ pub struct Seen {
     pub name: Result<Canonical, (Reason, String)>,
     /// What the ledger holds.
     pub fact: Option<DomainFact>,
+    /// Where Landfall has put the challenge.
+    pub published: Option<DomainPublished>,
+    /// Where it belongs, or why that is not known; `None` where Landfall does not write to the zone.
+    pub home: Option<Result<Home, (Reason, String)>>,
+    /// The way there.
+    pub account: Option<Account>,
     /// Who refers to it.
     pub in_use: InUse,
     /// A command that waits to be taken.
@@ -47,13 +55,19 @@ impl Seen {
     }
 }
 
+/// Whether the challenge is Landfall's to set now.
+fn is_managed(object: &OrganizationDomain) -> bool {
+    object.spec.dns.mode == DnsMode::Managed && !object.spec.suspend && object.metadata.deletion_timestamp.is_none()
+}
+
 pub(super) async fn observe(cx: &Context, object: &OrganizationDomain) -> Result<Seen> {
     let (namespace, _) = key_of(object);
     let organization = access::organization(&cx.client, cx.cluster, &namespace).await?;
     let subject = subject_in(organization, cx.cluster, ObjectKind::OrganizationDomain, object)
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let (fact, taken, referrers) = tokio::try_join!(
+    let (fact, published, taken, referrers) = tokio::try_join!(
         cx.ledger.domain_fact(cx.cluster, subject.uid),
+        cx.ledger.domain_published(cx.cluster, subject.uid),
         cx.ledger.commands(&subject),
         cx.ledger.referrers(cx.cluster, subject.uid),
     )?;
@@ -64,5 +78,13 @@ pub(super) async fn observe(cx: &Context, object: &OrganizationDomain) -> Result
         Some(_) => commands::objection(cx, object, command.as_ref()).await?,
         None => None,
     };
-    Ok(Seen { subject, name: canonical(&object.spec.domain), fact, in_use, command, gate, taken })
+    let name = canonical(&object.spec.domain);
+    let (home, account) = match &name {
+        Ok(name) if is_managed(object) => match managed::find(cx, object, &name.challenge).await? {
+            Ok((home, account)) => (Some(Ok(home)), Some(account)),
+            Err(why) => (Some(Err(why)), None),
+        },
+        _ => (None, None),
+    };
+    Ok(Seen { subject, name, fact, published, home, account, in_use, command, gate, taken })
 }

@@ -10,8 +10,8 @@ use super::look::{Found, Verdict};
 use super::name::{Canonical, challenge_value};
 use super::observe::Seen;
 use crate::api::{
-    Condition, DomainChallenge, DomainFound, OrganizationDomain, OrganizationDomainSpec, OrganizationDomainStatus,
-    Reason,
+    Condition, DnsMode, DomainChallenge, DomainFound, DomainZone, OrganizationDomain, OrganizationDomainSpec,
+    OrganizationDomainStatus, Reason,
 };
 use crate::ledger::{DomainFact, DomainState};
 use crate::reconcile::conditions::{self, HOURLY, Truth, whole_seconds};
@@ -50,6 +50,7 @@ pub(super) fn report(
             (Ok(name), _) => show(&mut status, object, name, seen.current(), None, now),
         }
     }
+    show_home(&mut status, object, seen, now);
     show_use(&mut status, seen, held, object.metadata.generation, now);
     if let Err(error) = outcome {
         show_error(&mut status, error, object.metadata.generation, now);
@@ -77,7 +78,16 @@ fn next(step: &Step, outcome: Result<&Done, &Error>, now: Timestamp) -> Next {
     match (step, outcome) {
         (_, Err(error)) if error.class() == Class::Terminal => Next::AwaitChange,
         (_, Err(_)) => Next::Backoff,
-        (Step::Begin | Step::Tell | Step::Look | Step::Take(_) | Step::Discard { .. }, Ok(_)) => Next::Now,
+        (
+            Step::Begin
+            | Step::Tell
+            | Step::Publish
+            | Step::Withdraw(_)
+            | Step::Look
+            | Step::Take(_)
+            | Step::Discard { .. },
+            Ok(_),
+        ) => Next::Now,
         (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
         (Step::Hold, Ok(_)) => Next::After(HELD),
         (Step::LetGo | Step::AddFinalizer | Step::Refuse { .. } | Step::Rest { until: None }, Ok(_)) => {
@@ -230,6 +240,22 @@ fn verification(
         shown.next_check_at = next;
     }
     shown
+}
+
+/// The zone of a managed domain; without one, nothing more can be written for it.
+fn show_home(status: &mut OrganizationDomainStatus, object: &OrganizationDomain, seen: &Seen, now: Timestamp) {
+    match &seen.home {
+        Some(Ok(home)) => {
+            let (id, name) = (home.zone.id.clone(), home.zone.name.as_str().to_owned());
+            status.zone = Some(DomainZone { id, name });
+        }
+        Some(Err((reason, message))) => {
+            let generation = object.metadata.generation;
+            conditions::set(&mut status.conditions, "Ready", false, *reason, &**message, generation, now);
+        }
+        None if object.spec.dns.mode == DnsMode::External => status.zone = None,
+        None => {}
+    }
 }
 
 fn show_use(status: &mut OrganizationDomainStatus, seen: &Seen, held: bool, generation: Option<i64>, now: Timestamp) {

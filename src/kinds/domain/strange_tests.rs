@@ -48,6 +48,10 @@ fn any_seen(dice: &mut Dice) -> Seen {
     if dice.chance(20) {
         seen.taken = asked(any_time(dice).as_second());
     }
+    if dice.chance(20) {
+        seen.home = Some(if dice.chance(70) { Ok(home("z")) } else { Err((Reason::ZoneNotFound, "\u{0}".into())) });
+        seen.published = published(dice.pick(&["z", "y"]), any_time(dice).as_second());
+    }
     let own = (0..dice.below(3)).map(|n| format!("DnsRecord r-{n}")).collect();
     seen.in_use = InUse { own, others: *dice.pick(&[0, 0, 1, usize::MAX / 2]) };
     seen
@@ -72,5 +76,5 @@ fn every_strange_object_is_decided_on_and_told() {
         vec![Done::Nothing, Done::Looked(looked)]
     };
     let steps = each_is_decided_on_and_told::<Domain>(any_object, any_seen, outcomes, at(NOW));
-    assert_eq!(steps.len(), 8, "{steps:?}");
+    assert_eq!(steps.len(), 10, "{steps:?}");
 }

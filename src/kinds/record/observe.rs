@@ -211,8 +211,8 @@ async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
             format!("the zone of {} is somebody else's; let the domain's spec.dns.mode be Managed", gated.domain.fqdn);
         return refuse(Reason::UnsupportedByProvider, words);
     };
-    let credential =
-        access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, home, reference).await?;
+    let named = ("the domain's spec.dns.credentialRef", reference);
+    let credential = access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, home, named).await?;
     let account = account(cx, seen, &credential).await?;
     if !permits(&credential, &gated.owner) {
         let words =

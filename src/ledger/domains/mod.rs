@@ -16,8 +16,10 @@ use crate::api::{DomainTerms, Organization, Reason};
 use crate::{Error, Result};
 
 mod claims;
+mod published;
 
 pub(super) use claims::bury;
+pub use published::DomainPublished;
 
 /// How a domain stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,143 @@
+//! The challenge of a managed domain, in a zone that Landfall writes to.
+
+use kube::runtime::reflector::ObjectRef;
+
+use super::name::challenge_value;
+use super::observe::Seen;
+use crate::access;
+use crate::api::{OrganizationDomain, Reason};
+use crate::dns::{Name, RecordType, Zone};
+use crate::kinds::Context;
+use crate::ledger::{DomainPublished, ObjectKind, Subject};
+use crate::providers::Trouble;
+use crate::reconcile::subject_in;
+use crate::reconcile::wake::key_of;
+use crate::zones::{Account, Effect, Found, Want, Wish};
+use crate::{Error, Result};
+
+/// Seconds for which resolvers may remember a challenge.
+const TTL: u32 = 60;
+
+/// Where the challenge of a managed domain belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The credential.
+    pub credential: Subject,
+    /// The zone.
+    pub zone: Zone,
+}
+
+/// The zone of a managed domain, and the account that reaches it; the inner error is a condition of the object.
+///
+/// # Errors
+/// What may pass by itself: API server or ledger.
+pub(super) async fn find(
+    cx: &Context,
+    object: &OrganizationDomain,
+    challenge: &Name,
+) -> Result<Result<(Home, Account), (Reason, String)>> {
+    match search(cx, object, challenge).await {
+        Ok(found) => Ok(Ok(found)),
+        Err(Error::Condition { reason, message }) => Ok(Err((reason, message))),
+        Err(other) => Err(other),
+    }
+}
+
+async fn search(cx: &Context, object: &OrganizationDomain, challenge: &Name) -> Result<(Home, Account)> {
+    let (namespace, _) = key_of(object);
+    let dns = &object.spec.dns;
+    let reference = dns.credential_ref.as_ref();
+    let reference = reference.ok_or_else(|| Error::Integrity("spec.dns.credentialRef is missing".into()))?;
+    let field = "spec.dns.credentialRef";
+    let found =
+        access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, &namespace, (field, reference))
+            .await?;
+    let (home, _) = key_of(found.as_ref());
+    let organization = access::organization(&cx.client, cx.cluster, &home).await?;
+    let credential = subject_in(organization, cx.cluster, ObjectKind::CloudCredential, found.as_ref())
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
+    let fact = cx.ledger.credential_fact(cx.cluster, credential.uid).await?;
+    if !fact.as_ref().is_some_and(|fact| matches!(fact.state.as_str(), "Valid" | "StaleOk")) {
+        let why = fact.map_or("it has not been proved yet".to_owned(), |fact| format!("it is {}", fact.reason));
+        let message = format!("{field}: CloudCredential {:?} cannot be used: {why}", reference.name);
+        return Err(Error::condition(Reason::CredentialNotReady, message));
+    }
+    let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, &credential, &found.spec).await?;
+    let zones = cx.zones.zone_of(&account, challenge, dns.zone_id.as_deref()).await.map_err(condition)?;
+    match zones {
+        Found::One(zone) => Ok((Home { credential, zone }, account)),
+        Found::None => Err(Error::condition(
+            Reason::ZoneNotFound,
+            format!(
+                "{challenge} lies in no zone that CloudCredential {:?} lists; make the zone, or name another credential",
+                reference.name
+            ),
+        )),
+        Found::Several(zones) => {
+            let ids: Vec<&str> = zones.iter().map(|zone| zone.id.as_str()).collect();
+            let message = format!("several zones have the name; set spec.dns.zoneId to one of {}", ids.join(", "));
+            Err(Error::condition(Reason::ZoneNotFound, message))
+        }
+    }
+}
+
+fn condition(trouble: Trouble) -> Error {
+    Error::condition(trouble.reason, trouble.message)
+}
+
+/// Puts the challenge into its zone, beside whatever stands there.
+pub(super) async fn publish(cx: &Context, seen: &Seen) -> Result<()> {
+    let (Some(Ok(home)), Some(account), Ok(name), Some(fact)) = (&seen.home, &seen.account, &seen.name, seen.current())
+    else {
+        return Ok(());
+    };
+    let want = Want::Share { value: challenge_value(&fact.token), ttl: TTL };
+    write(cx, seen, account, &home.zone, name.challenge.clone(), want).await?;
+    let published = DomainPublished {
+        credential: home.credential.clone(),
+        zone_id: home.zone.id.clone(),
+        zone_name: home.zone.name.as_str().to_owned(),
+        at: cx.clock.now(),
+    };
+    cx.ledger.put_domain_published(&seen.subject, Some(&published)).await
+}
+
+/// Takes the challenge away again. Where the way to its zone is gone for good, it stays there: it means nothing any more.
+pub(super) async fn withdraw(cx: &Context, seen: &Seen, published: &DomainPublished) -> Result<()> {
+    match take_away(cx, seen, published).await {
+        Err(Error::Condition { reason, message }) if reason.class() != crate::Class::Transient => {
+            tracing::warn!(%reason, message, "a challenge is left in its zone");
+        }
+        other => other?,
+    }
+    cx.ledger.put_domain_published(&seen.subject, None).await
+}
+
+async fn take_away(cx: &Context, seen: &Seen, published: &DomainPublished) -> Result<()> {
+    let credential = &published.credential;
+    let found = cx.stores.credentials.get(&ObjectRef::new(&credential.name).within(&credential.namespace));
+    let found = found.filter(|found| found.metadata.uid.as_deref() == Some(credential.uid.to_string().as_str()));
+    let (Some(found), Some(fact)) = (found, &seen.fact) else { return Ok(()) };
+    let (Ok(zone), Ok(fqdn)) = (Name::parse(&published.zone_name), Name::parse(&fact.fqdn)) else { return Ok(()) };
+    let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, credential, &found.spec).await?;
+    let zone = Zone { id: published.zone_id.clone(), name: zone };
+    let Ok(name) = super::name::challenge_of(&fqdn) else { return Ok(()) };
+    write(cx, seen, &account, &zone, name, Want::Unshare { value: challenge_value(&fact.token) }).await
+}
+
+async fn write(cx: &Context, seen: &Seen, account: &Account, zone: &Zone, owner: Name, want: Want) -> Result<()> {
+    let why = "the challenge of the domain".to_owned();
+    let wish = Wish { subject: seen.subject.clone(), why, owner, kind: RecordType::Txt, want };
+    match cx.zones.change(account, zone, wish).await? {
+        Effect::Applied { .. } | Effect::Unchanged => Ok(()),
+        Effect::NotOwned(why) | Effect::Rejected(why) => Err(Error::condition(
+            Reason::ProviderRejected,
+            format!("the challenge cannot be written to zone {}: {why}", zone.name),
+        )),
+        Effect::Trouble(trouble) => Err(condition(trouble)),
+        _ => Err(Error::condition(
+            Reason::ProviderUnavailable,
+            format!("zone {} changed while the challenge was written; it is tried again", zone.name),
+        )),
+    }
+}
