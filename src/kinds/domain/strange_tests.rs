@@ -50,7 +50,8 @@ fn any_seen(dice: &mut Dice) -> Seen {
     }
     if dice.chance(20) {
         seen.home = Some(if dice.chance(70) { Ok(home("z")) } else { Err((Reason::ZoneNotFound, "\u{0}".into())) });
-        seen.published = published(dice.pick(&["z", "y"]), any_time(dice).as_second());
+        let zone: &&str = dice.pick(&["z", "y"]);
+        seen.published = published(zone, any_time(dice).as_second());
     }
     let own = (0..dice.below(3)).map(|n| format!("DnsRecord r-{n}")).collect();
     seen.in_use = InUse { own, others: *dice.pick(&[0, 0, 1, usize::MAX / 2]) };
