@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// `landfall history`.
 #[derive(Debug, clap::Args)]
 pub(super) struct History {
-    /// One object: `tfd/NAME`, `cred/NAME`; all where it is left out.
+    /// One object: `tfd/NAME`, `cred/NAME`, `orgdomain/NAME`, `dnsrec/NAME`, `lcert/NAME`; all where it is left out.
     #[arg(value_name = "KIND/NAME")]
     object: Option<ObjectName>,
     /// Its namespace; without an object, all namespaces where it is left out.
@@ -41,15 +41,13 @@ impl FromStr for ObjectName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = "write tfd/NAME, cred/NAME, orgdomain/NAME or lcert/NAME";
-        let (kind, name) = text.split_once('/').ok_or(known)?;
-        let kind = match kind {
-            "tfd" | "terraformdeployment" | "terraformdeployments" => ObjectKind::TerraformDeployment,
-            "cred" | "cloudcredential" | "cloudcredentials" => ObjectKind::CloudCredential,
-            "lcert" | "certificate" | "certificates" => ObjectKind::Certificate,
-            "orgdomain" | "organizationdomain" | "organizationdomains" => ObjectKind::OrganizationDomain,
-            _ => return Err(known.to_owned()),
+        let known = "write tfd/NAME, cred/NAME, orgdomain/NAME, dnsrec/NAME or lcert/NAME";
+        let (word, name) = text.split_once('/').ok_or(known)?;
+        let is_named = |kind: &ObjectKind| {
+            let one = kind.as_str().to_lowercase();
+            word == short(*kind) || word.strip_suffix('s').unwrap_or(word) == one
         };
+        let kind = ObjectKind::ALL.into_iter().find(is_named).ok_or(known)?;
         if name.is_empty() || name.contains('/') {
             return Err(known.to_owned());
         }
@@ -122,12 +120,17 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
 }
 
 fn word(kind: &str) -> &str {
-    match ObjectKind::parse(kind) {
-        Some(ObjectKind::TerraformDeployment) => "tfd",
-        Some(ObjectKind::CloudCredential) => "cred",
-        Some(ObjectKind::Certificate) => "lcert",
-        Some(ObjectKind::OrganizationDomain) => "orgdomain",
-        _ => kind,
+    ObjectKind::parse(kind).map_or(kind, short)
+}
+
+/// The short name that kubectl knows, too.
+const fn short(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::CloudCredential => "cred",
+        ObjectKind::TerraformDeployment => "tfd",
+        ObjectKind::OrganizationDomain => "orgdomain",
+        ObjectKind::DnsRecord => "dnsrec",
+        ObjectKind::Certificate => "lcert",
     }
 }
 
