@@ -45,7 +45,7 @@ impl FromStr for ObjectName {
         let (word, name) = text.split_once('/').ok_or(known)?;
         let is_named = |kind: &ObjectKind| {
             let one = kind.as_str().to_lowercase();
-            word == short(*kind) || word.strip_suffix('s').unwrap_or(word) == one
+            word == short_name(*kind) || word.strip_suffix('s').unwrap_or(word) == one
         };
         let kind = ObjectKind::ALL.into_iter().find(is_named).ok_or(known)?;
         if name.is_empty() || name.contains('/') {
@@ -120,11 +120,14 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
 }
 
 fn word(kind: &str) -> &str {
-    ObjectKind::parse(kind).map_or(kind, short)
+    match ObjectKind::parse(kind) {
+        Some(known) => short_name(known),
+        None => kind,
+    }
 }
 
 /// The short name that kubectl knows, too.
-const fn short(kind: ObjectKind) -> &'static str {
+const fn short_name(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::CloudCredential => "cred",
         ObjectKind::TerraformDeployment => "tfd",
