@@ -109,7 +109,7 @@ fn wanted(
         (Whose::Ours, Some(_), _) if identical => Err(Effect::Unchanged),
         (Whose::Ours, ..) | (_, None, _) | (_, _, Adoption::Always) => Ok(Some(set.clone())),
         (_, _, Adoption::IfIdentical) if identical => Ok(Some(set.clone())),
-        _ => Err(Effect::NotOwned("nobody that Landfall knows; it stood there before, and is not adopted".into())),
+        _ => Err(Effect::NotOwned("nobody's that Landfall knows of, and spec.adoption does not take it".into())),
     }
 }
 
@@ -119,7 +119,7 @@ fn unwanted(before: Option<&RecordSet>, ours: bool, whose: &Whose) -> Result<Opt
         _ if ours => Ok(None),
         (_, None) => Err(Effect::Unchanged),
         (Whose::Another(who), _) => Err(Effect::NotOwned(who.clone())),
-        _ => Err(Effect::NotOwned("nobody that Landfall knows".into())),
+        _ => Err(Effect::NotOwned("nobody's that Landfall knows of".into())),
     }
 }
 

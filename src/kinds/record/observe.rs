@@ -21,7 +21,7 @@ use crate::reconcile::{conditions, subject_in};
 use crate::zones::{Account, Answers, Found, Look};
 use crate::{Error, Result};
 
-/// How old what is known of a zone may be, where nobody asks for more.
+/// How old what is known of a zone may be, where nobody asks for more and the spec is not new.
 const FRESH: Duration = Duration::from_secs(60);
 
 /// What is known before a decision.
@@ -183,7 +183,8 @@ async fn look_there(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &G
         }
         Err(error) => return Err(error),
     };
-    let fresh = if is_asked(object, seen) { Duration::ZERO } else { FRESH };
+    let is_new = object.status.as_ref().and_then(|status| status.observed_generation) != object.metadata.generation;
+    let fresh = if is_new || is_asked(object, seen) { Duration::ZERO } else { FRESH };
     seen.look = match cx.zones.look(&place.account, &place.zone, &gated.owner, gated.kind, fresh).await {
         Ok(look) => Ok(look),
         Err(trouble) => {
