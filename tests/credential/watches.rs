@@ -94,7 +94,7 @@ async fn a_namespace_without_the_role_is_named_until_the_role_is_bound() {
     };
     wait_until(TRIED_AGAIN, "three tries", tried).await;
     let words = told(&process, &bare);
-    assert_eq!(words.len(), 4, "once for each watch: {words:#?}");
+    assert_eq!(words.len(), 7, "once for each watch: {words:#?}");
 
     world.powerdns("pdns", &env("PDNS_API_KEY"), &env("PDNS_URL"), json!({})).await;
     bind(&user, &bare).await;

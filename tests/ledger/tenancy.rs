@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use crate::database::Database;
 
 /// Sealed bytes: not for readers.
-const SEALED: [&str; 3] = ["run_artifacts", "run_logs", "run_secrets"];
+const SEALED: [&str; 4] = ["acme_keys", "run_artifacts", "run_logs", "run_secrets"];
 /// Written once.
 const APPEND_ONLY: [&str; 4] = ["activity_log", "intent_objects", "run_resource_events", "terraform_states"];
 

@@ -8,15 +8,16 @@ use crate::world::{At, PLENTY, World, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_trick_of_a_name_makes_a_call() {
-    let world = World::unproved(At::PowerDns).await;
+    let world = World::without_domain(At::PowerDns).await;
     world.record("early", json!({"name": "early"})).await;
     world.told("early", "Ready", "False", "DomainNotVerified").await;
-    world.prove("example").await;
+    world.domain("example", &world.fqdn, json!({})).await;
+    world.proved("example").await;
     world.ready("early").await;
     let strict = format!("strict.{}", world.fqdn);
     world.domain("strict", &strict, json!({"policy": {"allowWildcard": false, "allowApex": false}})).await;
-    world.prove("strict").await;
-    world.domain("unproved", &format!("unproved.{}", world.fqdn), json!({})).await;
+    world.proved("strict").await;
+    world.domain("unproved", &format!("unproved.{}", world.fqdn), json!({"dns": {"mode": "External"}})).await;
     let before = world.calls();
     let rows = [
         (json!({"name": "www.strict"}), "OutsideDomain"),

@@ -50,13 +50,14 @@ pub(crate) struct World {
 impl World {
     /// With a proved domain `example`, by a credential of this server.
     pub(crate) async fn new(at: At) -> Self {
-        let world = Self::unproved(at).await;
-        world.prove("example").await;
+        let world = Self::without_domain(at).await;
+        world.domain("example", &world.fqdn, json!({})).await;
+        world.proved("example").await;
         world
     }
 
-    /// With a domain that waits for its proof.
-    pub(crate) async fn unproved(at: At) -> Self {
+    /// With a credential for the zone, and no domain yet.
+    pub(crate) async fn without_domain(at: At) -> Self {
         let (namespace, database) = (namespace().await, Database::fresh().await);
         let (url, reads, writes) = counted(env("PDNS_URL")).await;
         let home = Home::new(std::slice::from_ref(&namespace), &database, |v| {
@@ -85,7 +86,6 @@ impl World {
         let secret = json!({"metadata": {"name": "dns"}, "stringData": secret});
         world.api::<Secret>().create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
         world.create("CloudCredential", "dns", spec).await;
-        world.domain("example", &world.fqdn, json!({})).await;
         world
     }
 
@@ -111,20 +111,12 @@ impl World {
         self.create("OrganizationDomain", name, spec).await;
     }
 
-    /// Sets the challenge that a domain asks for, and waits for its proof.
-    pub(crate) async fn prove(&self, name: &str) {
+    /// Waits until a managed domain has proved itself.
+    pub(crate) async fn proved(&self, name: &str) {
         let api = self.api::<OrganizationDomain>();
-        let mut challenge = None;
-        wait_until(PLENTY, "a challenge", async || {
-            challenge = api.get(name).await.unwrap().status.and_then(|status| status.challenge);
-            challenge.is_some()
-        })
-        .await;
-        let challenge = challenge.unwrap();
-        self.outside(&challenge.name, RecordType::Txt, &[&challenge.value]).await;
         wait_until(PLENTY, "the proof", async || {
-            let conditions = api.get(name).await.unwrap().status.unwrap().conditions;
-            conditions.iter().any(|c| c.type_ == "Verified" && c.status == "True")
+            let status = api.get(name).await.unwrap().status.unwrap_or_default();
+            status.conditions.iter().any(|c| c.type_ == "Verified" && c.status == "True")
         })
         .await;
     }
