@@ -104,6 +104,7 @@ reasons! {
     Verified, Blocked, "The authoritative servers have the challenge.";
     PendingVerification, Transient, "The domain has not been proved yet.";
     RecordNotFound, Transient, "The authoritative servers have no challenge; set the record of `status.challenge`.";
+    WildcardAnswer, Transient, "A wildcard answers where the challenge belongs, with what it says of any name: that proves nothing about the domain. Set the record of `status.challenge` itself, or take the value from the wildcard.";
     ContentMismatch, Transient, "The authoritative servers have other values where the challenge belongs; add that of `status.challenge`.";
     ResolverUnavailable, Transient, "The authoritative servers could not be asked, or do not say the same; what was known before stands.";
     ClaimedElsewhere, Transient, "Another organization holds the domain, a parent or a part of it.";

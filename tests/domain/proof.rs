@@ -58,6 +58,26 @@ async fn a_domain_is_proved_by_the_record_that_its_status_names_at_either_server
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_wildcard_says_of_any_name_proves_nothing() {
+    let world = World::new().await;
+    for (name, zone) in [("pdns", "PDNS_ZONE"), ("knot", "KNOT_ZONE")] {
+        let (fqdn, ns) = (fresh(zone), world.namespace.as_str());
+        world.domain(ns, name, &fqdn, json!({})).await;
+        let object = world.verified(ns, name, "False", "RecordNotFound").await;
+        let challenge = object.status.unwrap().challenge.unwrap();
+        set(&format!("*.{fqdn}"), std::slice::from_ref(&challenge.value)).await;
+        let object = world.verified(ns, name, "False", "WildcardAnswer").await;
+        let message = condition(&object, "Ready").unwrap().message;
+        assert!(message.contains("wildcard") && message.contains(&challenge.name), "{message}");
+        let claims = format!("SELECT count(*) FROM landfall.domain_claims WHERE fqdn = '{fqdn}'");
+        assert_eq!(world.ask::<i64>(&claims).await, [0]);
+        set(&format!("*.{fqdn}"), &["of all".into()]).await;
+        set(&challenge.name, &[challenge.value]).await;
+        world.verified(ns, name, "True", "Verified").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_public_suffix_is_refused_and_no_server_is_asked() {
     let world = World::new().await;
     let ns = world.namespace.as_str();

@@ -10,10 +10,13 @@ use super::name::challenge_value;
 use super::observe::Seen;
 use crate::Result;
 use crate::api::OrganizationDomain;
-use crate::dns::RecordType;
+use crate::dns::{Name, RecordType};
 use crate::kinds::Context;
 use crate::ledger::{DomainFact, DomainPut, NewDomain};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
+
+/// Characters of a name of chance that is as long as the challenge's.
+const CHANCE: usize = 9;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,8 +87,14 @@ fn token() -> String {
 
 async fn look(cx: &Context, object: &OrganizationDomain, seen: &Seen) -> Result<Done> {
     let (Ok(name), Some(fact)) = (&seen.name, &seen.fact) else { return Ok(Done::Nothing) };
-    let answers = cx.lookup.ask(&name.challenge, RecordType::Txt).await;
-    let found = Found::of(&answers, &challenge_value(&fact.token));
+    let chance: String = token().chars().take(CHANCE).collect();
+    let Ok(beside) = Name::relative(&format!("_landfall-{chance}"), &name.fqdn) else { return Ok(Done::Nothing) };
+    let (answers, here, beside) = tokio::join!(
+        cx.lookup.ask(&name.challenge, RecordType::Txt),
+        cx.lookup.ask_here(&name.challenge, RecordType::Txt),
+        cx.lookup.ask_here(&beside, RecordType::Txt),
+    );
+    let found = Found::of(&answers, &challenge_value(&fact.token)).unless_by_wildcard(&here, &beside);
     let now: Timestamp = cx.clock.now();
     let standing = judge(&object.spec, &fact.standing, &found.verdict, seen.asked(), now);
     let evidence = json!({"seen": found.seen, "nameservers": found.servers});

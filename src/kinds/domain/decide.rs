@@ -121,7 +121,8 @@ fn is_misplaced(object: &OrganizationDomain, seen: &Seen, published: &DomainPubl
 
 /// Whether a challenge is to be set: it was not yet, or a look has missed it since.
 fn wants_publishing(seen: &Seen, fact: &DomainFact) -> bool {
-    let missed = matches!(fact.standing.reason, Reason::RecordNotFound | Reason::ContentMismatch);
+    let missed =
+        matches!(fact.standing.reason, Reason::RecordNotFound | Reason::ContentMismatch | Reason::WildcardAnswer);
     let since = |p: &DomainPublished| missed && fact.standing.checked_at.is_some_and(|checked| checked > p.at);
     matches!(seen.home, Some(Ok(_))) && seen.published.as_ref().is_none_or(since)
 }

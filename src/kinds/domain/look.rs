@@ -26,7 +26,8 @@ pub struct Found {
 pub enum Verdict {
     /// Every server that answered has the value, and one did.
     Proved,
-    /// A server answered, and none that did has the value; `RecordNotFound`, or `ContentMismatch` where others stand there.
+    /// A server answered, and none that did has the value; `RecordNotFound`, or `ContentMismatch` where others stand there,
+    /// or `WildcardAnswer` where it stands at every name.
     Missing(Reason),
     /// Nothing follows: nobody answered, or they do not say the same. Why, in words.
     Undecided(String),
@@ -52,6 +53,34 @@ impl Found {
         servers.truncate(SHOWN_SERVERS);
         Self { verdict, seen, servers }
     }
+
+    /// The same, where a proof counts only if the zone does not say the same of a name that nobody made: `here` is what stands
+    /// at the challenge itself, aliases not followed, and `beside` what stands at a name of chance next to it. Whoever owns
+    /// what a wildcard leads to owns nothing of the zone.
+    #[must_use]
+    pub fn unless_by_wildcard(mut self, here: &Answers, beside: &Answers) -> Self {
+        if self.verdict == Verdict::Proved {
+            if is_synthesised(here, beside) {
+                self.verdict = Verdict::Missing(Reason::WildcardAnswer);
+            } else if !beside.answered() {
+                self.verdict = Verdict::Undecided("no server says whether a wildcard answers for the challenge".into());
+            }
+        }
+        self
+    }
+}
+
+/// Whether a server has the same values at both names.
+fn is_synthesised(here: &Answers, beside: &Answers) -> bool {
+    here.servers.iter().any(|heard| {
+        let Said::Values { values, .. } = &heard.answer else { return false };
+        let same = |other: &Said| matches!(other, Said::Values { values: others, .. } if is_same(values, others));
+        beside.servers.iter().any(|other| other.address == heard.address && same(&other.answer))
+    })
+}
+
+fn is_same(values: &[Data], others: &[Data]) -> bool {
+    values.len() == others.len() && values.iter().all(|value| others.contains(value))
 }
 
 /// The text of a TXT value, on one line; `None` of another type.

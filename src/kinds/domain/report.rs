@@ -195,6 +195,10 @@ fn message(
                 "another organization has proved {fqdn}, a parent or a part of it first; it is free when theirs is gone"
             )
         }
+        Reason::WildcardAnswer => format!(
+            "a wildcard answers at {} with what it says of any name, which proves nothing; {set}, and take the value from the wildcard",
+            name.challenge
+        ),
         Reason::ContentMismatch => format!("other values stand at {}; {set}, others may stay", name.challenge),
         Reason::ResolverUnavailable => {
             format!(

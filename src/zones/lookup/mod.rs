@@ -66,15 +66,7 @@ impl Lookup {
         let end = Instant::now() + PATIENCE;
         let (mut name, mut passed) = (name.clone(), vec![name.clone()]);
         loop {
-            let cut = match self.0.cut_of(&name, kind, end).await {
-                Ok(cut) => cut,
-                Err(trouble) => return Answers { servers: Vec::new(), trouble: Some(trouble) },
-            };
-            let heard = cut.servers.iter().map(async |server| {
-                let answer = ask::authority(server.address, &name, kind, end).await;
-                Heard { host: server.host.clone(), address: server.address, answer }
-            });
-            let answers = Answers { servers: futures::future::join_all(heard).await, trouble: None };
+            let answers = self.once(&name, kind, end).await;
             match answers.alias(kind) {
                 Some(target) if passed.len() <= ALIASES && !passed.contains(&target) => {
                     passed.push(target.clone());
@@ -83,6 +75,23 @@ impl Lookup {
                 _ => return answers,
             }
         }
+    }
+
+    /// The same, where an alias is the answer and is not followed.
+    pub async fn ask_here(&self, name: &Name, kind: RecordType) -> Answers {
+        self.once(name, kind, Instant::now() + PATIENCE).await
+    }
+
+    async fn once(&self, name: &Name, kind: RecordType, end: Instant) -> Answers {
+        let cut = match self.0.cut_of(name, kind, end).await {
+            Ok(cut) => cut,
+            Err(trouble) => return Answers { servers: Vec::new(), trouble: Some(trouble) },
+        };
+        let heard = cut.servers.iter().map(async |server| {
+            let answer = ask::authority(server.address, name, kind, end).await;
+            Heard { host: server.host.clone(), address: server.address, answer }
+        });
+        Answers { servers: futures::future::join_all(heard).await, trouble: None }
     }
 }
 
