@@ -45,4 +45,6 @@ pub mod annotation {
     pub const RETRY: &str = "landfall.dev/retry";
     /// Run id: stop that run gracefully.
     pub const CANCEL: &str = "landfall.dev/cancel";
+    /// Serial number: renew the certificate that has it.
+    pub const RENEW: &str = "landfall.dev/renew";
 }

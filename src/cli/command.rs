@@ -1,4 +1,4 @@
-//! `landfall approve`, `cancel`, `retry`: commands as annotations, in the caller's own name.
+//! `landfall approve`, `cancel`, `retry`, `renew`: commands as annotations, in the caller's own name.
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ fn full_digest(text: &str) -> Result<String, String> {
 /// # Errors
 /// No plan waits or none is ever applied, another one is current, admission refuses, the approval was discarded, or nobody answered in time.
 pub(super) async fn approve(arguments: &Approve) -> Result<String> {
-    let mut world = World::of(&arguments.target).await?;
+    let mut world = World::of(arguments.target.namespace.as_ref(), &arguments.target.object.0).await?;
     let plan = waiting(&world.object)?.clone();
     if let Some(read) = arguments.digest.as_deref().filter(|d| *d != plan.digest) {
         return Err(stale(&format!("--digest {read}"), Some(&plan.digest)));
@@ -63,7 +63,8 @@ pub(super) async fn approve(arguments: &Approve) -> Result<String> {
     match (given, before) {
         (Given::Sent(by), _) => Ok(sent(Verb::Approve, &plan.digest, &by, json)),
         (Given::Stale, _) => {
-            let now = world.status().plan.filter(|now| now.digest != plan.digest);
+            let now =
+                world.object.status.clone().and_then(|status| status.plan).filter(|now| now.digest != plan.digest);
             Err(stale(&format!("the plan {}", plan.digest), now.as_ref().map(|now| now.digest.as_str())))
         }
         // What is destroyed is let go.
@@ -160,7 +161,7 @@ pub(super) async fn retry(arguments: &OnRun) -> Result<String> {
 }
 
 async fn on_run(arguments: &OnRun, verb: Verb) -> Result<String> {
-    let mut world = World::of(&arguments.target).await?;
+    let mut world = World::of(arguments.target.namespace.as_ref(), &arguments.target.object.0).await?;
     let run = newest(&world.object, arguments.run.as_deref())?.id.clone();
     let needed = |object: &TerraformDeployment| {
         let newest = newest(object, Some(&run))?;

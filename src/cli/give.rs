@@ -7,9 +7,9 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::target::{Cluster, Target};
+use super::target::{Cluster, Commanded};
 use crate::access::GIVE_IT_AGAIN;
-use crate::api::{DurationText, LastHandled, Reason, TerraformDeployment, TerraformDeploymentStatus, annotation};
+use crate::api::{DurationText, LastHandled, Reason, annotation};
 use crate::ledger::DISCARDED;
 use crate::reconcile::commands::Verb;
 use crate::reconcile::patch::{is_conflict, is_not_found};
@@ -42,11 +42,11 @@ fn duration(text: &str) -> Result<Duration, String> {
     known.ok_or_else(|| format!("{text:?} is no duration such as 30s, 5m or 1h30m"))
 }
 
-/// A deployment, and the API server that has it.
-pub(super) struct World {
+/// An object, and the API server that has it.
+pub(super) struct World<K: Commanded> {
     cluster: Cluster,
-    api: Api<TerraformDeployment>,
-    pub(super) object: TerraformDeployment,
+    api: Api<K>,
+    pub(super) object: K,
 }
 
 /// A command to be given.
@@ -72,20 +72,19 @@ pub(super) enum Given {
     Gone(String),
 }
 
-impl World {
-    pub(super) async fn of(target: &Target) -> Result<Self> {
-        let cluster = Cluster::of(target.namespace.as_ref()).await?;
-        let api: Api<TerraformDeployment> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
-        let name = &target.object.0;
+impl<K: Commanded> World<K> {
+    /// The object of that name, in the namespace or else in the kubeconfig's.
+    ///
+    /// # Errors
+    /// There is none, or nobody answers.
+    pub(super) async fn of(namespace: Option<&String>, name: &str) -> Result<Self> {
+        let cluster = Cluster::of(namespace).await?;
+        let api: Api<K> = Api::namespaced(cluster.client.clone(), &cluster.namespace);
         match api.get_opt(name).await {
             Ok(Some(object)) => Ok(Self { cluster, api, object }),
-            Ok(None) => Err(cluster.missing(name).await),
+            Ok(None) => Err(cluster.missing::<K>(name).await),
             Err(error) => Err(cluster.said(error)),
         }
-    }
-
-    pub(super) fn status(&self) -> TerraformDeploymentStatus {
-        self.object.status.clone().unwrap_or_default()
     }
 
     /// Gives the command where `wanted` finds a need of it, and waits. One that came too early after the installation of the
@@ -93,11 +92,7 @@ impl World {
     ///
     /// # Errors
     /// `wanted`'s; admission refuses; the controller discarded it, or has not answered in time.
-    pub(super) async fn give(
-        &mut self,
-        wish: Wish<'_>,
-        wanted: impl Fn(&TerraformDeployment) -> Result<bool>,
-    ) -> Result<Given> {
+    pub(super) async fn give(&mut self, wish: Wish<'_>, wanted: impl Fn(&K) -> Result<bool>) -> Result<Given> {
         let user = self.caller().await?;
         let end = Instant::now() + wish.patience.timeout;
         loop {
@@ -126,12 +121,7 @@ impl World {
 
     /// Sets the annotation in the caller's name, as admission demands; `false` where `wanted` says that there is no need.
     /// Where somebody else wrote the object meanwhile, it is read and asked again.
-    async fn send(
-        &mut self,
-        wish: Wish<'_>,
-        user: &str,
-        wanted: impl Fn(&TerraformDeployment) -> Result<bool>,
-    ) -> Result<bool> {
+    async fn send(&mut self, wish: Wish<'_>, user: &str, wanted: impl Fn(&K) -> Result<bool>) -> Result<bool> {
         let name = self.object.name_any();
         let mut attempt = 0;
         while wanted(&self.object)? {
@@ -154,14 +144,14 @@ impl World {
         Ok(false)
     }
 
-    async fn read(&self) -> Result<TerraformDeployment> {
+    async fn read(&self) -> Result<K> {
         self.api.get(&self.object.name_any()).await.map_err(|error| self.cluster.said(error))
     }
 
     /// Looks at the object until it tells what became of the command, or `end`. Who cannot be asked for a while may answer later.
     async fn answer(&mut self, wish: Wish<'_>, end: Instant) -> Result<Fate> {
         let before = self.object.clone();
-        let handled = self.status().last_handled;
+        let handled = self.object.handled().cloned().unwrap_or_default();
         let mut last = None;
         while Instant::now() < end {
             match self.api.get(&before.name_any()).await {
@@ -192,17 +182,18 @@ impl World {
 
     fn unanswered(&self, wish: Wish<'_>) -> Error {
         let (name, seconds) = (self.object.name_any(), wish.patience.timeout.as_secs());
+        let kind = K::WORD;
         let annotation = wish.verb.annotation();
         let text = if stands(wish.verb, wish.value, &self.object) {
             format!(
                 "not handled yet: no controller has taken it within {seconds} s. It stands and counts until \
-                 `kubectl annotate tfd {name} {annotation}- {}-` takes it back; see whether `landfall controller` runs and is ready",
+                 `kubectl annotate {kind} {name} {annotation}- {}-` takes it back; see whether `landfall controller` runs and is ready",
                 annotation::COMMAND_BY
             )
         } else {
             format!(
                 "not known: the annotation is gone, and status has not told of it within {seconds} s; somebody took it back, \
-                 or see `landfall history tfd/{name}`"
+                 or see `landfall history {kind}/{name}`"
             )
         };
         Error::condition(Reason::Timeout, text)
@@ -226,14 +217,14 @@ enum Fate {
     Gone,
 }
 
-fn stands(verb: Verb, value: &str, object: &TerraformDeployment) -> bool {
+fn stands<K: Commanded>(verb: Verb, value: &str, object: &K) -> bool {
     object.annotations().get(verb.annotation()).is_some_and(|now| now == value)
 }
 
 /// What an object tells of a command that was given when `lastHandled` was `before`. The annotation goes first; status follows.
-fn fate(verb: Verb, value: &str, before: &LastHandled, now: &TerraformDeployment) -> Fate {
-    let Some(status) = now.status.as_ref().filter(|_| !stands(verb, value, now)) else { return Fate::Waits };
-    let told = |word: &str| status.last_handled.get(word);
+fn fate<K: Commanded>(verb: Verb, value: &str, before: &LastHandled, now: &K) -> Fate {
+    let Some(handled) = now.handled().filter(|_| !stands(verb, value, now)) else { return Fate::Waits };
+    let told = |word: &str| handled.get(word);
     let of_it = |said: &&String| {
         before.get(DISCARDED) != Some(*said) && said.contains(&format!(" {} {value} by ", verb.word()))
     };
@@ -252,6 +243,7 @@ fn fate(verb: Verb, value: &str, before: &LastHandled, now: &TerraformDeployment
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::api::TerraformDeployment;
 
     fn object(annotations: serde_json::Value, handled: serde_json::Value) -> TerraformDeployment {
         serde_json::from_value(json!({

@@ -11,6 +11,7 @@ mod near;
 mod plan;
 mod rbac;
 mod reading;
+mod renew;
 mod runner;
 mod runs;
 mod settings;
@@ -61,6 +62,11 @@ enum Command {
     /// Start over after failed attempts.
     #[command(after_help = "Examples:\n  landfall retry tfd/web -n shop")]
     Retry(command::OnRun),
+    /// Issue the next certificate now.
+    #[command(
+        after_help = "Examples:\n  landfall renew lcert/www -n shop\n  landfall renew lcert/www --serial 5f3a…            only if that certificate is in use"
+    )]
+    Renew(renew::Renew),
     /// List the runs of a deployment, newest first.
     #[command(after_help = "Examples:\n  landfall runs tfd/web -n shop\n  landfall runs tfd/web --limit 5 --json")]
     Runs(runs::Runs),
@@ -117,6 +123,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Approve(arguments) => answer(command::approve(&arguments)),
         Command::Cancel(arguments) => answer(command::cancel(&arguments)),
         Command::Retry(arguments) => answer(command::retry(&arguments)),
+        Command::Renew(arguments) => answer(renew::renew(&arguments)),
         Command::Runs(arguments) => read(arguments.target.json, "[]", runs::runs(&arguments)),
         Command::Logs(arguments) => read(arguments.target.json, logs::NONE, logs::logs(&arguments)),
         Command::Plan(arguments) => read(arguments.target.json, plan::NONE, plan::plan(&arguments)),

@@ -10,8 +10,9 @@ use kube::{Api, Client, Config};
 use uuid::Uuid;
 
 use super::near;
-use crate::api::{Reason, TerraformDeployment};
+use crate::api::{Certificate, LastHandled, Reason, TerraformDeployment};
 use crate::controller::{CLUSTER_CONFIG, cluster_of};
+use crate::reconcile::Object;
 use crate::reconcile::patch::is_not_found;
 use crate::{Error, Result, access};
 
@@ -27,6 +28,45 @@ pub(super) struct Target {
     /// JSON for scripts.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A certificate, as people name it.
+#[derive(Clone, Debug, Args)]
+pub(super) struct CertificateTarget {
+    /// The certificate: `lcert/NAME`.
+    #[arg(value_name = "lcert/NAME")]
+    pub(super) object: CertificateName,
+    /// Its namespace; the kubeconfig's where it is left out.
+    #[arg(short, long, value_parser = object_name)]
+    pub(super) namespace: Option<String>,
+    /// JSON for scripts.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A kind that people command.
+pub(super) trait Commanded: Object {
+    /// Its short name.
+    const WORD: &'static str;
+
+    /// What status tells of the commands that were taken.
+    fn handled(&self) -> Option<&LastHandled>;
+}
+
+impl Commanded for TerraformDeployment {
+    const WORD: &'static str = "tfd";
+
+    fn handled(&self) -> Option<&LastHandled> {
+        self.status.as_ref().map(|status| &status.last_handled)
+    }
+}
+
+impl Commanded for Certificate {
+    const WORD: &'static str = "lcert";
+
+    fn handled(&self) -> Option<&LastHandled> {
+        self.status.as_ref().map(|status| &status.last_handled)
+    }
 }
 
 /// Whose objects are meant: clusters may share a ledger, and each may have a deployment of the name.
@@ -98,17 +138,31 @@ impl FromStr for DeploymentName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let name = match text.split_once('/') {
-            Some(("tfd" | "terraformdeployment" | "terraformdeployments", name)) => name,
-            Some((kind, _)) => return Err(format!("{kind:?} is no kind that this command knows; write tfd/NAME")),
-            None => text,
-        };
-        if name.is_empty() || name.contains('/') {
-            Err("write tfd/NAME".to_owned())
-        } else {
-            object_name(name).map(Self)
-        }
+        named(text, &["tfd", "terraformdeployment", "terraformdeployments"]).map(Self)
     }
+}
+
+/// `lcert/NAME`, or the kind's longer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CertificateName(pub(super) String);
+
+impl FromStr for CertificateName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        named(text, &["lcert", "certificate", "certificates"]).map(Self)
+    }
+}
+
+/// The name behind one of these kinds' names, or alone.
+fn named(text: &str, kinds: &[&str]) -> Result<String, String> {
+    let form = kinds.first().map(|kind| format!("write {kind}/NAME")).unwrap_or_default();
+    let name = match text.split_once('/') {
+        Some((kind, name)) if kinds.contains(&kind) => name,
+        Some((kind, _)) => return Err(format!("{kind:?} is no kind that this command knows; {form}")),
+        None => text,
+    };
+    if name.is_empty() || name.contains('/') { Err(form) } else { object_name(name) }
 }
 
 /// The kubeconfig's settings, as kubectl finds them.
@@ -169,31 +223,32 @@ impl Cluster {
         Error::condition(Reason::ApiServerUnavailable, format!("API server at {address}: {cause}; {next}"))
     }
 
-    /// Why there is no deployment of that name: it is elsewhere, it is spelt otherwise, or the kind is not installed.
-    pub(super) async fn missing(&self, name: &str) -> Error {
-        let here = &self.namespace;
-        let everywhere: Api<TerraformDeployment> = Api::all(self.client.clone());
+    /// Why there is no object of that name: it is elsewhere, it is spelt otherwise, or the kind is not installed.
+    pub(super) async fn missing<K: Commanded>(&self, name: &str) -> Error {
+        let (here, kind) = (&self.namespace, K::WORD);
+        let everywhere: Api<K> = Api::all(self.client.clone());
         let list = ListParams::default().limit(CANDIDATES);
         let (found, list) = match everywhere.list_metadata(&list).await {
-            Ok(list) => (list.items, "`kubectl get tfd -A`".to_owned()),
-            Err(error) if is_not_found(&error) => return self.unknown_kind(),
+            Ok(list) => (list.items, format!("`kubectl get {kind} -A`")),
+            Err(error) if is_not_found(&error) => return self.unknown_kind::<K>(),
             Err(_) => {
-                let own: Api<TerraformDeployment> = Api::namespaced(self.client.clone(), here);
+                let own: Api<K> = Api::namespaced(self.client.clone(), here);
                 let found = own.list_metadata(&list).await.map(|list| list.items).unwrap_or_default();
-                (found, format!("`kubectl get tfd -n {here}`"))
+                (found, format!("`kubectl get {kind} -n {here}`"))
             }
         };
         let found =
             found.into_iter().map(|o| (o.metadata.namespace.unwrap_or_default(), o.metadata.name.unwrap_or_default()));
-        let hint = near::hint("tfd", (here, name), found, &list);
-        Error::condition(Reason::ApiServerRefused, format!("there is no tfd/{name} in namespace {here}; {hint}"))
+        let hint = near::hint(kind, (here, name), found, &list);
+        Error::condition(Reason::ApiServerRefused, format!("there is no {kind}/{name} in namespace {here}; {hint}"))
     }
 
-    fn unknown_kind(&self) -> Error {
+    fn unknown_kind<K: Commanded>(&self) -> Error {
         let message = format!(
-            "the API server at {} does not know the kind TerraformDeployment; install it with \
+            "the API server at {} does not know the kind {}; install it with \
              `kubectl apply --server-side -k manifests/install`, or set KUBECONFIG to the right cluster",
-            self.address
+            self.address,
+            K::kind(&())
         );
         Error::condition(Reason::ApiServerRefused, message)
     }

@@ -34,10 +34,12 @@ pub enum Verb {
     Retry,
     /// Reconcile now.
     Reconcile,
+    /// Issue the next certificate.
+    Renew,
 }
 
 impl Verb {
-    const ALL: [Self; 4] = [Self::Approve, Self::Cancel, Self::Retry, Self::Reconcile];
+    const ALL: [Self; 5] = [Self::Approve, Self::Cancel, Self::Retry, Self::Reconcile, Self::Renew];
 
     /// The annotation.
     pub const fn annotation(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Verb {
             Self::Cancel => annotation::CANCEL,
             Self::Retry => annotation::RETRY,
             Self::Reconcile => annotation::RECONCILE,
+            Self::Renew => annotation::RENEW,
         }
     }
 
@@ -56,6 +59,7 @@ impl Verb {
             Self::Cancel => "cancel",
             Self::Retry => "retry",
             Self::Reconcile => "reconcile",
+            Self::Renew => "renew",
         }
     }
 }

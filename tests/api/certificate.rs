@@ -1,9 +1,12 @@
 //! Rows for `Certificate`.
 
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::harness::{User, grant, object};
 use crate::refusals::{durations, long, many, names, set, unset};
 use crate::table::{Base, Refusal};
+use crate::world::{World, command, kind, refused};
 
 pub(crate) fn refusals() -> Vec<Refusal> {
     let of = Base::Certificate;
@@ -86,4 +89,26 @@ pub(crate) fn acceptances() -> Vec<(Base, &'static str, Value)> {
         (of, "/renewal", json!({"before": "2159h59m59s"})),
         (of, "/suspend", json!(true)),
     ]
+}
+
+#[tokio::test]
+async fn a_renewal_is_commanded_by_who_may_operate_and_names_a_serial_number() {
+    let world = World::new().await;
+    let base = Base::Certificate.spec();
+    world.create(User::Admin, object("Certificate", "www", base)).await.unwrap();
+    let send = async |user: User, command: Value| {
+        let api = kind(user.client().await, &world.namespace, "Certificate");
+        api.patch("www", &PatchParams::default(), &Patch::Merge(&command)).await
+    };
+    let policy = "landfall-commands";
+    refused(send(User::Bob, command("renew", "5f3a", "bob")).await, &[policy, "\"bob\" lacks the verb operate"]);
+    grant(&world.namespace, User::Carol, &["landfall-operator"]).await;
+    for bad in ["", "5F3A", "0x5f", &"a".repeat(41)] {
+        refused(send(User::Carol, command("renew", bad, "carol")).await, &[policy, "must be a serial number in hex"]);
+    }
+    refused(send(User::Carol, command("renew", "5f3a", "bob")).await, &[policy, "must be \"carol\""]);
+    refused(send(User::Carol, command("approve", "x", "carol")).await, &[policy, "is no command of certificates"]);
+    send(User::Carol, command("renew", "5f3a", "carol")).await.unwrap();
+    let deployment = world.patch(User::Admin, command("renew", "5f3a", "admin")).await;
+    refused(deployment, &[policy, "landfall.dev/renew is no command of terraformdeployments"]);
 }

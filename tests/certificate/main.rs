@@ -8,6 +8,7 @@ mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod commanded;
 mod ending;
 mod gate;
 mod imported;

@@ -11,6 +11,7 @@ use crate::api::Certificate;
 use crate::kinds::Context;
 use crate::ledger::{Actor, CertificateFact, Event, NewCertificate, Outcome};
 use crate::pki::Chain;
+use crate::reconcile::commands::{Command, Verb};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
 use crate::{Error, Result};
 
@@ -44,7 +45,7 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         Step::Take(command) => {
             cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
             commands::clear(cx, object.as_ref(), command).await?;
-            Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, format!("{} asks for a look", command.by))))
+            Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, told(command))))
         }
         Step::Discard { command, why } => {
             commands::discard(cx, object.as_ref(), &seen.subject, command, why).await.map(Done::Told)
@@ -53,6 +54,13 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         Step::Restore => restore(cx, object, seen).await,
         Step::TakeIn => take_in(cx, object, seen).await,
         Step::Rest { .. } => Ok(Done::Nothing),
+    }
+}
+
+fn told(command: &Command) -> String {
+    match command.verb {
+        Verb::Renew => format!("{} renews serial {}", command.by, command.value),
+        _ => format!("{} asks for a look", command.by),
     }
 }
 

@@ -6,7 +6,7 @@ use super::issuers::{self, Work};
 use super::observe::{Held, Seen, Stored, Wanted};
 use super::{Refusal, renewal};
 use crate::api::{Certificate, CertificateSpec, Reason, RotationPolicy};
-use crate::ledger::CertificateFact;
+use crate::ledger::{CertificateFact, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::finalizer;
 
@@ -59,6 +59,8 @@ pub enum Why {
     Key,
     /// Its time has come.
     Due,
+    /// A person asked for it.
+    Asked,
 }
 
 impl Why {
@@ -70,6 +72,7 @@ impl Why {
             Self::Signer => "the CA is another one",
             Self::Key => "the private key was lost or replaced",
             Self::Due => "its time has come",
+            Self::Asked => "a person asked for it",
         }
     }
 }
@@ -101,6 +104,14 @@ fn commanded(command: &Command, seen: &Seen) -> Step {
     match (&seen.objection, command.verb) {
         (Some(why), _) => discard(commands::Refusal::Gate(why.clone())),
         (None, Verb::Reconcile) => Step::Take(command.clone()),
+        (None, Verb::Renew) => match known(seen).map(|fact| fact.certificate.serial.as_str()) {
+            Some(serial) if serial == command.value => Step::Take(command.clone()),
+            current => {
+                let current = current.unwrap_or("none");
+                let why = format!("it names the serial number {:?}, and that in use is {current}", command.value);
+                discard(commands::Refusal::Pointless(why))
+            }
+        },
         (None, Verb::Approve | Verb::Cancel | Verb::Retry) => {
             discard(commands::Refusal::Pointless("it is no command of a Certificate".into()))
         }
@@ -137,7 +148,7 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
         Held::Ours(stored) => match known(seen) {
             None if suits(stored, seen, wanted, now) => return Step::TakeIn,
             None => Some(Why::First),
-            Some(fact) => outgrown(spec, stored, fact, wanted, now),
+            Some(fact) => outgrown(spec, stored, fact, wanted, now).or_else(|| asked(seen, fact)),
         },
     };
     let Some(why) = why else { return whole(spec, seen, now) };
@@ -173,6 +184,12 @@ fn outgrown(
         (_, _, false) => Some(Why::Key),
         _ => due(spec, fact).is_some_and(|due| due <= now).then_some(Why::Due),
     }
+}
+
+/// A person asked for the next one, by the serial number of this one.
+fn asked(seen: &Seen, fact: &CertificateFact) -> Option<Why> {
+    let asked = |taken: &&Taken| taken.command == Verb::Renew.word() && taken.value == fact.certificate.serial;
+    seen.taken.iter().find(asked).map(|_| Why::Asked)
 }
 
 /// Nothing is to be issued: what was damaged is put right, and then there is time.

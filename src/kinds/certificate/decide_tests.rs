@@ -10,7 +10,7 @@ use super::super::issuers::{Material, Request};
 use super::super::observe::wanted;
 use super::*;
 use crate::api::{FINALIZER, Organization};
-use crate::ledger::{CertificateFacts, NewCertificate, ObjectKind, Subject};
+use crate::ledger::{CertificateFacts, NewCertificate, ObjectKind, Subject, Taken};
 use crate::pki::{Chain, Key};
 
 const HOUR: i64 = 3600;
@@ -311,6 +311,22 @@ fn commands_are_taken_or_taken_away() {
         world.seen.command = Some(command(verb));
         assert!(matches!(world.decide(1), Step::Discard { why: commands::Refusal::Pointless(_), .. }));
     }
+}
+
+#[test]
+fn a_renewal_that_a_person_asks_for_is_of_the_certificate_in_use_and_once() {
+    let mut world = World::issued(json!({"renewal": {"policy": "Manual"}}));
+    let command = |value: String| Command { verb: Verb::Renew, value, by: "alice".into() };
+    let serial = world.serial();
+    world.seen.command = Some(command("5f3a".into()));
+    assert!(matches!(world.decide(1), Step::Discard { why: commands::Refusal::Pointless(_), .. }));
+    world.seen.command = Some(command(serial.clone()));
+    assert_eq!(world.decide(1), Step::Take(command(serial.clone())));
+    world.seen.command = None;
+    world.seen.taken = vec![Taken { command: "renew".into(), value: serial.clone(), by: "alice".into(), at: at(1) }];
+    assert_eq!(world.decide(2), Step::Issue(Why::Asked));
+    world.issue(2, Why::Asked);
+    assert!(world.serial() != serial && matches!(world.decide(3), Step::Rest { .. }));
 }
 
 #[test]

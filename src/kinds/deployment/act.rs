@@ -79,6 +79,10 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
             let why = Refusal::Pointless(why);
             return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Told);
         }
+        Verb::Renew => {
+            let why = Refusal::Pointless("it is no command of a TerraformDeployment".into());
+            return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Told);
+        }
         Verb::Retry | Verb::Reconcile => {
             record(cx, seen, command, command.verb.word()).await?;
             told(format!("{} by {}", command.verb.word(), command.by))
