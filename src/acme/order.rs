@@ -13,6 +13,8 @@ use crate::ledger::{AcmeChallenge, AcmeOrder, AcmeStage};
 const USUAL_REST: Duration = Duration::from_secs(2);
 /// Between two looks at the name servers: never longer, so that a zone that is put right is found soon.
 const LONGEST_LOOK: Duration = Duration::from_secs(30);
+/// Between two attempts to take away what stands in DNS: an object that is deleted waits for them.
+const LONGEST_CLEANING: Duration = Duration::from_secs(60);
 
 /// What must be looked at before it is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub enum Answer {
 }
 
 /// What to do.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Write down an order with a key: there is none that could be gone on with.
     Open,
@@ -61,6 +63,8 @@ pub enum Step {
     Download,
     /// The certificate is whole: hand it over.
     Deliver,
+    /// Write down that it was.
+    Close,
     /// Write down that something was in the way, and when to go on.
     PutOff(Trouble, Duration),
     /// Write down that the order came to nothing, and when the next may be made.
@@ -81,7 +85,7 @@ pub fn question(order: Option<&AcmeOrder>, now: Timestamp) -> Question {
         AcmeStage::Presented => Question::Authorities,
         AcmeStage::Validating => Question::Order,
         // While the CA issues, DNS is cleaned up.
-        AcmeStage::Finalizing if order.challenges.is_empty() || order.intent.is_some() => Question::Order,
+        AcmeStage::Finalizing if !may_clean(order, now) || order.intent.is_some() => Question::Order,
         _ => Question::Nothing,
     }
 }
@@ -110,10 +114,10 @@ pub fn next(order: Option<&AcmeOrder>, terms: &str, answer: &Answer, now: Timest
             Step::PutOff(Trouble::new(Cause::DnsNotReady, lacking), until_the_next_look(order.failures))
         }
         (AcmeStage::Responding, _) => Step::Respond,
-        (AcmeStage::Validating | AcmeStage::Finalizing, Answer::Order(Ok(seen))) => seen_at_the_ca(order, seen),
+        (AcmeStage::Validating | AcmeStage::Finalizing, Answer::Order(Ok(seen))) => seen_at_the_ca(seen),
         (AcmeStage::Validating | AcmeStage::Finalizing, Answer::Order(Err(trouble))) => in_the_way(order, trouble),
         (AcmeStage::Finalizing, _) => Step::CleanUp,
-        (AcmeStage::Issued, _) if !order.challenges.is_empty() => Step::CleanUp,
+        (AcmeStage::Issued, _) if may_clean(order, now) => Step::CleanUp,
         (AcmeStage::Issued, _) => Step::Deliver,
         // Asked for at the next look.
         _ => Step::Wait(now),
@@ -123,8 +127,8 @@ pub fn next(order: Option<&AcmeOrder>, terms: &str, answer: &Answer, now: Timest
 /// What a former order leaves behind, and when the next may begin. One that failed is not repeated before its time, but for
 /// other terms.
 fn over(order: &AcmeOrder, terms: &str, now: Timestamp) -> Step {
-    if !order.challenges.is_empty() {
-        return Step::CleanUp;
+    if let Some(step) = left(order, now) {
+        return step;
     }
     let held = order.stage == AcmeStage::Failed && order.terms == terms;
     match order.retry_at.filter(|at| held && *at > now) {
@@ -133,10 +137,24 @@ fn over(order: &AcmeOrder, terms: &str, now: Timestamp) -> Step {
     }
 }
 
-fn seen_at_the_ca(order: &AcmeOrder, seen: &OrderSeen) -> Step {
+/// Whether something is to be taken away from DNS, and may be now.
+fn may_clean(order: &AcmeOrder, now: Timestamp) -> bool {
+    !order.challenges.is_empty() && order.clean_at.is_none_or(|at| at <= now)
+}
+
+/// What is still to be done for an order that nobody wants any more; nothing where it left nothing behind.
+pub fn left(order: &AcmeOrder, now: Timestamp) -> Option<Step> {
+    match order.clean_at {
+        _ if !order.stage.is_over() => Some(Step::Abandon),
+        _ if order.challenges.is_empty() => None,
+        Some(at) if at > now => Some(Step::Wait(at)),
+        _ => Some(Step::CleanUp),
+    }
+}
+
+fn seen_at_the_ca(seen: &OrderSeen) -> Step {
     match seen.status {
         OrderStatus::Ready => Step::Finalize,
-        OrderStatus::Valid if !order.challenges.is_empty() => Step::CleanUp,
         OrderStatus::Valid => Step::Download,
         OrderStatus::Invalid => Step::Fail(
             seen.problem.clone().unwrap_or_else(|| Trouble::new(Cause::Unauthorized, "the order is invalid")),
@@ -206,7 +224,14 @@ pub fn finalized(order: AcmeOrder, seen: &OrderSeen, now: Timestamp) -> AcmeOrde
 
 /// Nothing stands in DNS any more.
 pub fn cleaned(order: AcmeOrder) -> AcmeOrder {
-    AcmeOrder { challenges: Vec::new(), ..order }
+    AcmeOrder { challenges: Vec::new(), cleaning_failures: 0, clean_at: None, ..order }
+}
+
+/// DNS is in the way of taking it away. The order itself goes its way.
+pub fn not_cleaned(order: AcmeOrder, trouble: &Trouble, now: Timestamp) -> AcmeOrder {
+    let cleaning_failures = order.cleaning_failures.saturating_add(1);
+    let rest = trouble.pause(cleaning_failures).min(LONGEST_CLEANING);
+    AcmeOrder { cleaning_failures, clean_at: Some(later(now, rest)), ..order }
 }
 
 /// The chain is here.

@@ -39,17 +39,29 @@ fn order(stage: AcmeStage) -> AcmeOrder {
         cause: None,
         message: None,
         retry_at: None,
+        cleaning_failures: 0,
+        clean_at: None,
         chain: None,
         made_at: NOW,
     }
 }
 
 fn challenge(value: &str) -> AcmeChallenge {
-    AcmeChallenge { identifier: "a.test".into(), name: "_acme-challenge.a.test".into(), value: value.into() }
+    AcmeChallenge {
+        identifier: "a.test".into(),
+        name: "_acme-challenge.a.test".into(),
+        value: value.into(),
+        place: None,
+    }
 }
 
 fn with_proofs(stage: AcmeStage) -> AcmeOrder {
     AcmeOrder { challenges: vec![challenge("v")], ..order(stage) }
+}
+
+/// One whose proofs cannot be taken away for five seconds.
+fn not_clean(stage: AcmeStage) -> AcmeOrder {
+    AcmeOrder { clean_at: Some(later(NOW, Duration::from_secs(5))), ..with_proofs(stage) }
 }
 
 fn seen(status: OrderStatus, retry_after: Option<u64>) -> OrderSeen {
@@ -104,7 +116,7 @@ fn each_stage_asks_what_it_needs_and_goes_on_by_the_answer() {
         (with_proofs(S::Responding), Question::Nothing, Answer::Nothing, Step::Respond),
         (with_proofs(S::Validating), Question::Order, polled(OrderStatus::Pending), Step::Rest(five)),
         (with_proofs(S::Validating), Question::Order, polled(OrderStatus::Ready), Step::Finalize),
-        (with_proofs(S::Validating), Question::Order, polled(OrderStatus::Valid), Step::CleanUp),
+        (with_proofs(S::Validating), Question::Order, polled(OrderStatus::Valid), Step::Download),
         (order(S::Validating), Question::Order, polled(OrderStatus::Valid), Step::Download),
         (
             with_proofs(S::Validating),
@@ -125,6 +137,10 @@ fn each_stage_asks_what_it_needs_and_goes_on_by_the_answer() {
         (order(S::Finalizing), Question::Order, polled(OrderStatus::Valid), Step::Download),
         (order(S::Issued), Question::Nothing, Answer::Nothing, Step::Deliver),
         (with_proofs(S::Issued), Question::Nothing, Answer::Nothing, Step::CleanUp),
+        // DNS is in the way of that: nothing else waits for it but the next order.
+        (not_clean(S::Finalizing), Question::Order, polled(OrderStatus::Processing), Step::Rest(five)),
+        (not_clean(S::Issued), Question::Nothing, Answer::Nothing, Step::Deliver),
+        (not_clean(S::Delivered), Question::Nothing, Answer::Nothing, Step::Wait(later(NOW, five))),
         (order(S::Delivered), Question::Nothing, Answer::Nothing, Step::Open),
         (with_proofs(S::Failed), Question::Nothing, Answer::Nothing, Step::CleanUp),
         (order(S::Failed), Question::Nothing, Answer::Nothing, Step::Open),
@@ -155,6 +171,20 @@ fn an_order_that_failed_is_told_by_the_ca_and_the_next_waits_by_its_cause() {
     assert_eq!(next(Some(&clean), TERMS, &Answer::Nothing, NOW), Step::Wait(at));
     assert_eq!(next(Some(&clean), "other terms", &Answer::Nothing, NOW), Step::Open);
     assert_eq!(next(Some(&clean), TERMS, &Answer::Nothing, at), Step::Open);
+}
+
+#[test]
+fn taking_proofs_away_has_a_pace_of_its_own() {
+    let after = failed(with_proofs(AcmeStage::Validating), &trouble(Cause::Unauthorized), NOW);
+    let next_order = after.retry_at;
+    let away = not_cleaned(after, &trouble(Cause::DnsNotReady), NOW);
+    assert_eq!((away.cleaning_failures, away.retry_at), (1, next_order), "the next order is as far away as before");
+    let at = later(NOW, Duration::from_secs(10));
+    assert_eq!((left(&away, NOW), left(&away, at)), (Some(Step::Wait(at)), Some(Step::CleanUp)));
+    let often = (0..20).fold(away, |order, _| not_cleaned(order, &trouble(Cause::DnsNotReady), NOW));
+    assert_eq!(often.clean_at, Some(later(NOW, LONGEST_CLEANING)));
+    assert_eq!(left(&cleaned(often), NOW), None);
+    assert_eq!(left(&with_proofs(AcmeStage::Placed), NOW), Some(Step::Abandon));
 }
 
 #[test]

@@ -272,6 +272,7 @@ async fn challenges(account: instant_acme::Account, order: &str) -> LibraryResul
                 name: format!("_acme-challenge.{identifier}"),
                 value: challenge.key_authorization().dns_value(),
                 identifier,
+                place: None,
             }),
             None => Err(identifier),
         });

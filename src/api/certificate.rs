@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{OBJECT_NAME, TEXT, at_least_a_second, rule, rule_at};
+use super::common::{EMAIL, HTTP_URL, OBJECT_NAME, TEXT, at_least_a_second, rule, rule_at};
 use super::{Condition, DurationText, LastHandled, LocalReference};
 
 /// A key and a certificate for names of proved domains, in a Secret, renewed in time.
@@ -70,7 +70,7 @@ pub struct CertificateSpec {
     /// The key that is made.
     #[serde(default)]
     pub private_key: PrivateKeySettings,
-    /// How long a certificate is to live. Has no meaning for `imported`.
+    /// How long a certificate is to live. Has no meaning for `acme` and `imported`.
     #[serde(default = "ninety_days")]
     #[schemars(extend("x-kubernetes-validations" = [rule("duration(self) >= duration('1h')", "must be at least 1h")]))]
     pub duration: DurationText,
@@ -86,10 +86,13 @@ pub struct CertificateSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [rule(
-    "[has(self.ca), has(self.selfSigned), has(self.imported)].filter(x, x).size() == 1",
-    "exactly one issuer is needed: ca, selfSigned or imported",
+    "[has(self.acme), has(self.ca), has(self.selfSigned), has(self.imported)].filter(x, x).size() == 1",
+    "exactly one issuer is needed: acme, ca, selfSigned or imported",
 )]))]
 pub struct CertificateIssuer {
+    /// A CA that is asked by ACME.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeIssuer>,
     /// A CA of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<SecretIssuer>,
@@ -99,6 +102,45 @@ pub struct CertificateIssuer {
     /// Somebody else: the pair is brought, checked and watched, and never written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported: Option<SecretIssuer>,
+}
+
+/// A CA that is asked by ACME (RFC 8555); names are proved in DNS (dns-01).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmeIssuer {
+    /// URL of the CA's directory, public or one that the installation allows.
+    #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
+    pub server: String,
+    /// Address by which the CA reaches people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 254), regex(pattern = EMAIL))]
+    pub email: Option<String>,
+    /// One of the CA's profiles.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), regex(pattern = TEXT))]
+    pub profile: Option<String>,
+    /// Of several chains, that of the issuer with this common name; the CA's own choice where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = TEXT))]
+    pub preferred_chain: Option<String>,
+    /// PEM of the roots by which the CA's own https certificate is trusted, and of no others. The system's where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536), regex(pattern = TEXT))]
+    pub ca_bundle: Option<String>,
+    /// The account of another kind that the CA wants accounts bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_account_binding: Option<ExternalAccountBinding>,
+}
+
+/// What the CA gave by another way. Secret key: `hmac_key`, in base64url.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalAccountBinding {
+    /// Id of the key.
+    #[schemars(length(min = 1, max = 256), regex(pattern = TEXT))]
+    pub key_id: String,
+    /// Secret of this namespace.
+    pub secret_ref: LocalReference,
 }
 
 /// A Secret with `tls.crt` and `tls.key`; `ca.crt` is optional.

@@ -30,6 +30,8 @@ pub(super) const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 pub(super) const IDENTIFIER: &str = r"^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}-]*$";
 /// Region names, as all providers write them.
 pub(super) const REGION: &str = r"^[a-z0-9]+(-[a-z0-9]+)*$";
+/// One at sign between two parts without spaces.
+pub(super) const EMAIL: &str = r"^[^\s@\x00]+@[^\s@\x00]+$";
 /// Base URLs of HTTP services: no credentials, no query, no fragment.
 pub(super) const HTTP_URL: &str = r"^https?://[^\s/?#@\x00]+(/[^\s?#@\x00]*)?$";
 /// Names of DNS as lower-case A-labels, without a dot behind; a slash stands in reverse zones (RFC 2317).

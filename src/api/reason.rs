@@ -132,7 +132,10 @@ reasons! {
     Issuing, Transient, "A certificate is being issued; there is no valid one yet.";
     ExpiresSoon, Blocked, "The certificate is valid, its end is near, and nothing renews it.";
     SecretNotOwned, Blocked, "The Secret belongs to somebody else; nothing is written to it.";
-    CaUnavailable, Blocked, "The CA cannot sign: its Secret or its key is missing or unfit.";
+    CaUnavailable, Blocked, "The CA cannot sign: its Secret or its key is missing or unfit; or it does not answer as it should.";
+    ChallengeFailed, Transient, "A proof in DNS is not there yet, or the CA did not find it.";
+    OrderInvalid, Transient, "The CA refuses the order; its words are in the message.";
+    CaaForbids, Transient, "A CAA record forbids this CA to issue for a name.";
     KeyMismatch, Blocked, "The private key is not the certificate's.";
     NameMismatch, Blocked, "The certificate does not cover all of `spec.dnsNames`.";
     CertificateInvalid, Blocked, "The certificate, its chain or its key is not fit for use; the message says what is wrong.";

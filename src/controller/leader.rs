@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::start::waiting;
 use crate::access::Gate;
+use crate::acme::Acme;
 use crate::health::Health;
 use crate::installation::Installation;
 use crate::ledger::{Ledger, Writer};
@@ -109,6 +110,7 @@ impl Replica {
     ) -> Result<kinds::Context> {
         Ok(kinds::Context {
             http: Http::new(&self.installation)?,
+            acme: Acme::new(self.installation.clone()),
             probes: Arc::new(Probes::default()),
             accounts: Arc::default(),
             lookup: Lookup::new(&self.installation),

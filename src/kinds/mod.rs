@@ -21,6 +21,7 @@ use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::acme::Acme;
 use crate::api::{self, CloudCredential, DnsRecord, OrganizationDomain, TerraformDeployment};
 use crate::ledger::ObjectKind;
 use crate::providers::{Http, Probes};
@@ -45,6 +46,8 @@ pub struct Context {
     pub lookup: Lookup,
     /// What probing has taught this process.
     pub probes: Arc<Probes>,
+    /// CAs by ACME.
+    pub acme: Acme,
     /// The writers of DNS zones.
     pub zones: Zones,
     /// Credentials' servers that records have just used.

@@ -37,7 +37,7 @@ pub mod states;
 mod subject;
 mod words;
 
-pub use acme::{AcmeAccount, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmeStage, Mark, NewAcmeOrder};
+pub use acme::{AcmeAccount, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmePlace, AcmeStage, Mark, NewAcmeOrder};
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;

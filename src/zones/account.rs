@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::access::{self, endpoint_allowed};
 use crate::api::{CloudCredentialSpec, Reason};
+use crate::dns::Name;
 use crate::installation::Installation;
 use crate::ledger::{Ledger, Subject};
 use crate::providers::{Http, Provider, Server};
@@ -18,6 +19,12 @@ pub struct Account {
     pub server: Arc<Server>,
     /// Keyed digest of the Secret's data and of the spec's provider block: another one is another account.
     pub digest: String,
+}
+
+/// Whether `spec.allowedDomains` of a credential hold this name. Left empty, they hold all.
+pub fn permits(spec: &CloudCredentialSpec, name: &Name) -> bool {
+    let domains = &spec.allowed_domains;
+    domains.is_empty() || domains.iter().any(|domain| Name::parse(domain).is_ok_and(|domain| name.is_within(&domain)))
 }
 
 impl Account {

@@ -28,7 +28,7 @@ use crate::ledger::Writer;
 use crate::providers::{Dns, Trouble};
 use crate::{Error, Result};
 
-pub use self::account::Account;
+pub use self::account::{Account, permits};
 pub use self::lookup::{Answers, Heard, Lookup, Said};
 pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
 

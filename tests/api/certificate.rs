@@ -8,12 +8,22 @@ use crate::refusals::{durations, long, many, names, set, unset};
 use crate::table::{Base, Refusal};
 use crate::world::{World, command, kind, refused};
 
+/// An issuer by ACME with one more field.
+fn acme(field: &str, value: Value) -> Value {
+    json!({"server": "https://ca.example/dir", field: value})
+}
+
+/// One with an external account.
+fn bound(binding: Value) -> Value {
+    json!({"acme": acme("externalAccountBinding", binding)})
+}
+
 pub(crate) fn refusals() -> Vec<Refusal> {
     let of = Base::Certificate;
     let named = |name: &str| json!({"secretRef": {"name": name}});
     // Without secretName, of which other rules tell.
     let brought = |block: Value| json!({"dnsNames": ["a.b"], "issuer": {"imported": block}});
-    let one = "exactly one issuer is needed: ca, selfSigned or imported";
+    let one = "exactly one issuer is needed: acme, ca, selfSigned or imported";
     let mut rows = vec![
         unset(of, "/dnsNames", "spec.dnsNames"),
         set(of, "/dnsNames", json!([]), "spec.dnsNames", "should have at least 1 items"),
@@ -30,6 +40,124 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         set(of, "/issuer", json!({"ca": {"secretRef": {}}}), "spec.issuer.ca.secretRef.name", "Required value"),
         set(of, "", brought(json!({})), "spec.issuer.imported.secretRef", "Required value"),
         set(of, "", brought(json!({"secretRef": {}})), "spec.issuer.imported.secretRef.name", "Required value"),
+        set(of, "/issuer", json!({"acme": {}}), "spec.issuer.acme.server", "Required value"),
+        set(of, "/issuer", json!({"acme": {"server": "ca.example"}}), "spec.issuer.acme.server", "should match"),
+        set(of, "/issuer", json!({"acme": acme("email", json!("nobody"))}), "spec.issuer.acme.email", "should match"),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("email", json!(format!("{}@b", "a".repeat(253))))}),
+            "spec.issuer.acme.email",
+            "254",
+        ),
+        set(of, "/issuer", json!({"acme": acme("profile", json!(""))}), "spec.issuer.acme.profile", "at least 1 chars"),
+        set(of, "/issuer", json!({"acme": acme("profile", long(65))}), "spec.issuer.acme.profile", "64"),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("profile", json!("a\u{0}"))}),
+            "spec.issuer.acme.profile",
+            "should match",
+        ),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("preferredChain", json!(""))}),
+            "spec.issuer.acme.preferredChain",
+            "at least 1 chars",
+        ),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("preferredChain", long(129))}),
+            "spec.issuer.acme.preferredChain",
+            "128",
+        ),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("preferredChain", json!("a\u{0}"))}),
+            "spec.issuer.acme.preferredChain",
+            "should match",
+        ),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("caBundle", json!(""))}),
+            "spec.issuer.acme.caBundle",
+            "at least 1 chars",
+        ),
+        set(of, "/issuer", json!({"acme": acme("caBundle", long(65_537))}), "spec.issuer.acme.caBundle", "65536"),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": acme("caBundle", json!("a\u{0}"))}),
+            "spec.issuer.acme.caBundle",
+            "should match",
+        ),
+        set(
+            of,
+            "/issuer",
+            json!({"acme": {"server": format!("https://a.b/{}", "c".repeat(2037))}}),
+            "spec.issuer.acme.server",
+            "2048",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"secretRef": {"name": "eab"}})),
+            "spec.issuer.acme.externalAccountBinding.keyId",
+            "Required value",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": "", "secretRef": {"name": "eab"}})),
+            "spec.issuer.acme.externalAccountBinding.keyId",
+            "at least 1 chars",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": long(257), "secretRef": {"name": "eab"}})),
+            "spec.issuer.acme.externalAccountBinding.keyId",
+            "256",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": "a\u{0}", "secretRef": {"name": "eab"}})),
+            "spec.issuer.acme.externalAccountBinding.keyId",
+            "should match",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": "k"})),
+            "spec.issuer.acme.externalAccountBinding.secretRef",
+            "Required value",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": "k", "secretRef": {}})),
+            "spec.issuer.acme.externalAccountBinding.secretRef.name",
+            "Required value",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": "k", "secretRef": {"name": long(254)}})),
+            "spec.issuer.acme.externalAccountBinding.secretRef.name",
+            "253",
+        ),
+        set(
+            of,
+            "/issuer",
+            bound(json!({"keyId": "k", "secretRef": {"name": "A_B"}})),
+            "spec.issuer.acme.externalAccountBinding.secretRef.name",
+            "should match",
+        ),
         set(
             of,
             "/issuer",
@@ -80,6 +208,14 @@ pub(crate) fn acceptances() -> Vec<(Base, &'static str, Value)> {
         (of, "/secretName", json!("a".repeat(253))),
         (of, "/issuer", json!({"ca": {"secretRef": {"name": "ca"}}})),
         (of, "/issuer", brought.clone()),
+        (of, "/issuer", json!({"acme": {"server": "https://ca.example/dir"}})),
+        (
+            of,
+            "/issuer",
+            json!({"acme": {"server": "http://127.0.0.1:14000/dir", "email": "team@example.org", "profile": "shortlived",
+            "preferredChain": "Root X1", "caBundle": "-----BEGIN CERTIFICATE-----",
+            "externalAccountBinding": {"keyId": "kid-1", "secretRef": {"name": "eab"}}}}),
+        ),
         (of, "", json!({"dnsNames": ["example.com"], "issuer": brought})),
         (of, "/privateKey", json!({"algorithm": "ECDSA", "size": 384})),
         (of, "/privateKey", json!({"algorithm": "RSA"})),

@@ -1,3 +1,5 @@
+//! Commands of people.
+
 use serde_json::json;
 
 use crate::harness::{User, wait_until};

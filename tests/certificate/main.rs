@@ -7,7 +7,10 @@ mod controller;
 mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/pebble.rs"]
+mod pebble;
 
+mod acme;
 mod commanded;
 mod ending;
 mod gate;

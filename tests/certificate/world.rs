@@ -32,9 +32,14 @@ pub(crate) struct World {
 impl World {
     /// With `example.com` proved.
     pub(crate) async fn new() -> Self {
+        Self::of(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn of(change: impl FnOnce(&mut Value)) -> Self {
         let (namespace, database) = (namespace().await, Database::fresh().await);
         let ahead = Arc::new(AtomicI64::new(0));
-        let mut home = Home::new(std::slice::from_ref(&namespace), &database, |_| {}).await;
+        let mut home = Home::new(std::slice::from_ref(&namespace), &database, change).await;
         let put = ahead.clone();
         home.clock = Clock::of(move || Timestamp::now() + SignedDuration::from_secs(put.load(Ordering::SeqCst)));
         let client = User::Admin.client().await;
@@ -125,7 +130,19 @@ impl World {
 
     /// Waits for a condition with this status and reason; answers the object.
     pub(crate) async fn until(&self, name: &str, kind: &str, status: &str, reason: &str) -> Certificate {
-        let end = Instant::now() + PLENTY;
+        self.until_in(PLENTY, name, kind, status, reason).await
+    }
+
+    /// The same with another patience.
+    pub(crate) async fn until_in(
+        &self,
+        patience: Duration,
+        name: &str,
+        kind: &str,
+        status: &str,
+        reason: &str,
+    ) -> Certificate {
+        let end = Instant::now() + patience;
         loop {
             let object = self.get(name).await;
             let found = condition(&object, kind);

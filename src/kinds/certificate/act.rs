@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::decide::{self, Step, Why, keeps_key, stored};
-use super::issuers::{self, Made, Request};
+use super::issuers::{self, Made, Material, Request};
 use super::observe::{Seen, Wanted, secret_name};
 use super::{Refusal, secret};
 use crate::access::text;
+use crate::acme::order;
 use crate::api::Certificate;
 use crate::kinds::Context;
 use crate::ledger::{Actor, CertificateFact, Event, NewCertificate, Outcome};
@@ -23,6 +24,8 @@ const ISSUER: usize = 500;
 pub enum Done {
     /// The Secret holds a new pair.
     Issued(Box<CertificateFact>),
+    /// An order is one step further.
+    Moved,
     /// The Secret holds again what it held.
     Restored,
     /// The ledger knows what stands in the Secret.
@@ -51,6 +54,7 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
             commands::discard(cx, object.as_ref(), &seen.subject, command, why).await.map(Done::Told)
         }
         Step::Issue(why) => issue(cx, object, seen, *why).await,
+        Step::Advance(step) => advance(cx, object, seen, step).await,
         Step::Restore => restore(cx, object, seen).await,
         Step::TakeIn => take_in(cx, object, seen).await,
         Step::Rest { .. } => Ok(Done::Nothing),
@@ -84,7 +88,22 @@ async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -
         return Err(error);
     }
     cx.ledger.certificate_issued(&fact, Outcome::Done).await?;
+    issuers::delivered(cx, &seen.material).await?;
     Ok(Done::Issued(Box::new(fact)))
+}
+
+async fn advance(cx: &Context, object: &Certificate, seen: &Seen, step: &order::Step) -> Result<Done> {
+    let Material::Acme(order) = &seen.material else {
+        if let Some(order) = &seen.order {
+            issuers::acme::end(cx, order.clone(), step).await?;
+        }
+        return Ok(Done::Moved);
+    };
+    let wanted = seen.wanted.as_ref().map_err(refuse);
+    let request = wanted.as_ref().ok().map(|wanted| decide::request(&object.spec, seen, wanted));
+    let former = decide::known(seen).map(|fact| fact.certificate.chain.as_str());
+    issuers::acme::act(cx, &seen.subject, order, (request.as_ref(), former), step).await?;
+    Ok(Done::Moved)
 }
 
 /// Making a key takes the processor's time: on a thread where nobody waits for anything else.

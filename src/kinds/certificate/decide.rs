@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::issuers::{self, Work};
 use super::observe::{Held, Seen, Stored, Wanted};
 use super::{Refusal, renewal};
+use crate::acme::order;
 use crate::api::{Certificate, CertificateSpec, Reason, RotationPolicy};
 use crate::ledger::{CertificateFact, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
@@ -33,6 +34,8 @@ pub enum Step {
     },
     /// Make a certificate and put it into the Secret.
     Issue(Why),
+    /// Go one step on with an order at a CA.
+    Advance(Box<order::Step>),
     /// Put back what was damaged around a sound key, from the ledger.
     Restore,
     /// Write down what stands in the Secret.
@@ -87,15 +90,29 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
         return Step::Settle { landed: stored(seen).is_some_and(|s| s.has_key_of(open) && s.has_all_of(open)) };
     }
     if leaving {
-        return Step::LetGo;
+        return match without_order(seen, rest(None), now) {
+            Step::Rest { until: None, .. } => Step::LetGo,
+            step => step,
+        };
     }
     if let Some(command) = &seen.command {
         return commanded(command, seen);
     }
     match &seen.wanted {
-        Ok(wanted) if object.spec.issuer.imported.is_some() => brought(seen, wanted, now),
+        Ok(wanted) if object.spec.issuer.imported.is_some() => without_order(seen, brought(seen, wanted, now), now),
         Ok(wanted) => kept(&object.spec, seen, wanted, now),
-        Err(refusal) => refused(&object.spec, seen, refusal.clone(), now),
+        Err(refusal) => without_order(seen, refused(&object.spec, seen, refusal.clone(), now), now),
+    }
+}
+
+/// Nobody waits for an order: what is left of one goes, and what stands in DNS for it.
+fn without_order(seen: &Seen, step: Step, now: Timestamp) -> Step {
+    let Step::Rest { until, refused } = step else { return step };
+    let left = seen.order.as_ref().and_then(|order| issuers::acme::left(order, known(seen), now));
+    match left {
+        None => Step::Rest { until, refused },
+        Some(order::Step::Wait(at)) => Step::Rest { until: until.into_iter().chain([at]).min(), refused },
+        Some(step) => Step::Advance(Box::new(step)),
     }
 }
 
@@ -141,7 +158,7 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
     let why = match &seen.secret {
         Held::Foreign(message) => {
             let refusal = Refusal { reason: Reason::SecretNotOwned, message: message.clone() };
-            return refused(spec, seen, refusal, now);
+            return without_order(seen, refused(spec, seen, refusal, now), now);
         }
         Held::None if known(seen).is_some() => Some(Why::Key),
         Held::None => Some(Why::First),
@@ -151,17 +168,39 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
             Some(fact) => outgrown(spec, stored, fact, wanted, now).or_else(|| asked(seen, fact)),
         },
     };
-    let Some(why) = why else { return whole(spec, seen, now) };
+    let Some(why) = why else { return without_order(seen, whole(spec, seen, now), now) };
     if spec.suspend {
         let message = "spec.suspend is true: nothing is issued".to_owned();
         return refused(spec, seen, Refusal { reason: Reason::Suspended, message }, now);
     }
     if let Err(refusal) = &seen.gate {
-        return refused(spec, seen, refusal.clone(), now);
+        return without_order(seen, refused(spec, seen, refusal.clone(), now), now);
     }
-    match issuers::next(&seen.material, now) {
+    match issuers::next(&seen.material, &request(spec, seen, wanted), now) {
         Work::Make => Step::Issue(why),
-        Work::Wait(refusal) => refused(spec, seen, refusal, now),
+        Work::Step(step) => Step::Advance(step),
+        Work::Wait(refusal, until) => waits(spec, seen, (refusal, until), now),
+    }
+}
+
+/// What an issuer is asked for.
+pub(super) fn request<'a>(spec: &CertificateSpec, seen: &'a Seen, wanted: &'a Wanted) -> issuers::Request<'a> {
+    let keep = stored(seen).and_then(|stored| stored.key.as_ref().ok()).filter(|_| keeps_key(spec, seen));
+    issuers::Request { names: &wanted.names, algorithm: wanted.algorithm, keep, life: wanted.life }
+}
+
+/// An issuer waits. What was damaged is put right all the same.
+fn waits(
+    spec: &CertificateSpec,
+    seen: &Seen,
+    (refusal, at): (Option<Refusal>, Option<Timestamp>),
+    now: Timestamp,
+) -> Step {
+    match whole(spec, seen, now) {
+        Step::Rest { until, .. } => {
+            Step::Rest { until: until.into_iter().chain(at).filter(|at| *at > now).min(), refused: refusal }
+        }
+        step => step,
     }
 }
 

@@ -54,6 +54,7 @@ impl World {
             material,
             secret: Held::None,
             facts: CertificateFacts::default(),
+            order: None,
             command: None,
             objection: None,
             taken: Vec::new(),
@@ -386,3 +387,5 @@ proptest! {
 
 #[path = "strange_tests.rs"]
 mod strange;
+#[path = "unwanted_tests.rs"]
+mod unwanted;

@@ -65,6 +65,8 @@ impl Kind for Certificate {
     fn secrets(object: &Self::Object) -> Vec<&str> {
         let issuer = &object.spec.issuer;
         let read = [&issuer.ca, &issuer.imported].into_iter().flatten().map(|issuer| issuer.secret_ref.name.as_str());
+        let bound = issuer.acme.as_ref().and_then(|acme| acme.external_account_binding.as_ref());
+        let read = read.chain(bound.map(|binding| binding.secret_ref.name.as_str()));
         read.chain(object.spec.secret_name.as_deref()).collect()
     }
 }

@@ -11,7 +11,7 @@ use crate::access;
 use crate::api::{Certificate, CertificateSpec, KeyAlgorithm, PrivateKeySettings, Reason};
 use crate::dns::Name;
 use crate::kinds::Context;
-use crate::ledger::{CertificateFact, CertificateFacts, CertificateTerms, ObjectKind, Subject, Taken};
+use crate::ledger::{AcmeOrder, CertificateFact, CertificateFacts, CertificateTerms, ObjectKind, Subject, Taken};
 use crate::pki::{Algorithm, Chain, Flaw, Key};
 use crate::reconcile::commands::{self, Command};
 use crate::reconcile::subject_in;
@@ -32,6 +32,8 @@ pub struct Seen {
     pub(super) secret: Held,
     /// What the ledger knows.
     pub(super) facts: CertificateFacts,
+    /// The last order at a CA, whatever the spec says now.
+    pub(super) order: Option<AcmeOrder>,
     /// A command that waits to be taken.
     pub(super) command: Option<Command>,
     /// Why commands are not taken, if they are not.
@@ -101,18 +103,25 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
     let (organization, labels) = access::tenant(&cx.client, cx.cluster, &namespace).await?;
     let subject = subject_in(organization, cx.cluster, ObjectKind::Certificate, object)
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let (facts, taken) =
-        tokio::try_join!(cx.ledger.certificate_facts(cx.cluster, subject.uid), cx.ledger.commands(&subject))?;
-    let material = issuers::observe(cx, object).await?;
+    let (facts, taken, order) = tokio::try_join!(
+        cx.ledger.certificate_facts(cx.cluster, subject.uid),
+        cx.ledger.commands(&subject),
+        cx.ledger.acme_order(cx.cluster, subject.uid),
+    )?;
+    let mut material = issuers::observe(cx, object, order.as_ref()).await?;
     let wanted = wanted(&object.spec, &material);
     let gate = permitted(cx, object, &wanted, &subject, &labels).await?;
+    let leaving = object.metadata.deletion_timestamp.is_some();
+    if wanted.is_ok() && gate.is_ok() && !leaving && !object.spec.suspend {
+        material = issuers::look(cx, material).await?;
+    }
     let secret = held(cx, object).await?;
     let command = Command::read(object.metadata.annotations.as_ref());
     let objection = match &command {
         Some(_) => commands::objection(cx, object, command.as_ref()).await?,
         None => None,
     };
-    Ok(Seen { subject, wanted, gate, material, secret, facts, command, objection, taken })
+    Ok(Seen { subject, wanted, gate, material, secret, facts, order, command, objection, taken })
 }
 
 /// What is brought was issued by somebody else, who has asked whose the names are.
@@ -148,12 +157,14 @@ pub(super) fn wanted(spec: &CertificateSpec, material: &Material) -> Result<Want
     }
     let issuer = issuers::word(&spec.issuer);
     let brought = spec.issuer.imported.is_some();
+    // How long one lives is the CA's to say.
+    let theirs = brought || spec.issuer.acme.is_some();
     let (algorithm, life) =
         (algorithm(&spec.private_key), spec.duration.get().unwrap_or(Duration::from_secs(7_776_000)));
     let terms = CertificateTerms {
         names: names.iter().map(|name| name.as_str().to_owned()).collect(),
         algorithm: if brought { String::new() } else { algorithm.to_string() },
-        life: if brought { 0 } else { life.as_secs() },
+        life: if theirs { 0 } else { life.as_secs() },
         issuer: issuer.to_owned(),
         signer: issuers::signer(material).map(str::to_owned),
     };

@@ -5,6 +5,7 @@ use crate::kinds::certificate::Certificate as Kind;
 use crate::kinds::certificate::act::Done;
 use crate::kinds::objects::{Dice, any};
 use crate::kinds::strange::each_is_decided_on_and_told;
+use crate::ledger::{AcmeOrder, AcmeStage};
 
 fn any_refusal(dice: &mut Dice) -> Refusal {
     refusal(*dice.pick(&[Reason::DomainNotVerified, Reason::CaUnavailable, Reason::SecretNotOwned, Reason::Suspended]))
@@ -31,6 +32,14 @@ static PAIR: LazyLock<(CertificateFact, Key)> = LazyLock::new(|| {
     let key = world.stored().key.clone().unwrap();
     (world.seen.facts.current.unwrap(), key)
 });
+
+fn any_order(dice: &mut Dice, seen: &Seen) -> AcmeOrder {
+    let stages = [AcmeStage::Placed, AcmeStage::Presented, AcmeStage::Issued, AcmeStage::Delivered, AcmeStage::Failed];
+    AcmeOrder {
+        clean_at: *dice.pick(&[None, Some(Timestamp::MAX), Some(Timestamp::MIN)]),
+        ..unwanted::order(*dice.pick(&stages), &seen.subject)
+    }
+}
 
 fn any_seen(dice: &mut Dice) -> Seen {
     let (fact, key) = &*PAIR;
@@ -60,6 +69,7 @@ fn any_seen(dice: &mut Dice) -> Seen {
     }
     seen.facts.current = dice.chance(60).then(|| any_fact(dice, &seen));
     seen.facts.open = dice.chance(15).then(|| any_fact(dice, &seen));
+    seen.order = dice.chance(30).then(|| any_order(dice, &seen));
     if dice.chance(20) {
         let verb = *dice.pick(&[Verb::Reconcile, Verb::Approve]);
         seen.command = Some(Command { verb, value: "\u{0}".repeat(5000), by: String::new() });
@@ -86,5 +96,5 @@ fn every_strange_object_is_decided_on_and_told() {
         vec![Done::Nothing, Done::Issued(fact.clone()), Done::TakenIn(fact), Done::Restored]
     };
     let steps = each_is_decided_on_and_told::<Kind>(any_object, any_seen, outcomes, at(DAY));
-    assert_eq!(steps.len(), 9, "{steps:?}");
+    assert_eq!(steps.len(), 10, "{steps:?}");
 }

@@ -18,7 +18,7 @@ use crate::ledger::{DomainFact, ObjectKind, RecordClaim, RecordFact, Subject, Ta
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::wake::key_of;
 use crate::reconcile::{conditions, subject_in};
-use crate::zones::{Account, Answers, Found, Look};
+use crate::zones::{self, Account, Answers, Found, Look};
 use crate::{Error, Result};
 
 /// How old what is known of a zone may be, where nobody asks for more and the spec is not new.
@@ -215,7 +215,7 @@ async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
     let named = ("the domain's spec.dns.credentialRef", reference);
     let credential = access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, home, named).await?;
     let account = account(cx, seen, &credential).await?;
-    if !permits(&credential, &gated.owner) {
+    if !zones::permits(&credential.spec, &gated.owner) {
         let words =
             format!("CloudCredential {:?}: its spec.allowedDomains do not hold {}", reference.name, gated.owner);
         return refuse(Reason::RefNotPermitted, words);
@@ -246,11 +246,6 @@ async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
         return refuse(Reason::InvalidRecord, why.to_string());
     }
     Ok(Place { account, zone })
-}
-
-fn permits(credential: &CloudCredential, owner: &Name) -> bool {
-    let domains = &credential.spec.allowed_domains;
-    domains.is_empty() || domains.iter().any(|domain| Name::parse(domain).is_ok_and(|domain| owner.is_within(&domain)))
 }
 
 /// The credential's server, where the last proof is of the Secret and the block as they are now.

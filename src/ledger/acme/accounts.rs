@@ -97,20 +97,37 @@ impl Writer {
         found.ok_or_else(|| crate::Error::Integrity(format!("acme_accounts: {id} was written and is not there")))
     }
 
-    /// Puts on record that the CA is about to be asked for the account.
+    /// Puts on record that the CA is about to be asked for the account. Where the object asked before and the answer never came,
+    /// that is `Unknown` from here on.
     ///
     /// # Errors
     /// As [`Writer::intend`].
     pub async fn acme_registers(&self, subject: &Subject, identity: &AcmeIdentity) -> Result<IntentId> {
-        self.intend(NewIntent {
+        let mut tx = self.begin(&subject.organization).await?;
+        let open: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT intent_id FROM intents JOIN intent_objects o USING (intent_id)
+             WHERE o.organization_id = $3 AND o.cluster_id = $1 AND o.object_uid = $2 AND call = 'acme.new_account' AND outcome IS NULL",
+        )
+        .bind(subject.cluster)
+        .bind(subject.uid)
+        .bind(subject.organization.as_str())
+        .fetch_all(tx.connection())
+        .await?;
+        for intent in open {
+            let actor = Actor::Controller(self.holder().to_owned());
+            tx.conclude(IntentId(intent), Outcome::Unknown, json!({"answer": "never came"}), actor).await?;
+        }
+        let intent = NewIntent {
             subjects: vec![subject.clone()],
             call: "acme.new_account",
             why: "an order needs an account at its CA".into(),
             approved_by: None,
             details: json!({"server": identity.server, "email": identity.email, "externalKeyId": identity.external_key_id}),
             parts: Vec::new(),
-        })
-        .await
+        };
+        let id = tx.intend(intent).await?;
+        tx.commit().await?;
+        Ok(id)
     }
 
     /// The CA knows the account by this URL.

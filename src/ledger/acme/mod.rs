@@ -60,6 +60,25 @@ pub struct AcmeChallenge {
     pub name: String,
     /// What one of its values must be.
     pub value: String,
+    /// Where it was put, or is about to be; none where the domain's owner writes the zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<AcmePlace>,
+}
+
+/// The zone that a proof was put into, and the credential of the order's cluster and organization that it was done by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmePlace {
+    /// `metadata.uid`.
+    pub credential: Uuid,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// The provider's name for the zone.
+    pub zone_id: String,
+    /// The zone's own.
+    pub zone_name: String,
 }
 
 fn place(cluster: Uuid, owner: Uuid) -> Aad {

@@ -72,6 +72,10 @@ pub struct AcmeOrder {
     pub message: Option<String>,
     /// Nothing is asked before this.
     pub retry_at: Option<Timestamp>,
+    /// How often in a row DNS was in the way of taking the proofs away.
+    pub cleaning_failures: u32,
+    /// That is not tried again before this.
+    pub clean_at: Option<Timestamp>,
     /// PEM, the certificate first.
     pub chain: Option<String>,
     /// When it was written down.
@@ -97,7 +101,8 @@ pub enum Mark {
 }
 
 const COLUMNS: &str = "order_id, organization_id, cluster_id, object_uid, namespace, name, attempt, account_id, terms, names, profile, replaces,
-    stage, revision, url, challenges, intent_id, failures, failed_orders, cause, message, retry_at, chain, made_at";
+    stage, revision, url, challenges, intent_id, failures, failed_orders, cause, message, retry_at,
+    cleaning_failures, clean_at, chain, made_at";
 
 impl AcmeOrder {
     fn read(row: &PgRow) -> Result<Self> {
@@ -127,6 +132,8 @@ impl AcmeOrder {
             cause: row.try_get("cause")?,
             message: row.try_get("message")?,
             retry_at: time_maybe(row, "retry_at")?,
+            cleaning_failures: count(row, "cleaning_failures")?,
+            clean_at: time_maybe(row, "clean_at")?,
             chain: row.try_get("chain")?,
             made_at: time(row, "made_at")?,
         })
@@ -223,6 +230,7 @@ impl Writer {
         let done = sqlx::query(
             "UPDATE acme_orders SET revision = revision + 1, stage = $3, replaces = $4, url = $5, challenges = $6, intent_id = $7,
                failures = $8, failed_orders = $9, cause = $10, message = $11, retry_at = $12, chain = $13,
+               cleaning_failures = $14, clean_at = $15,
                stage_at = CASE WHEN stage = $3 THEN stage_at ELSE clock_timestamp() END
              WHERE order_id = $1 AND revision = $2",
         )
@@ -239,6 +247,8 @@ impl Writer {
         .bind(&order.message)
         .bind(order.retry_at.map(ToSqlx::to_sqlx))
         .bind(&order.chain)
+        .bind(i32::try_from(order.cleaning_failures).unwrap_or(i32::MAX))
+        .bind(order.clean_at.map(ToSqlx::to_sqlx))
         .execute(tx.connection())
         .await?;
         crate::ledger::touched(done.rows_affected(), 1, "acme_orders")?;

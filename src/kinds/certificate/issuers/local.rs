@@ -69,7 +69,7 @@ pub(super) fn make(material: &Material, request: &Request<'_>, now: Timestamp) -
             Ok(Made { key, chain, roots: Some(authority.roots().to_owned()) })
         }
         Material::Ca(Err(refusal)) => Err(Error::condition(refusal.reason, refusal.message.clone())),
-        Material::SelfSigned | Material::Imported => {
+        Material::SelfSigned | Material::Imported | Material::Acme(_) => {
             let chain = pki::self_signed(&key, request.names, term(until)).map_err(condition)?.pem();
             Ok(Made { key, roots: Some(chain.clone()), chain })
         }

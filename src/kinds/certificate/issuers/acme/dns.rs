@@ -1,0 +1,188 @@
+//! Proofs into DNS and out of it, by the credential of the domain that a name lies in.
+
+use kube::runtime::reflector::ObjectRef;
+
+use crate::access;
+use crate::acme::{Cause, Trouble};
+use crate::api::{CloudCredential, DnsMode, Reason, Reference};
+use crate::dns::{Name, RecordType, Zone};
+use crate::kinds::Context;
+use crate::ledger::{AcmeChallenge, AcmePlace, DomainFact, ObjectKind, Subject};
+use crate::reconcile::subject_in;
+use crate::zones::{self, Account, Effect, Found, Want, Wish};
+use crate::{Error, Result};
+
+/// Seconds. A CA's resolver may keep what it saw for so long.
+const TTL: u32 = 60;
+
+/// Zone and credential by which a proof is written.
+pub(super) struct Way {
+    account: Account,
+    zone: Zone,
+}
+
+impl Way {
+    /// The same for the ledger.
+    pub(super) fn place(&self) -> AcmePlace {
+        AcmePlace {
+            credential: self.account.credential.uid,
+            namespace: self.account.credential.namespace.clone(),
+            name: self.account.credential.name.clone(),
+            zone_id: self.zone.id.clone(),
+            zone_name: self.zone.name.as_str().to_owned(),
+        }
+    }
+}
+
+/// Puts a proof into DNS.
+///
+/// # Errors
+/// The ledger's, or the API server's.
+pub(super) async fn share(
+    cx: &Context,
+    subject: &Subject,
+    way: &Way,
+    challenge: &AcmeChallenge,
+) -> Result<Result<(), Trouble>> {
+    change(cx, subject, way, challenge, Want::Share { value: challenge.value.clone(), ttl: TTL }).await
+}
+
+/// Takes a proof out of DNS, from where it was put; what others have there stays.
+///
+/// # Errors
+/// The ledger's, or the API server's.
+pub(super) async fn unshare(
+    cx: &Context,
+    subject: &Subject,
+    place: &AcmePlace,
+    challenge: &AcmeChallenge,
+) -> Result<Result<(), Trouble>> {
+    match back(cx, subject, place).await {
+        Ok(way) => change(cx, subject, &way, challenge, Want::Unshare { value: challenge.value.clone() }).await,
+        Err(error) => in_the_way(error).map(Err),
+    }
+}
+
+fn not_ready(message: impl AsRef<str>) -> Trouble {
+    Trouble::new(Cause::DnsNotReady, message)
+}
+
+/// A condition is in the way of this order; anything else of all.
+fn in_the_way(error: Error) -> Result<Trouble> {
+    match error {
+        Error::Condition { reason, message } if reason != Reason::ApiServerUnavailable => Ok(not_ready(message)),
+        error => Err(error),
+    }
+}
+
+async fn change(
+    cx: &Context,
+    subject: &Subject,
+    way: &Way,
+    challenge: &AcmeChallenge,
+    want: Want,
+) -> Result<Result<(), Trouble>> {
+    let Ok(owner) = Name::parse(&challenge.name) else {
+        return Ok(Err(not_ready(format!("{} is no name", challenge.name))));
+    };
+    let why = format!("a CA asks for a proof of {}", challenge.identifier);
+    let wish = Wish { subject: subject.clone(), why, owner, kind: RecordType::Txt, want };
+    Ok(match cx.zones.change(&way.account, &way.zone, wish).await? {
+        Effect::Applied { .. } | Effect::Unchanged => Ok(()),
+        Effect::NotOwned(whose) => Err(not_ready(format!("{} is not ours to write: {whose}", challenge.name))),
+        Effect::Rejected(words) => Err(not_ready(format!("the DNS provider refuses {}: {words}", challenge.name))),
+        Effect::Trouble(trouble) => Err(Trouble { retry_after: trouble.retry_after, ..not_ready(trouble.message) }),
+        _ => Err(not_ready("another wrote the zone in between")),
+    })
+}
+
+/// The way to where a proof belongs. None where its domain's owner writes the zone.
+///
+/// # Errors
+/// The ledger's, or the API server's.
+pub(super) async fn way(
+    cx: &Context,
+    subject: &Subject,
+    challenge: &AcmeChallenge,
+) -> Result<Result<Option<Way>, Trouble>> {
+    let identifier = &challenge.identifier;
+    let domains = cx.ledger.domains_of(&subject.organization).await?;
+    let ours = domains.iter().filter(|domain| domain.subject.organization == subject.organization);
+    // Of several objects for one domain, that of this cluster and namespace.
+    let nearness = |domain: &&DomainFact| {
+        let home = &domain.subject;
+        (domain.fqdn.len(), home.cluster == subject.cluster, home.namespace == subject.namespace)
+    };
+    let Some(domain) = ours.filter(|domain| domain.covers(identifier)).max_by_key(nearness) else {
+        return Ok(Err(not_ready(format!("{identifier} lies in no domain of the organization"))));
+    };
+    let reference = match (domain.terms.dns.mode, &domain.terms.dns.credential_ref) {
+        (DnsMode::Managed, Some(reference)) if domain.subject.cluster == subject.cluster => reference,
+        _ => return Ok(Ok(None)),
+    };
+    match search(cx, domain, reference, &challenge.name).await {
+        Ok(way) => Ok(Ok(Some(way))),
+        Err(error) => in_the_way(error).map(Err),
+    }
+}
+
+async fn search(cx: &Context, domain: &DomainFact, reference: &Reference, owner: &str) -> Result<Way> {
+    let owner = Name::parse(owner).map_err(|_| not_there(format!("{owner} is no name")))?;
+    let home = &domain.subject.namespace;
+    let named = ("the domain's spec.dns.credentialRef", reference);
+    let credential = access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, home, named).await?;
+    let name = &reference.name;
+    if !zones::permits(&credential.spec, &owner) {
+        let words = format!("CloudCredential {name:?}: its spec.allowedDomains do not hold {owner}");
+        return Err(Error::condition(Reason::RefNotPermitted, words));
+    }
+    let account = account(cx, &domain.subject, &credential).await?;
+    let zone = match cx.zones.zone_of(&account, &owner, domain.terms.dns.zone_id.as_deref()).await {
+        Ok(Found::One(zone)) => zone,
+        Ok(Found::None) => {
+            let words = format!("CloudCredential {name:?} has no zone for {owner}; see its status.zones");
+            return Err(not_there(words));
+        }
+        Ok(Found::Several(_)) => {
+            let words = format!(
+                "several zones of CloudCredential {name:?} have the name of {owner}'s: set the domain's spec.dns.zoneId"
+            );
+            return Err(not_there(words));
+        }
+        Err(trouble) => return Err(Error::condition(trouble.reason, trouble.message)),
+    };
+    Ok(Way { account, zone })
+}
+
+fn not_there(words: String) -> Error {
+    Error::condition(Reason::ZoneNotFound, words)
+}
+
+/// The credential's server, where its last proof is of the Secret as it is now.
+async fn account(cx: &Context, of: &Subject, credential: &CloudCredential) -> Result<Account> {
+    let name = credential.metadata.name.as_deref().unwrap_or_default();
+    let not_ready = |words: &str| {
+        Error::condition(Reason::CredentialNotReady, format!("CloudCredential {name:?} {words}; see its conditions"))
+    };
+    let subject = subject_in(of.organization.clone(), cx.cluster, ObjectKind::CloudCredential, credential)
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
+    let fact = cx.ledger.credential_fact(cx.cluster, subject.uid).await?;
+    let good = fact
+        .filter(|f| matches!(f.state.as_str(), "Valid" | "StaleOk") && f.subject.organization == subject.organization);
+    let digest = good.and_then(|fact| fact.secret_digest).ok_or_else(|| not_ready("is not valid"))?;
+    let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, &subject, &credential.spec).await?;
+    if account.digest == digest { Ok(account) } else { Err(not_ready("was changed and is not proved yet")) }
+}
+
+/// The way back to where a proof was put, as long as that credential is there.
+async fn back(cx: &Context, subject: &Subject, place: &AcmePlace) -> Result<Way> {
+    let found = cx.stores.credentials.get(&ObjectRef::new(&place.name).within(&place.namespace));
+    let found = found.filter(|found| found.metadata.uid.as_deref() == Some(place.credential.to_string().as_str()));
+    let gone = || not_there(format!("CloudCredential {:?}, by which it was put into DNS, is gone", place.name));
+    let found = found.ok_or_else(gone)?;
+    let credential = subject_in(subject.organization.clone(), cx.cluster, ObjectKind::CloudCredential, found.as_ref())
+        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
+    let name = Name::parse(&place.zone_name).map_err(|_| not_there(format!("{} is no zone", place.zone_name)))?;
+    let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, &credential, &found.spec).await?;
+    Ok(Way { account, zone: Zone { id: place.zone_id.clone(), name } })
+}

@@ -1,0 +1,208 @@
+//! Certificates from a CA: Pebble, strict, by way of a front that counts; its proofs stand in PowerDNS.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PostParams;
+use landfall::api::CloudCredential;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::harness::{env, object, wait_until};
+use crate::openssl::Openssl;
+use crate::pebble::{Fault, Front, Pebble, Switches, set_txt};
+use crate::world::{PLENTY, World, message, serial};
+
+/// Time for what waits as the CA asks it to.
+pub(crate) const LONG: Duration = Duration::from_secs(90);
+pub(crate) const NEW_ORDER: &str = "/order-plz";
+
+pub(crate) struct Ca {
+    pub(crate) world: World,
+    pub(crate) pebble: Pebble,
+    pub(crate) front: Front,
+    /// A proved domain in PowerDNS that is this test's own.
+    pub(crate) domain: String,
+}
+
+impl Ca {
+    pub(crate) async fn new(switches: Switches) -> Self {
+        let pebble = Pebble::start(switches).await;
+        let front = Front::before(&pebble.origin).await;
+        let origin = front.origin.clone();
+        let world = World::of(move |value| {
+            value["allowedEndpoints"].as_array_mut().unwrap().push(json!(origin));
+            let zone = |zone: &str, server: &str| json!({"zone": env(zone), "servers": [env(server)]});
+            value["dns"] = json!({"authorities": [zone("PDNS_ZONE", "PDNS_DNS"), zone("KNOT_ZONE", "KNOT_DNS")]});
+        })
+        .await;
+        let ca = Self { world, pebble, front, domain: format!("t{}.{}", Uuid::new_v4().simple(), env("PDNS_ZONE")) };
+        ca.credential().await;
+        let managed = json!({"dns": {"mode": "Managed", "credentialRef": {"name": "pdns"}}});
+        ca.world.prove(&ca.domain, managed).await;
+        ca
+    }
+
+    async fn credential(&self) {
+        let secret = json!({"metadata": {"name": "pdns"}, "stringData": {"api_key": env("PDNS_API_KEY")}});
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        self.world.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+        let spec = json!({"powerdns": {"secretRef": {"name": "pdns"}, "endpoint": env("PDNS_URL")}});
+        let credential: CloudCredential = serde_json::from_value(object("CloudCredential", "pdns", spec)).unwrap();
+        self.world.api::<CloudCredential>().create(&PostParams::default(), &credential).await.unwrap();
+        let proved = "SELECT 1 FROM provider_health WHERE name = 'pdns' AND state = 'Valid'";
+        wait_until(PLENTY, "the credential to be valid", async || self.world.ask(proved).await.is_some()).await;
+    }
+
+    fn issuer(&self) -> Value {
+        json!({"acme": {"server": self.front.directory(), "email": "team@example.org", "caBundle": crate::pebble::ca()}})
+    }
+
+    pub(crate) async fn certificate(&self, name: &str, names: Value) {
+        let spec = json!({"dnsNames": names, "secretName": format!("{name}-tls"), "issuer": self.issuer()});
+        self.world.create(name, spec).await;
+    }
+
+    /// Waits until it is ready, and has OpenSSL verify it for a host against Pebble's root.
+    pub(crate) async fn verified(&self, name: &str, host: &str) -> Value {
+        self.world.until_in(LONG, name, "Ready", "True", "Issued").await;
+        let (_, mut data) = self.world.ready(name).await;
+        data["ca.crt"] = json!(self.pebble.told("/roots/0").await);
+        Openssl::new().verifies(&data, host);
+        data
+    }
+
+    /// What of the orders a query tells.
+    async fn orders(&self, what: &str) -> String {
+        self.world
+            .ask(&format!("SELECT string_agg(({what})::text, ' ' ORDER BY made_at) FROM acme_orders"))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// TXT values that stand below the domain in PowerDNS.
+    pub(crate) async fn left_in_dns(&self) -> usize {
+        let url = format!("{}/api/v1/servers/localhost/zones/{}.", env("PDNS_URL"), env("PDNS_ZONE"));
+        let answer =
+            reqwest::Client::builder().no_proxy().build().unwrap().get(url).header("X-API-Key", env("PDNS_API_KEY"));
+        let zone: Value = answer.send().await.unwrap().json().await.unwrap();
+        let sets = zone["rrsets"].as_array().unwrap().iter();
+        sets.filter(|set| set["type"] == "TXT" && set["name"].as_str().unwrap().contains(&self.domain)).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apex_and_wildcard_are_one_order_and_all_of_it_is_on_record() {
+    let ca = Ca::new(Switches { nonce_reject: 50, ..Switches::default() }).await;
+    ca.certificate("web", json!([ca.domain, format!("*.{}", ca.domain)])).await;
+    ca.verified("web", &ca.domain).await;
+    let data = ca.verified("web", &format!("any.{}", ca.domain)).await;
+    assert_eq!(data["tls.crt"].as_str().unwrap().matches("BEGIN CERTIFICATE").count(), 2, "leaf and intermediate");
+    assert_eq!(ca.orders("stage || ' ' || challenges").await, "Delivered []");
+    assert_eq!(ca.left_in_dns().await, 0);
+    let calls =
+        "SELECT string_agg(call || ' ' || outcome, ', ' ORDER BY intent_id) FROM intents WHERE call LIKE 'acme.%'";
+    let told = "acme.new_account Done, acme.new_order Done, acme.respond Done, acme.finalize Done";
+    assert_eq!(ca.world.ask(calls).await.as_deref(), Some(told));
+    assert_eq!(
+        ca.world.ask("SELECT count(*) FROM intents WHERE outcome IS DISTINCT FROM 'Done'").await.as_deref(),
+        Some("0")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_outside_of_proved_domains_costs_no_call_of_the_ca() {
+    let ca = Ca::new(Switches::default()).await;
+    ca.certificate("web", json!([ca.domain, format!("evil{}", ca.domain)])).await;
+    ca.world.until("web", "Ready", "False", "DomainNotVerified").await;
+    assert_eq!(ca.front.count("/"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_whose_owner_writes_the_zone_waits_for_him_and_goes_on_when_it_is_right() {
+    let ca = Ca::new(Switches::default()).await;
+    let domain = format!("t{}.{}", Uuid::new_v4().simple(), env("KNOT_ZONE"));
+    ca.world.prove(&domain, json!({"dns": {"mode": "External"}})).await;
+    ca.certificate("web", json!([domain])).await;
+    let object = ca.world.until("web", "Issuing", "False", "ChallengeFailed").await;
+    let value = ca.orders("challenges -> 0 ->> 'value'").await;
+    let told = message(&object, "Issuing");
+    assert!(told.contains(&format!("_acme-challenge.{domain}")) && told.contains(&value), "{told}");
+    assert_eq!(ca.front.count("/chalZ/"), 0, "the CA is told nothing that is not so");
+    set_txt(&format!("_acme-challenge.{domain}"), std::slice::from_ref(&value)).await;
+    ca.verified("web", &domain).await;
+    assert_eq!(ca.front.count(NEW_ORDER), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_wants_to_be_left_alone_is_left_alone_over_a_restart() {
+    let mut ca = Ca::new(Switches::default()).await;
+    let limited = r#"{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many", "status": 429}"#;
+    ca.front.next(NEW_ORDER, Fault::Answer(429, limited, Some(15)));
+    ca.certificate("web", json!([ca.domain])).await;
+    let object = ca.world.until("web", "Issuing", "False", "RateLimited").await;
+    assert!(message(&object, "Issuing").contains("too many"), "{}", message(&object, "Issuing"));
+    ca.world.restart().await;
+    let late = "retry_at - stage_at > '14 s' AND retry_at > clock_timestamp() AND stage = 'Prepared'";
+    assert_eq!(ca.orders(late).await, "true");
+    assert_eq!(ca.front.count(NEW_ORDER), 1);
+    ca.verified("web", &ca.domain).await;
+    assert_eq!(ca.front.count(NEW_ORDER), 2);
+    assert_eq!(ca.orders("attempt").await, "1", "the same order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_certificate_is_put_right_without_an_order_and_a_lost_key_is_not() {
+    let ca = Ca::new(Switches::default()).await;
+    ca.certificate("web", json!([ca.domain])).await;
+    let data = ca.verified("web", &ca.domain).await;
+    let before = serial(&ca.world.get("web").await);
+    ca.world.touch("web-tls", json!({"stringData": {"tls.crt": "damaged"}})).await;
+    let api = ca.world.api::<Secret>();
+    let whole = async || ca.world.data("web-tls").await["tls.crt"] == data["tls.crt"];
+    wait_until(PLENTY, "the certificate to be put right", whole).await;
+    assert_eq!(ca.front.count(NEW_ORDER), 1);
+    api.delete("web-tls", &Default::default()).await.unwrap();
+    wait_until(LONG, "another certificate", async || serial(&ca.world.get("web").await) != before).await;
+    assert_eq!(ca.front.count(NEW_ORDER), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thirty_of_thirty_at_a_ca_that_rejects_half_of_the_nonces_and_takes_its_time() {
+    for authz_reuse in [0, 100] {
+        let ca = Ca::new(Switches { nonce_reject: 50, authz_reuse, sleep: Some(3), ..Switches::default() }).await;
+        for number in 0..30 {
+            ca.certificate(&format!("web-{number}"), json!([format!("n{number}.{}", ca.domain), ca.domain])).await;
+        }
+        for number in 0..30 {
+            ca.verified(&format!("web-{number}"), &ca.domain).await;
+        }
+        assert_eq!(ca.world.ask("SELECT count(*) FROM acme_orders").await.as_deref(), Some("30"));
+        assert_eq!(ca.world.ask("SELECT count(*) FROM acme_accounts").await.as_deref(), Some("1"));
+        wait_until(PLENTY, "DNS to be clean", async || ca.left_in_dns().await == 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_deletes_a_certificate_in_mid_order_leaves_nothing_in_dns() {
+    let ca = Ca::new(Switches::default()).await;
+    ca.front.next("/chalZ/", Fault::Answer(503, "away", Some(3600)));
+    ca.certificate("web", json!([ca.domain])).await;
+    wait_until(LONG, "the proof to be there", async || ca.front.count("/chalZ/") > 0).await;
+    ca.world.delete("web").await;
+    assert_eq!(ca.left_in_dns().await, 0);
+    assert_eq!(ca.orders("stage").await, "Abandoned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_another_issuer_in_mid_order_leaves_nothing_in_dns() {
+    let ca = Ca::new(Switches::default()).await;
+    ca.front.next("/chalZ/", Fault::Answer(503, "away", Some(3600)));
+    ca.certificate("web", json!([ca.domain])).await;
+    wait_until(LONG, "the proof to be there", async || ca.front.count("/chalZ/") > 0).await;
+    ca.world.patch("web", json!({"spec": {"issuer": {"acme": null, "selfSigned": {}}}})).await;
+    ca.world.ready("web").await;
+    let over = async || ca.orders("stage || ' ' || challenges").await == "Abandoned []";
+    wait_until(PLENTY, "the order to be abandoned and cleaned up", over).await;
+    assert_eq!(ca.left_in_dns().await, 0);
+}
