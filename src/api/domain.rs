@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -83,12 +84,17 @@ pub struct DomainVerification {
     /// By which record.
     #[serde(default)]
     pub method: VerificationMethod,
-    /// Time between looks once it is proved; at least a minute.
+    /// Time between looks once it is proved: a minute to seven days.
     #[serde(default = "one_day")]
-    #[schemars(extend("x-kubernetes-validations" = [rule("duration(self) >= duration('1m')", "must be at least 1m")]))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        rule("duration(self) >= duration('1m')", "must be at least 1m"),
+        rule("duration(self) <= duration('168h')", "must be at most 168h"),
+    ]))]
     pub reverify_after: DurationText,
-    /// How long the domain stays the organization's after the record was first found missing.
+    /// How long the domain stays the organization's after the record was first found missing: thirty days at most. A proof that
+    /// is older than `reverifyAfter` and the grace together holds no more, also where nobody could look.
     #[serde(default = "one_week")]
+    #[schemars(extend("x-kubernetes-validations" = [rule("duration(self) <= duration('720h')", "must be at most 720h")]))]
     pub grace: DurationText,
 }
 
@@ -104,6 +110,25 @@ impl Default for DomainVerification {
     fn default() -> Self {
         Self { method: VerificationMethod::default(), reverify_after: one_day(), grace: one_week() }
     }
+}
+
+impl DomainVerification {
+    /// Time between looks at a domain that is proved: `reverifyAfter`, within its limits.
+    pub fn interval(&self) -> SignedDuration {
+        read(&self.reverify_after, DAY).clamp(SignedDuration::from_mins(1), WEEK)
+    }
+
+    /// `grace`, within its limit.
+    pub fn longest_miss(&self) -> SignedDuration {
+        read(&self.grace, WEEK).min(DAY.saturating_mul(30))
+    }
+}
+
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+const WEEK: SignedDuration = SignedDuration::from_hours(168);
+
+fn read(text: &DurationText, otherwise: SignedDuration) -> SignedDuration {
+    text.get().and_then(|read| SignedDuration::try_from(read).ok()).unwrap_or(otherwise)
 }
 
 /// A record that proves a domain.
@@ -181,6 +206,9 @@ pub struct DomainTerms {
     /// Which other namespaces may refer to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// How long a proof is good.
+    #[serde(default)]
+    pub verification: DomainVerification,
 }
 
 impl OrganizationDomainSpec {
@@ -190,6 +218,7 @@ impl OrganizationDomainSpec {
             dns: self.dns.clone(),
             policy: self.policy.clone(),
             allowed_namespaces: self.allowed_namespaces.clone(),
+            verification: self.verification.clone(),
         }
     }
 }

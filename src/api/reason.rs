@@ -118,8 +118,8 @@ reasons! {
     Programmed, Blocked, "The provider has the set as the spec says.";
     Propagated, Blocked, "The authoritative servers answer with the values of the spec.";
     Drifted, Blocked, "What stands at the provider is not what the spec says, and the policies leave it so.";
-    DomainNotVerified, Blocked, "The domain is not proved: nothing is written or ordered below it.";
-    OutsideDomain, Blocked, "The name lies in another domain than the one that is referred to, or its policy does not permit it.";
+    DomainNotVerified, Blocked, "The domain is not proved, or not any more: nothing is written or ordered below it.";
+    OutsideDomain, Blocked, "The name lies in another domain than the one that is referred to, or the domain's policy does not permit it.";
     InvalidRecord, Terminal, "The name or a value breaks a rule of DNS; the message names field and rule.";
     Conflict, Blocked, "An older object has the set, or another type at the name that cannot stand beside it.";
     NotOwned, Blocked, "What stands there is not this installation's, and is left alone.";

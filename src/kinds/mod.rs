@@ -5,10 +5,12 @@ pub mod credential;
 pub mod deployment;
 pub mod domain;
 mod in_use;
+mod names;
 #[cfg(test)]
 #[path = "../../tests/harness/objects.rs"]
 mod objects;
 pub mod record;
+mod refusal;
 #[cfg(test)]
 mod strange;
 mod wake;
@@ -34,6 +36,7 @@ use credential::Credential;
 use deployment::{Deployment, Queue};
 use domain::Domain;
 use record::{Accounts, Record};
+pub use refusal::Refusal;
 
 /// What the kinds use: the machinery's context and their services.
 #[derive(Clone)]

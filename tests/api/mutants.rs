@@ -23,7 +23,7 @@ const BACKSTOPS: &[(&str, &str)] = &[
     ("spec.probe.graceAfterLastSuccess maxLength", "the pattern implies it"),
     ("spec.retry.maxBackoff maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.verification.reverifyAfter maxLength", "the pattern implies it; CEL's cost estimate needs it"),
-    ("spec.verification.grace maxLength", "the pattern implies it"),
+    ("spec.verification.grace maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.init maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.plan maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.apply maxLength", "the pattern implies it; CEL's cost estimate needs it"),

@@ -41,6 +41,6 @@ async fn a_domain_that_is_proved_later_lets_the_certificate_be_made() {
     world.patch("web", json!({"spec": {"dnsNames": ["www.example.org"]}})).await;
     world.ready("web").await;
     world.certificate("all", own(), json!({"dnsNames": ["*.example.org"]})).await;
-    let object = world.until("all", "Ready", "False", "DomainNotVerified").await;
+    let object = world.until("all", "Ready", "False", "OutsideDomain").await;
     assert!(message(&object, "Ready").contains("is a wildcard, which spec.policy of example.org forbids"));
 }

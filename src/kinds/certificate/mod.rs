@@ -2,7 +2,6 @@
 
 mod act;
 mod decide;
-mod gate;
 mod issuers;
 mod observe;
 mod renewal;
@@ -13,8 +12,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::api::{self, Reason};
-use crate::kinds::Context;
+use crate::api;
+use crate::kinds::{Context, Refusal};
 use crate::ledger::ObjectKind;
 use crate::reconcile::{Kind, Report};
 use crate::{Error, Result};
@@ -69,13 +68,4 @@ impl Kind for Certificate {
         let read = read.chain(bound.map(|binding| binding.secret_ref.name.as_str()));
         read.chain(object.spec.secret_name.as_deref()).collect()
     }
-}
-
-/// Why something is not done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The word in the condition.
-    pub(crate) reason: Reason,
-    /// What was found and what to do.
-    pub(crate) message: String,
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::issuers::{self, Material};
-use super::{Refusal, gate, secret};
+use super::{Refusal, secret};
 use crate::access;
 use crate::api::{Certificate, CertificateSpec, KeyAlgorithm, PrivateKeySettings, Reason};
 use crate::dns::Name;
 use crate::kinds::Context;
+use crate::kinds::names::{Asker, permit};
 use crate::ledger::{AcmeOrder, CertificateFact, CertificateFacts, CertificateTerms, ObjectKind, Subject, Taken};
 use crate::pki::{Algorithm, Chain, Flaw, Key};
 use crate::reconcile::commands::{self, Command};
@@ -136,7 +137,10 @@ async fn permitted(
     match wanted {
         Ok(wanted) if object.spec.issuer.imported.is_none() && !leaving => {
             let domains = cx.ledger.domains_of(&subject.organization).await?;
-            Ok(gate::check(&wanted.names, &domains, subject, labels))
+            let (who, now) = (Asker { subject, labels, by: None }, cx.clock.now());
+            let mut names = wanted.names.iter();
+            let each = names.try_for_each(|name| permit(name, who, &domains, now).map(drop));
+            Ok(each.map_err(|refusal| refusal.at("spec.dnsNames")))
         }
         _ => Ok(Ok(())),
     }

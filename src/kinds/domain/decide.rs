@@ -1,14 +1,13 @@
 //! What a domain needs next, and what follows from a look.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::look::Verdict;
 use super::managed::Home;
 use super::observe::Seen;
-use crate::api::{DurationText, OrganizationDomain, OrganizationDomainSpec, Reason};
+use crate::api::{OrganizationDomain, OrganizationDomainSpec, Reason};
 use crate::ledger::{DomainFact, DomainPublished, DomainStanding, DomainState};
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::finalizer;
@@ -16,6 +15,9 @@ use crate::reconcile::finalizer;
 /// The shortest and the longest time between looks at a domain that is not proved.
 const EAGER: SignedDuration = SignedDuration::from_secs(5);
 const PATIENT: SignedDuration = SignedDuration::from_hours(1);
+
+/// The longest time between looks of which a twentieth is half an hour.
+const SPREAD: SignedDuration = SignedDuration::from_hours(10);
 
 /// Before the way to a managed domain's zone is looked for again.
 const AGAIN: SignedDuration = SignedDuration::from_mins(1);
@@ -145,7 +147,7 @@ pub(super) fn due(spec: &OrganizationDomainSpec, fact: &DomainFact, asked: Optio
     let Some(checked) = standing.checked_at.filter(|_| asked.is_none() || standing.asked_at == asked) else {
         return Timestamp::MIN;
     };
-    let regular = signed(reverify_after(spec));
+    let regular = spec.verification.interval();
     let rest = match standing.state {
         DomainState::Pending | DomainState::Unverified => {
             let passed = checked.duration_since(fact.since).as_secs();
@@ -194,28 +196,15 @@ pub(super) fn judge(
 
 /// Until when a domain whose record is missing stays the organization's.
 pub(super) fn grace_ends(spec: &OrganizationDomainSpec, standing: &DomainStanding) -> Option<Timestamp> {
-    let grace = signed(read(&spec.verification.grace, Duration::from_secs(604_800)));
-    standing.missed_since.map(|since| later(since, grace))
+    standing.missed_since.map(|since| later(since, spec.verification.longest_miss()))
 }
 
-fn reverify_after(spec: &OrganizationDomainSpec) -> Duration {
-    read(&spec.verification.reverify_after, Duration::from_secs(86_400)).max(Duration::from_secs(60))
-}
-
-fn read(text: &DurationText, otherwise: Duration) -> Duration {
-    text.get().unwrap_or(otherwise)
-}
-
-fn signed(duration: Duration) -> SignedDuration {
-    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
-}
-
-/// Up to a twentieth later, by the object's uid: domains made together are not looked at together for ever.
+/// Up to a twentieth or half an hour later, by the object's uid: domains made together are not looked at together for ever.
 fn jittered(at: Timestamp, rest: SignedDuration, fact: &DomainFact) -> Timestamp {
     let mut hasher = DefaultHasher::new();
     fact.subject.uid.hash(&mut hasher);
     let share = i32::try_from(hasher.finish() % 1000).unwrap_or_default();
-    later(at, rest.saturating_add(rest / 20_000 * share))
+    later(at, rest.saturating_add(rest.min(SPREAD) / 20_000 * share))
 }
 
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {

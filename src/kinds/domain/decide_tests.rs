@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -151,7 +153,11 @@ fn what_is_done_and_when() {
     let spec = |more| object(json!({}), more);
     assert_eq!(step(&spec(json!({"policy": {"allowApex": false}})), &verified(1)), "Tell");
     assert_eq!(step(&spec(json!({"suspend": true})), &verified(100 * HOUR)), "Rest");
-    assert_eq!(step(&spec(json!({"verification": {"reverifyAfter": "1h"}})), &verified(2 * HOUR)), "Look");
+    let hourly = spec(json!({"verification": {"reverifyAfter": "1h"}}));
+    assert_eq!(step(&hourly, &verified(2 * HOUR)), "Tell");
+    let mut told = verified(2 * HOUR);
+    told.fact.as_mut().unwrap().terms = hourly.spec.terms();
+    assert_eq!(step(&hourly, &told), "Look");
     assert_eq!(step(&object(json!({"finalizers": []}), json!({})), &verified(1)), "AddFinalizer");
 }
 

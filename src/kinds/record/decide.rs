@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::observe::Seen;
 use crate::api::{DnsRecord, DnsRecordSpec, Reason, RecordAdoption, RecordDeletion, RecordDrift, RecordPolicy};
 use crate::dns::{RecordSet, RecordType};
+use crate::kinds::Refusal;
 use crate::ledger::{RecordClaim, RecordFact};
 use crate::reconcile::commands::{Command, Refusal as Discarded, Verb};
 use crate::reconcile::finalizer;
@@ -47,22 +48,6 @@ pub enum Step {
     Hold(Refusal),
     /// All is done until something wakes it.
     Rest(Verdict),
-}
-
-/// Why something cannot be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The word in the condition.
-    pub reason: Reason,
-    /// What to do.
-    pub message: String,
-}
-
-impl Refusal {
-    /// In these words.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
-    }
 }
 
 /// How the set stands.

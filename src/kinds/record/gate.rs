@@ -1,55 +1,48 @@
 //! What an object may ask for at all: the domain that it refers to must be its organization's, proved, open to its namespace,
 //! and the nearest one to the name. All of it is known before any provider is called.
 
+use jiff::Timestamp;
+
 use crate::api::{DnsRecord, Reason};
 use crate::dns::{Name, RecordType};
+use crate::kinds::Refusal;
+use crate::kinds::names::{Asker, permit};
 use crate::ledger::DomainFact;
-
-use super::decide::Refusal;
 
 /// Labels that begin so are Landfall's own.
 const OWN: &str = "_landfall-";
 /// Names whose TXT sets are shared by all that prove something.
 const SHARED: [&str; 2] = ["_acme-challenge", "_landfall-challenge"];
 
-/// Whether the record may have its name below the domain that it refers to. `domains` are all of the organization, those with
-/// longer names first.
+/// Whether the record may have its name below the domain that it refers to. `domains` are all of the organization.
 ///
 /// # Errors
 /// Why not.
-pub(super) fn name(object: &DnsRecord, domain: &DomainFact, domains: &[DomainFact]) -> Result<Name, Refusal> {
-    let spec = &object.spec;
-    let refuse = |reason, message: String| Err(Refusal::new(reason, message));
-    if !domain.standing.state.holds() {
-        let message = format!(
-            "{} is not proved ({}); see its OrganizationDomain {:?}",
-            domain.fqdn, domain.standing.reason, domain.subject.name
-        );
-        return refuse(Reason::DomainNotVerified, message);
+pub(super) fn name(
+    object: &DnsRecord,
+    domain: &DomainFact,
+    who: Asker<'_>,
+    domains: &[DomainFact],
+    now: Timestamp,
+) -> Result<Name, Refusal> {
+    if !domain.holds(now) {
+        let why = match domain.standing.state.holds() {
+            true => Reason::ResolverUnavailable,
+            false => domain.standing.reason,
+        };
+        let message =
+            format!("{} is not proved ({why}); see its OrganizationDomain {:?}", domain.fqdn, domain.subject.name);
+        return Err(Refusal::new(Reason::DomainNotVerified, message));
     }
     let top = Name::parse(&domain.fqdn).map_err(|e| Refusal::new(Reason::IntegrityViolation, e.to_string()))?;
-    let name = Name::relative(&spec.name, &top)
+    let name = Name::relative(&object.spec.name, &top)
         .map_err(|e| Refusal::new(Reason::InvalidRecord, e.at("spec.name").to_string()))?;
     if !name.is_within(&top) {
-        return refuse(Reason::OutsideDomain, format!("spec.name: {name} does not lie in {top}"));
+        let message = format!("spec.name: {name} does not lie in {top}");
+        return Err(Refusal::new(Reason::OutsideDomain, message));
     }
-    let nearest = domains.iter().find(|other| other.standing.state.holds() && other.covers(name.as_str()));
-    if let Some(nearest) = nearest.filter(|nearest| nearest.fqdn != domain.fqdn && nearest.covers(name.as_str())) {
-        let message = format!(
-            "spec.name: {name} lies in {}, which is proved by itself; let spec.domainRef name that domain",
-            nearest.fqdn
-        );
-        return refuse(Reason::OutsideDomain, message);
-    }
-    if name.is_wildcard() && !domain.terms.policy.allow_wildcard {
-        return refuse(Reason::OutsideDomain, format!("spec.name: the policy of {top} permits no wildcards"));
-    }
-    if name == top && !domain.terms.policy.allow_apex {
-        return refuse(
-            Reason::OutsideDomain,
-            format!("spec.name: the policy of {top} does not permit the domain itself"),
-        );
-    }
+    permit(&name, Asker { by: Some(&domain.subject), ..who }, domains, now)
+        .map_err(|refusal| refusal.at("spec.name"))?;
     own_names(&name, kind(object)?)?;
     Ok(name)
 }

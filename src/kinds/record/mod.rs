@@ -14,13 +14,13 @@ use jiff::Timestamp;
 
 use crate::api::DnsRecord;
 use crate::installation::Limits;
-use crate::kinds::Context;
+use crate::kinds::{Context, Refusal};
 use crate::ledger::ObjectKind;
 use crate::reconcile::{Kind, Report};
 use crate::{Error, Result};
 
 pub use act::Done;
-pub use decide::{Refusal, Step, Verdict};
+pub use decide::{Step, Verdict};
 pub use observe::{Accounts, Seen};
 
 /// The kind.

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use uuid::Uuid;
 
-use super::decide::{self, Refusal, Step, Verdict};
+use super::decide::{self, Step, Verdict};
 use super::gate;
 use crate::access;
 use crate::api::{CloudCredential, DnsMode, DnsRecord, Reason};
 use crate::dns::{Name, RecordSet, RecordType, Zone};
-use crate::kinds::Context;
+use crate::kinds::names::Asker;
+use crate::kinds::{Context, Refusal};
 use crate::ledger::{DomainFact, ObjectKind, RecordClaim, RecordFact, Subject, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::wake::key_of;
@@ -150,11 +151,8 @@ fn gated(
     let found = cx.stores.domains.get(&ObjectRef::new(&reference.name).within(home));
     let uid = found.and_then(|domain| Uuid::parse_str(domain.metadata.uid.as_deref()?).ok());
     let fact = domains.iter().find(|fact| Some(fact.subject.uid) == uid && fact.subject.cluster == cx.cluster);
-    let admitted = |fact: &&DomainFact| {
-        let allowed = fact.terms.allowed_namespaces.as_ref();
-        home == subject.namespace || access::admits(allowed, &subject.namespace, labels)
-    };
-    let Some(fact) = fact.filter(admitted) else {
+    let who = Asker { subject, labels, by: None };
+    let Some(fact) = fact.filter(|fact| who.is_admitted(fact)) else {
         return Err(if home == subject.namespace {
             let words = format!(
                 "spec.domainRef: OrganizationDomain {:?} of this namespace is not there, or not proved yet",
@@ -170,7 +168,7 @@ fn gated(
             Refusal::new(Reason::RefNotPermitted, words)
         });
     };
-    let owner = gate::name(object, fact, domains)?;
+    let owner = gate::name(object, fact, who, domains, cx.clock.now())?;
     Ok(Gated { owner, kind: gate::kind(object)?, domain: fact.clone() })
 }
 

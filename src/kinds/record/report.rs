@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::{Done, refusal};
-use super::decide::{Refusal, Step, Verdict};
+use super::decide::{Step, Verdict};
 use super::observe::Seen;
 use crate::api::{DnsRecord, DnsRecordStatus, NameserverAnswer, NameserverSeen, Reason, RecordProvider};
 use crate::dns::RecordSet;
+use crate::kinds::Refusal;
 use crate::reconcile::conditions::{self, Truth};
 use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::zones::{Answers, Effect, Said};

@@ -7,10 +7,10 @@ use uuid::Uuid;
 
 use super::super::Record;
 use super::super::act::Done;
-use super::super::decide::Refusal;
 use super::super::observe::Seen;
 use super::{claim_of, seen, set_of, written};
 use crate::api::{DnsRecord, Reason};
+use crate::kinds::Refusal;
 use crate::kinds::objects::{Dice, any};
 use crate::kinds::strange::each_is_decided_on_and_told;
 use crate::zones::{Answers, Effect, Look, Whose};

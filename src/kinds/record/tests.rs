@@ -62,7 +62,7 @@ pub(super) fn written(set: &RecordSet) -> RecordFact {
 
 pub(super) fn domain(fqdn: &str, state: DomainState) -> DomainFact {
     DomainFact {
-        subject: Subject { kind: ObjectKind::OrganizationDomain, ..subject_of("example-com") },
+        subject: Subject { kind: ObjectKind::OrganizationDomain, name: "example-com".into(), ..subject_of(fqdn) },
         fqdn: fqdn.into(),
         registrable: "example.com".into(),
         token: "t".repeat(32),
@@ -71,7 +71,7 @@ pub(super) fn domain(fqdn: &str, state: DomainState) -> DomainFact {
         standing: DomainStanding {
             state,
             reason: Reason::Ready,
-            verified_at: None,
+            verified_at: (state != DomainState::Pending).then_some(Timestamp::UNIX_EPOCH),
             missed_since: None,
             checked_at: None,
             asked_at: None,

@@ -1,7 +1,7 @@
 //! What is known of domains: the challenge, what the looks at the authoritative servers found, and who holds what. Others
 //! trust these rows, never an object's status.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jiff_sqlx::ToSqlx;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub enum DomainState {
 }
 
 impl DomainState {
-    /// Whether the domain is the organization's: records may be written and certificates ordered.
+    /// Whether a proof stands, which may have grown old: see [`DomainFact::holds`].
     pub fn holds(self) -> bool {
         matches!(self, Self::Verified | Self::Degraded)
     }
@@ -50,6 +50,9 @@ impl DomainState {
         }
     }
 }
+
+/// By how much a look may be late.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
 
 /// All that is known of a domain.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +74,19 @@ pub struct DomainFact {
 }
 
 impl DomainFact {
+    /// Whether the domain is the organization's at this time: records may be written and certificates ordered. A proof stands,
+    /// and has been looked at within the time between looks and the grace.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.standing.state.holds() && self.good_until().is_some_and(|end| now < end)
+    }
+
+    /// When the proof grows too old, where there is one.
+    pub fn good_until(&self) -> Option<Timestamp> {
+        let verification = &self.terms.verification;
+        let good = verification.interval().saturating_add(verification.longest_miss()).saturating_add(LATE);
+        self.standing.verified_at.map(|at| at.checked_add(good).unwrap_or(Timestamp::MAX))
+    }
+
     /// Whether a name in canonical form is the domain or lies below it.
     pub fn covers(&self, name: &str) -> bool {
         name.strip_suffix(self.fqdn.as_str()).is_some_and(|left| left.is_empty() || left.ends_with('.'))
