@@ -16,6 +16,7 @@ mod ending;
 mod gate;
 mod imported;
 mod issuing;
+mod kills;
 mod openssl;
 mod renewing;
 mod secrets;

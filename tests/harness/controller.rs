@@ -206,6 +206,12 @@ impl Process {
         answer.error_for_status().ok()?.text().await.ok()
     }
 
+    /// Ends it by SIGKILL; its home stays.
+    pub async fn kill(mut self) -> Home {
+        self.child.kill().await.unwrap();
+        self.home
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(mut self) -> (ExitStatus, Home) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).expect("it runs");
