@@ -109,7 +109,7 @@ reasons! {
     ResolverUnavailable, Transient, "The authoritative servers could not be asked, or do not say the same; what was known before stands.";
     ClaimedElsewhere, Transient, "Another organization holds the domain, a parent or a part of it.";
     Degraded, Transient, "The challenge is missing; the domain stays the organization's until the grace ends.";
-    Unverified, Transient, "The challenge was missing for longer than the grace: nothing new is written or ordered.";
+    Unverified, Transient, "The challenge was not found for longer than the grace: nothing new is written or ordered.";
     DomainInvalid, Terminal, "`spec.domain` is no domain name; the message names the rule.";
     PublicSuffix, Terminal, "`spec.domain` is a public suffix, under which others register.";
 

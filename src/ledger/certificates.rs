@@ -83,12 +83,14 @@ pub struct CertificateFacts {
 }
 
 impl Writer {
-    /// Writes down a certificate that is about to go into its Secret, with the intent to put it there. Before the Secret.
+    /// Writes down a certificate that is about to go into its Secret, with the intent to put it there. Before the Secret. Its
+    /// names lie in these domains.
     ///
     /// # Errors
-    /// [`Error::Deposed`]; Postgres's.
-    pub async fn begin_certificate(&self, new: NewCertificate) -> Result<CertificateFact> {
+    /// [`crate::api::Reason::DomainNotVerified`] where one of the domains is lost by now; [`Error::Deposed`]; Postgres's.
+    pub async fn begin_certificate(&self, new: NewCertificate, domains: &[Subject]) -> Result<CertificateFact> {
         let mut transaction = self.begin(&new.subject.organization).await?;
+        super::domains::hold_all(&mut transaction, domains, new.made_at).await?;
         let intent = transaction
             .intend(NewIntent {
                 subjects: vec![new.subject.clone()],

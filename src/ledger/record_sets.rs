@@ -131,10 +131,16 @@ impl Writer {
     /// name: of two that ask at once, the second sees the first.
     ///
     /// # Errors
-    /// [`Error::Deposed`]; Postgres's.
-    pub async fn claim_record_set(&self, claim: &RecordClaim, domain: &Subject) -> Result<Vec<RecordClaim>> {
+    /// [`crate::api::Reason::DomainNotVerified`] where the domain is lost by `now`; [`Error::Deposed`]; Postgres's.
+    pub async fn claim_record_set(
+        &self,
+        claim: &RecordClaim,
+        domain: &Subject,
+        now: Timestamp,
+    ) -> Result<Vec<RecordClaim>> {
         let mut tx = self.begin(&claim.subject.organization).await?;
         take_turn(&mut tx, claim).await?;
+        super::domains::hold(&mut tx, domain, now).await?;
         sqlx::query(
             "INSERT INTO record_sets AS r (cluster_id, uid, organization_id, namespace, name, fqdn, type, object_created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)

@@ -31,6 +31,14 @@ pub(super) async fn put(tx: &mut Transaction, from: &Subject, to: &Subject) -> R
     Ok(())
 }
 
+/// Whether a live object uses this one.
+pub(super) async fn is_used(tx: &mut Transaction, to: &Subject) -> Result<bool> {
+    let used = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM resolved_references WHERE cluster_id = $1 AND to_uid = $2 AND gone_at IS NULL)",
+    );
+    Ok(used.bind(to.cluster).bind(to.uid).fetch_one(tx.connection()).await?)
+}
+
 impl Writer {
     /// The objects that `from` uses now; those used before and no longer are marked gone. Answers namespace and name of these.
     ///

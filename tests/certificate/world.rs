@@ -74,7 +74,10 @@ impl World {
              INSERT INTO domain_verifications (cluster_id, uid, organization_id, namespace, name, fqdn, registrable, token, terms,
                 state, reason, since, verified_at)
              VALUES (({cluster}), gen_random_uuid(), {organization}, '{}', replace('{fqdn}', '.', '-'), '{fqdn}', '{fqdn}',
-                     repeat('a', 32), '{all}', 'Verified', 'Verified', now(), now())",
+                     repeat('a', 32), '{all}', 'Verified', 'Verified', now(), now());
+             INSERT INTO domain_claims (claim_id, organization_id, cluster_id, domain_uid, namespace, name, fqdn)
+             SELECT gen_random_uuid(), organization_id, cluster_id, uid, namespace, name, fqdn FROM domain_verifications
+             WHERE fqdn = '{fqdn}'",
             self.namespace
         );
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut sql).await.unwrap();

@@ -77,7 +77,8 @@ async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -
         roots: made.roots.clone(),
         ..described(cx, object, seen, wanted, &chain)
     };
-    let fact = cx.ledger.begin_certificate(new).await?;
+    let domains = seen.gate.as_ref().map_err(refuse)?;
+    let fact = cx.ledger.begin_certificate(new, domains).await?;
     let version = stored(seen).map(|stored| stored.version.as_str());
     let pair = (made.key.pem(), made.chain.as_str(), made.roots.as_deref());
     if let Err(error) = secret::write(cx, object, (secret_name(&object.spec), version), pair).await {

@@ -50,7 +50,7 @@ impl World {
                 name: "web".into(),
             },
             wanted: wanted(&object.spec, &material),
-            gate: Ok(()),
+            gate: Ok(Vec::new()),
             material,
             secret: Held::None,
             facts: CertificateFacts::default(),

@@ -25,8 +25,8 @@ pub struct Seen {
     pub(super) subject: Subject,
     /// What the spec asks for, or why that cannot be.
     pub(super) wanted: Result<Wanted, Refusal>,
-    /// Whether the names may have a certificate.
-    pub(super) gate: Result<(), Refusal>,
+    /// The domains by which the names may have a certificate, each once.
+    pub(super) gate: Result<Vec<Subject>, Refusal>,
     /// What the issuer works with.
     pub(super) material: Material,
     /// The Secret.
@@ -132,17 +132,17 @@ async fn permitted(
     wanted: &Result<Wanted, Refusal>,
     subject: &Subject,
     labels: &BTreeMap<String, String>,
-) -> Result<Result<(), Refusal>> {
+) -> Result<Result<Vec<Subject>, Refusal>> {
     let leaving = object.metadata.deletion_timestamp.is_some();
     match wanted {
         Ok(wanted) if object.spec.issuer.imported.is_none() && !leaving => {
             let domains = cx.ledger.domains_of(&subject.organization).await?;
             let (who, now) = (Asker { subject, labels, by: None }, cx.clock.now());
-            let mut names = wanted.names.iter();
-            let each = names.try_for_each(|name| permit(name, who, &domains, now).map(drop));
-            Ok(each.map_err(|refusal| refusal.at("spec.dnsNames")))
+            let each = wanted.names.iter().map(|name| permit(name, who, &domains, now).map(|d| d.subject.clone()));
+            let by: Result<BTreeMap<_, _>, Refusal> = each.map(|d| d.map(|d| ((d.cluster, d.uid), d))).collect();
+            Ok(by.map(|by| by.into_values().collect()).map_err(|refusal| refusal.at("spec.dnsNames")))
         }
-        _ => Ok(Ok(())),
+        _ => Ok(Ok(Vec::new())),
     }
 }
 

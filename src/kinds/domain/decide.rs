@@ -73,6 +73,8 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
                 Some(published) => Step::Withdraw(published.clone()),
                 None => Step::LetGo,
             },
+            // The proof of what others use grows old: it is looked at as before.
+            (true, _) if seen.current().is_some_and(|fact| due(&object.spec, fact, seen.asked()) <= now) => Step::Look,
             (true, _) => Step::Hold,
         };
     }
@@ -91,9 +93,6 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
     let Some(fact) = seen.current() else { return Step::Begin };
     if fact.terms != object.spec.terms() {
         return Step::Tell;
-    }
-    if object.spec.suspend {
-        return Step::Rest { until: None };
     }
     let due = due(&object.spec, fact, seen.asked());
     // A domain that is held is looked at though its zone cannot be reached.
@@ -123,10 +122,14 @@ fn is_misplaced(object: &OrganizationDomain, seen: &Seen, published: &DomainPubl
 
 /// Whether a challenge is to be set: it was not yet, or a look has missed it since.
 fn wants_publishing(seen: &Seen, fact: &DomainFact) -> bool {
-    let missed =
-        matches!(fact.standing.reason, Reason::RecordNotFound | Reason::ContentMismatch | Reason::WildcardAnswer);
+    let missed = is_miss(fact.standing.reason);
     let since = |p: &DomainPublished| missed && fact.standing.checked_at.is_some_and(|checked| checked > p.at);
     matches!(seen.home, Some(Ok(_))) && seen.published.as_ref().is_none_or(since)
+}
+
+/// Whether the servers were asked, and do not have the challenge.
+fn is_miss(reason: Reason) -> bool {
+    matches!(reason, Reason::RecordNotFound | Reason::ContentMismatch | Reason::WildcardAnswer)
 }
 
 fn commanded(command: &Command, seen: &Seen) -> Step {
@@ -154,6 +157,7 @@ pub(super) fn due(spec: &OrganizationDomainSpec, fact: &DomainFact, asked: Optio
             SignedDuration::from_secs(passed / 10).clamp(EAGER, PATIENT)
         }
         DomainState::Verified if standing.reason == Reason::Verified => return jittered(checked, regular, fact),
+        DomainState::Degraded if grace_ends(spec, standing).is_some_and(|end| end <= checked) => PATIENT,
         DomainState::Verified | DomainState::Degraded => regular.min(PATIENT),
     };
     let next = jittered(checked, rest, fact);
@@ -164,7 +168,7 @@ pub(super) fn due(spec: &OrganizationDomainSpec, fact: &DomainFact, asked: Optio
     }
 }
 
-/// What follows from a look at a domain. No answer changes no state, however long there is none.
+/// What follows from a look at a domain. No answer changes no state, as long as the last proof is not too old.
 pub(super) fn judge(
     spec: &OrganizationDomainSpec,
     before: &DomainStanding,
@@ -178,11 +182,18 @@ pub(super) fn judge(
             let (state, reason) = (DomainState::Verified, Reason::Verified);
             return DomainStanding { state, reason, verified_at: Some(now), missed_since: None, ..looked };
         }
-        Verdict::Undecided(_) => return DomainStanding { reason: Reason::ResolverUnavailable, ..looked },
+        Verdict::Undecided(_) => {
+            let lost = before.state.holds() && !before.is_young(&spec.verification, now);
+            let state = if lost { DomainState::Unverified } else { before.state };
+            return DomainStanding { state, reason: Reason::ResolverUnavailable, ..looked };
+        }
         Verdict::Missing(reason) => *reason,
     };
     let missed = DomainStanding { reason, missed_since: Some(before.missed_since.unwrap_or(now)), ..looked };
-    let ended = grace_ends(spec, &missed).is_none_or(|end| end <= now);
+    // The end of the grace is no moment to be unlucky in: the look before, an hour ago or more, must have missed it too.
+    let twice = is_miss(before.reason) && before.checked_at.is_some_and(|at| now.duration_since(at) >= PATIENT);
+    let ended = twice && grace_ends(spec, &missed).is_none_or(|end| end <= now);
+    let ended = ended || !before.is_young(&spec.verification, now);
     match before.state {
         DomainState::Pending | DomainState::Unverified => {
             DomainStanding { missed_since: before.missed_since, ..missed }

@@ -152,7 +152,8 @@ fn what_is_done_and_when() {
     assert_eq!(step(&plain(), &answered), "Rest", "a command is answered by one look, whatever the clocks say");
     let spec = |more| object(json!({}), more);
     assert_eq!(step(&spec(json!({"policy": {"allowApex": false}})), &verified(1)), "Tell");
-    assert_eq!(step(&spec(json!({"suspend": true})), &verified(100 * HOUR)), "Rest");
+    assert_eq!(step(&spec(json!({"suspend": true})), &verified(100 * HOUR)), "Look", "a look is no effect");
+    assert_eq!(step(&spec(json!({"suspend": true})), &verified(HOUR)), "Rest");
     let hourly = spec(json!({"verification": {"reverifyAfter": "1h"}}));
     assert_eq!(step(&hourly, &verified(2 * HOUR)), "Tell");
     let mut told = verified(2 * HOUR);
@@ -166,8 +167,15 @@ fn a_deletion_waits_for_records_and_for_nothing_else() {
     let deleted = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
     for fact in [None, Some(fact(standing(DomainState::Verified, Reason::Verified, None)))] {
         assert_eq!(step(&deleted, &seen(fact.clone())), "LetGo");
+        let looks = fact.is_some();
         let used = Seen { in_use: InUse { own: vec![], others: 1 }, ..seen(fact) };
-        assert_eq!(step(&deleted, &used), "Hold");
+        assert_eq!(step(&deleted, &used), if looks { "Look" } else { "Hold" });
+    }
+    // While it waits its proof grows old as any.
+    let checked = |ago| seen(Some(fact(standing(DomainState::Verified, Reason::Verified, Some(NOW - ago)))));
+    for (ago, expected) in [(26 * HOUR, "Look"), (HOUR, "Hold")] {
+        let used = Seen { in_use: InUse { own: vec![], others: 1 }, ..checked(ago) };
+        assert_eq!(step(&deleted, &used), expected);
     }
     let bad = Seen { name: canonical("co.uk"), command: None, ..seen(None) };
     assert_eq!(step(&deleted, &bad), "LetGo");
@@ -278,7 +286,10 @@ fn what_follows_from_a_look() {
     let missing = Verdict::Missing(RecordNotFound);
     let other = Verdict::Missing(ContentMismatch);
     let silence = Verdict::Undecided("no answer".into());
-    let of = |state| standing(state, RecordNotFound, Some(NOW - HOUR));
+    let of = |state: DomainState| DomainStanding {
+        verified_at: state.holds().then(|| at(NOW - DAY - HOUR)),
+        ..standing(state, RecordNotFound, Some(NOW - HOUR))
+    };
     let week = 7 * DAY;
     for (before, verdict, now, state, reason) in [
         (Pending, &Verdict::Proved, NOW, Verified, Reason::Verified),
@@ -287,11 +298,14 @@ fn what_follows_from_a_look() {
         (Pending, &silence, NOW, Pending, ResolverUnavailable),
         (Verified, &Verdict::Proved, NOW, Verified, Reason::Verified),
         (Verified, &missing, NOW, Degraded, RecordNotFound),
-        (Verified, &silence, NOW + 100 * week, Verified, ResolverUnavailable),
+        (Verified, &silence, NOW + week - 1, Verified, ResolverUnavailable),
+        (Verified, &silence, NOW + week, Unverified, ResolverUnavailable),
         (Degraded, &Verdict::Proved, NOW, Verified, Reason::Verified),
         (Degraded, &other, NOW + 6 * DAY - 1, Degraded, ContentMismatch),
         (Degraded, &other, NOW + 6 * DAY, Unverified, ContentMismatch),
-        (Degraded, &silence, NOW + 100 * week, Degraded, ResolverUnavailable),
+        (Degraded, &silence, NOW + week - 1, Degraded, ResolverUnavailable),
+        (Degraded, &silence, NOW + week, Unverified, ResolverUnavailable),
+        (Degraded, &other, NOW + week, Unverified, ContentMismatch),
         (Unverified, &Verdict::Proved, NOW, Verified, Reason::Verified),
         (Unverified, &missing, NOW, Unverified, RecordNotFound),
         (Unverified, &silence, NOW, Unverified, ResolverUnavailable),
@@ -306,13 +320,31 @@ fn what_follows_from_a_look() {
     assert_eq!(second.missed_since, Some(at(NOW)), "the grace is counted from the first");
     assert_eq!(after(&second, &Verdict::Proved, NOW + HOUR).missed_since, None);
     let strict = object(json!({}), json!({"verification": {"grace": "0s"}})).spec;
-    assert_eq!(judge(&strict, &of(Verified), &missing, None, at(NOW)).state, Unverified);
+    let fresh = standing(Verified, Reason::Verified, Some(NOW));
+    let fresh = DomainStanding { verified_at: Some(at(NOW)), ..fresh };
+    let once = judge(&strict, &fresh, &missing, None, at(NOW + HOUR));
+    assert_eq!(once.state, Degraded, "once is not enough, whatever the grace");
+    assert_eq!(judge(&strict, &once, &missing, None, at(NOW + HOUR + 600)).state, Degraded, "nor is twice at once");
+    assert_eq!(judge(&strict, &once, &missing, None, at(NOW + 2 * HOUR)).state, Unverified);
+    let silent = judge(&strict, &once, &silence, None, at(NOW + 2 * HOUR));
+    assert_eq!(
+        judge(&strict, &silent, &missing, None, at(NOW + 4 * HOUR)).state,
+        Degraded,
+        "the look before told nothing"
+    );
+}
+
+#[test]
+fn after_the_grace_looks_are_an_hour_apart_so_that_two_can_count() {
+    let spec = object(json!({}), json!({"verification": {"reverifyAfter": "1m", "grace": "1h"}})).spec;
+    let of = |reason| fact(standing(DomainState::Degraded, reason, Some(NOW)));
+    assert!(due(&spec, &of(Reason::RecordNotFound), None) >= at(NOW + HOUR));
 }
 
 proptest! {
-    /// However long nobody answers, and however often: no state changes, and the first miss stays where it was.
+    /// However often nobody answers: no state changes before the proof is too old, and the first miss stays where it was.
     #[test]
-    fn silence_changes_no_state(
+    fn silence_changes_no_state_but_makes_no_proof_younger(
         state in prop::sample::select(vec![DomainState::Pending, DomainState::Verified, DomainState::Degraded, DomainState::Unverified]),
         gaps in prop::collection::vec(1i64..40 * DAY, 1..20),
     ) {
@@ -322,17 +354,19 @@ proptest! {
             now += gap;
             found = after(&found, &Verdict::Undecided("SERVFAIL".into()), now);
         }
-        prop_assert_eq!((found.state, found.missed_since, found.verified_at), (state, before.missed_since, before.verified_at));
+        let old = state.holds() && now >= NOW + 6 * DAY + HOUR;
+        let expected = if old { DomainState::Unverified } else { state };
+        prop_assert_eq!((found.state, found.missed_since, found.verified_at), (expected, before.missed_since, before.verified_at));
     }
 
-    /// A domain is lost by looks alone that found the record missing at the beginning and at the end of the grace, with none
-    /// between that found it.
+    /// A domain is lost by looks that found the record missing at the beginning and twice at the end of the grace, with none
+    /// between that found it; or when the last that found it is too long ago.
     #[test]
     fn a_domain_is_lost_only_after_the_grace_without_the_record(
         looks in prop::collection::vec((1i64..3 * DAY, 0u8..3), 1..40),
     ) {
         let mut found = standing(DomainState::Verified, Reason::Verified, Some(NOW));
-        let (mut now, mut first_miss) = (NOW, None);
+        let (mut now, mut first_miss, mut proved, mut last) = (NOW, None, NOW - 2 * DAY, (0, NOW));
         for (gap, look) in looks {
             now += gap;
             let verdict = match look {
@@ -343,15 +377,17 @@ proptest! {
             let before = found.state;
             found = after(&found, &verdict, now);
             match look {
-                0 => first_miss = None,
+                0 => (first_miss, proved) = (None, now),
                 1 => first_miss = first_miss.or(Some(now)),
                 _ => {}
             }
-            let lost = first_miss.is_some_and(|first| look == 1 && now >= first + 7 * DAY);
+            let twice = look == 1 && last.0 == 1 && now - last.1 >= HOUR;
+            let lost = first_miss.is_some_and(|first| twice && now >= first + 7 * DAY) || now >= proved + 8 * DAY + HOUR;
+            last = (look, now);
             let expected = match (look, before) {
                 (0, _) => DomainState::Verified,
-                (1, DomainState::Unverified) => DomainState::Unverified,
-                (1, _) if lost => DomainState::Unverified,
+                (_, DomainState::Unverified) => DomainState::Unverified,
+                _ if lost => DomainState::Unverified,
                 (1, _) => DomainState::Degraded,
                 _ => before,
             };

@@ -143,7 +143,7 @@ fn show(
     };
     conditions::set(&mut status.conditions, "Verified", truth, reason, &*message, generation, now);
     let (reason, message) = match (object.spec.suspend, reason) {
-        (true, _) => (Reason::Suspended, "spec.suspend is true: no looks and no writes are made".to_owned()),
+        (true, _) => (Reason::Suspended, "spec.suspend is true: nothing is written; looks go on".to_owned()),
         (false, Reason::Verified) => (Reason::Ready, message),
         (false, reason) => (reason, message),
     };
@@ -187,8 +187,9 @@ fn message(
             at(grace_ends(spec, &fact.standing)),
         ),
         Reason::Unverified => format!(
-            "the challenge of {fqdn} was missing from{} on, longer than the grace; {set} to prove it again",
-            at(fact.standing.missed_since)
+            "the challenge of {fqdn} was last found{}, and the grace has ended{}; {set} to prove it again",
+            at(fact.standing.verified_at),
+            told.map_or_else(String::new, |why| format!(" without an answer ({why})")),
         ),
         Reason::ClaimedElsewhere => {
             format!(
@@ -238,7 +239,7 @@ fn verification(
         shown.last_checked_at = standing.checked_at.map(text);
     }
     // Of a domain that is not proved it moves with every look.
-    let held = standing.state.holds() && !spec.suspend;
+    let held = standing.state.holds();
     let next = held.then(|| due(spec, fact, standing.asked_at)).filter(|at| *at > Timestamp::MIN).map(text);
     if changed || stale || next.is_some() != shown.next_check_at.is_some() {
         shown.next_check_at = next;

@@ -42,7 +42,7 @@ pub(super) async fn act(cx: &Context, object: &DnsRecord, seen: &Seen, step: &St
             commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Told)
         }
         Step::Claim => {
-            cx.ledger.claim_record_set(claim(seen)?, &domain(seen)?).await?;
+            cx.ledger.claim_record_set(claim(seen)?, &domain(seen)?, cx.clock.now()).await?;
             Ok(Done::Claimed)
         }
         Step::Write { repair } => write(cx, object, seen, *repair).await,
@@ -68,7 +68,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     };
     let claim = claim(seen)?;
     if seen.fact.is_none() {
-        let rivals = cx.ledger.claim_record_set(claim, &domain(seen)?).await?;
+        let rivals = cx.ledger.claim_record_set(claim, &domain(seen)?, cx.clock.now()).await?;
         if super::decide::winner(claim, &rivals).is_some() {
             return Ok(Done::Lost);
         }

@@ -1,40 +1,41 @@
 //! Claims: of all organizations, one holds a domain with all above and below it.
 
+use jiff::Timestamp;
 use serde_json::json;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::DomainFact;
-use crate::Result;
-use crate::api::Organization;
+use super::{COLUMNS, DomainFact};
+use crate::api::{Organization, Reason};
 use crate::ledger::{Actor, Event, ObjectKind, Subject, Transaction};
+use crate::{Error, Result};
 
-/// Takes the claim for a domain, or finds it taken already. `false` where another organization's stands in the way.
+/// Takes the claim for a domain, or finds it taken already. `false` where another organization's stands in the way; one whose
+/// proof has grown too old is released.
 ///
 /// Whoever claims a name of the same last two labels waits here until this unit of work has ended, and sees what it left.
-pub(super) async fn take(tx: &mut Transaction, actor: &Actor, fact: &DomainFact) -> Result<bool> {
+pub(super) async fn take(tx: &mut Transaction, actor: &Actor, fact: &DomainFact, now: Timestamp) -> Result<bool> {
     sqlx::query(
         "SELECT pg_advisory_xact_lock(hashtextextended('landfall domain ' || substring($1 FROM '[^.]+[.][^.]+$'), 0))",
     )
     .bind(&fact.fqdn)
     .execute(tx.connection())
     .await?;
-    let row = sqlx::query(
-        "SELECT coalesce(bool_or(cluster_id = $2 AND domain_uid = $3), false) AS held,
-                coalesce(bool_or(organization_id <> $4 AND (fqdn = $1 OR right(fqdn, length($1) + 1) = '.' || $1
-                                                            OR right($1, length(fqdn) + 1) = '.' || fqdn)), false) AS barred
-         FROM domain_claims WHERE anchor = substring($1 FROM '[^.]+[.][^.]+$') AND released_at IS NULL",
-    )
-    .bind(&fact.fqdn)
-    .bind(fact.subject.cluster)
-    .bind(fact.subject.uid)
-    .bind(fact.subject.organization.as_str())
-    .fetch_one(tx.connection())
-    .await?;
-    if row.try_get("barred")? {
+    let rivals = rivals(tx, fact).await?;
+    if rivals.iter().any(|rival| rival.standing.is_young(&rival.terms.verification, now)) {
         return Ok(false);
     }
-    if row.try_get("held")? {
+    for rival in &rivals {
+        release_all(tx, actor, rival.subject.cluster, &[rival.subject.uid], "Stale").await?;
+    }
+    let held: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM domain_claims WHERE cluster_id = $1 AND domain_uid = $2 AND released_at IS NULL)",
+    )
+    .bind(fact.subject.cluster)
+    .bind(fact.subject.uid)
+    .fetch_one(tx.connection())
+    .await?;
+    if held {
         return Ok(true);
     }
     let done = sqlx::query(
@@ -53,6 +54,67 @@ pub(super) async fn take(tx: &mut Transaction, actor: &Actor, fact: &DomainFact)
     crate::ledger::touched(done.rows_affected(), 1, "domain_claims")?;
     tell(tx, actor, &fact.subject, "domain.claimed", json!({"fqdn": fact.fqdn}));
     Ok(true)
+}
+
+/// The domains of other organizations that hold what overlaps this one.
+async fn rivals(tx: &mut Transaction, fact: &DomainFact) -> Result<Vec<DomainFact>> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM domain_verifications WHERE (cluster_id, uid) IN
+            (SELECT cluster_id, domain_uid FROM domain_claims
+             WHERE anchor = substring($1 FROM '[^.]+[.][^.]+$') AND released_at IS NULL AND organization_id <> $2
+               AND (fqdn = $1 OR right(fqdn, length($1) + 1) = '.' || $1 OR right($1, length(fqdn) + 1) = '.' || fqdn))"
+    )))
+    .bind(&fact.fqdn)
+    .bind(fact.subject.organization.as_str())
+    .fetch_all(tx.connection())
+    .await?;
+    rows.iter().map(super::fact).collect()
+}
+
+/// The domain, where this organization's claim of it stands and its proof is good, now. The claim stands as long as this unit
+/// of work lasts: who would release it waits.
+///
+/// # Errors
+/// [`Reason::DomainNotVerified`] where it is not so any more; Postgres's.
+pub(in crate::ledger) async fn hold(tx: &mut Transaction, domain: &Subject, now: Timestamp) -> Result<()> {
+    let held = sqlx::query(
+        "SELECT FROM domain_claims WHERE cluster_id = $1 AND domain_uid = $2 AND organization_id = $3 AND released_at IS NULL FOR SHARE",
+    )
+    .bind(domain.cluster)
+    .bind(domain.uid)
+    .bind(domain.organization.as_str())
+    .fetch_optional(tx.connection())
+    .await?;
+    // Read after the lock: what the one that was waited for has left.
+    let known = super::read(tx.connection(), domain, "").await?;
+    let good = |fact: &DomainFact| fact.subject.organization == domain.organization && fact.holds(now);
+    if held.is_some() && known.is_some_and(|(fact, gone)| !gone && good(&fact)) {
+        return Ok(());
+    }
+    let words = format!("OrganizationDomain {:?} was lost a moment ago; see its status", domain.name);
+    Err(Error::condition(Reason::DomainNotVerified, words))
+}
+
+/// [`hold`] for several, in an order that all have in common.
+pub(in crate::ledger) async fn hold_all(tx: &mut Transaction, domains: &[Subject], now: Timestamp) -> Result<()> {
+    let mut domains: Vec<&Subject> = domains.iter().collect();
+    domains.sort_by_key(|domain| (domain.cluster, domain.uid));
+    for domain in domains {
+        hold(tx, domain, now).await?;
+    }
+    Ok(())
+}
+
+/// Waits for those that [`hold`] the object's claim, and lets nobody else hold it while this unit of work lasts.
+pub(super) async fn lock(tx: &mut Transaction, domain: &Subject) -> Result<()> {
+    sqlx::query(
+        "SELECT FROM domain_claims WHERE cluster_id = $1 AND domain_uid = $2 AND released_at IS NULL FOR UPDATE",
+    )
+    .bind(domain.cluster)
+    .bind(domain.uid)
+    .fetch_optional(tx.connection())
+    .await?;
+    Ok(())
 }
 
 /// Lets go of what the object holds, if anything, in the name of the organization that held it.

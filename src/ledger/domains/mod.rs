@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::words::{json_maybe, time, time_maybe, variant, word};
 use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
-use crate::api::{DomainTerms, Organization, Reason};
+use crate::api::{DomainTerms, DomainVerification, Organization, Reason};
 use crate::{Error, Result};
 
 mod claims;
 mod published;
 
-pub(super) use claims::bury;
+pub(super) use claims::{bury, hold, hold_all};
 pub use published::DomainPublished;
 
 /// How a domain stands.
@@ -77,14 +77,7 @@ impl DomainFact {
     /// Whether the domain is the organization's at this time: records may be written and certificates ordered. A proof stands,
     /// and has been looked at within the time between looks and the grace.
     pub fn holds(&self, now: Timestamp) -> bool {
-        self.standing.state.holds() && self.good_until().is_some_and(|end| now < end)
-    }
-
-    /// When the proof grows too old, where there is one.
-    pub fn good_until(&self) -> Option<Timestamp> {
-        let verification = &self.terms.verification;
-        let good = verification.interval().saturating_add(verification.longest_miss()).saturating_add(LATE);
-        self.standing.verified_at.map(|at| at.checked_add(good).unwrap_or(Timestamp::MAX))
+        self.standing.state.holds() && self.standing.is_young(&self.terms.verification, now)
     }
 
     /// Whether a name in canonical form is the domain or lies below it.
@@ -108,6 +101,15 @@ pub struct DomainStanding {
     pub checked_at: Option<Timestamp>,
     /// The last command to look, as far as a look has answered it.
     pub asked_at: Option<Timestamp>,
+}
+
+impl DomainStanding {
+    /// Whether the last proof is not too old: it counts for the time between looks and the grace together, and a while for a
+    /// look that is late.
+    pub fn is_young(&self, verification: &DomainVerification, now: Timestamp) -> bool {
+        let good = verification.interval().saturating_add(verification.longest_miss()).saturating_add(LATE);
+        self.verified_at.is_some_and(|at| now < at.checked_add(good).unwrap_or(Timestamp::MAX))
+    }
 }
 
 /// A domain that is to be proved.
@@ -270,7 +272,8 @@ impl Writer {
     }
 
     /// Keeps what a look made of a domain. A state that holds has its claim in the same unit of work, or is refused; one that
-    /// does not lets go of it. `found` is what was seen, for the event of a change.
+    /// does not lets go of it. What another organization holds by a proof that has grown too old does not stand in the way: it
+    /// is released. `found` is what was seen, for the event of a change.
     ///
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
@@ -281,7 +284,8 @@ impl Writer {
             return Ok(DomainPut::Gone);
         }
         let actor = self.actor();
-        let elsewhere = new.state.holds() && !claims::take(&mut tx, &actor, &before).await?;
+        let now = new.checked_at.unwrap_or(Timestamp::MIN);
+        let elsewhere = new.state.holds() && !claims::take(&mut tx, &actor, &before, now).await?;
         let kept = if elsewhere { refused(&before.standing, new) } else { new.clone() };
         if !kept.state.holds() {
             claims::release(&mut tx, &actor, subject, kept.reason.as_str()).await?;
@@ -299,12 +303,20 @@ impl Writer {
         Ok(if elsewhere { DomainPut::Elsewhere } else { DomainPut::Kept { changed } })
     }
 
-    /// The object goes: so do its claim and what is known of it.
+    /// The object goes: so do its claim and what is known of it. Whoever writes or issues by it at this moment comes first.
     ///
     /// # Errors
-    /// [`Error::Deposed`]; Postgres's.
+    /// [`Reason::InUse`] where an object has come to refer to it; [`Error::Deposed`]; Postgres's.
     pub async fn release_domain(&self, subject: &Subject) -> Result<()> {
         let mut tx = self.begin(&subject.organization).await?;
+        locked(tx.connection(), subject).await?;
+        claims::lock(&mut tx, subject).await?;
+        if super::references::is_used(&mut tx, subject).await? {
+            return Err(Error::condition(
+                Reason::InUse,
+                "an object has come to refer to it; the deletion waits for that",
+            ));
+        }
         bury(&mut tx, &self.actor(), subject.cluster, &[subject.uid], "Deleted").await?;
         tx.commit().await?;
         Ok(())
@@ -356,8 +368,16 @@ async fn store(tx: &mut Transaction, before: &DomainFact, kept: &DomainStanding)
 
 /// The row, until the unit of work ends, and whether it is of an object that is gone.
 async fn locked(connection: &mut PgConnection, subject: &Subject) -> Result<Option<(DomainFact, bool)>> {
+    read(connection, subject, "FOR UPDATE").await
+}
+
+async fn read(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    lock: &'static str,
+) -> Result<Option<(DomainFact, bool)>> {
     let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM domain_verifications WHERE cluster_id = $1 AND uid = $2 FOR UPDATE"
+        "SELECT {COLUMNS} FROM domain_verifications WHERE cluster_id = $1 AND uid = $2 {lock}"
     )))
     .bind(subject.cluster)
     .bind(subject.uid)
