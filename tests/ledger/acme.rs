@@ -32,7 +32,7 @@ async fn open(writer: &Writer, subject: &Subject) -> landfall::Result<AcmeOrder>
         replaces: Some("aki.serial".into()),
         key: Zeroizing::new(KEY.to_vec()),
     };
-    writer.open_acme_order(new).await
+    writer.open_acme_order(new, &[], Timestamp::now()).await
 }
 
 /// An account and an order whose keys are this.
@@ -45,7 +45,7 @@ pub(crate) async fn sealed(writer: &Writer, subject: &Subject, key: &str) {
     let (names, terms) = (order.names, order.terms);
     let key = Zeroizing::new(key.as_bytes().to_vec());
     let new = NewAcmeOrder { subject, account: account.id, terms, names, profile: None, replaces: None, key };
-    writer.open_acme_order(new).await.unwrap();
+    writer.open_acme_order(new, &[], Timestamp::now()).await.unwrap();
 }
 
 fn challenge(value: &str) -> AcmeChallenge {

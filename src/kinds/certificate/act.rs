@@ -112,8 +112,8 @@ async fn make(cx: &Context, object: &Certificate, seen: &Seen, wanted: &Wanted) 
     let keep = stored(seen).and_then(|stored| stored.key.clone().ok()).filter(|_| keeps_key(&object.spec, seen));
     let (material, wanted, now) = (seen.material.clone(), wanted.clone(), cx.clock.now());
     let made = tokio::task::spawn_blocking(move || {
-        let request =
-            Request { names: &wanted.names, algorithm: wanted.algorithm, keep: keep.as_ref(), life: wanted.life };
+        let (names, keep) = (&wanted.names, keep.as_ref());
+        let request = Request { names, domains: &[], algorithm: wanted.algorithm, keep, life: wanted.life };
         issuers::make(&material, &request, now)
     });
     made.await.map_err(|error| Error::Integrity(format!("making a certificate: {error}")))?

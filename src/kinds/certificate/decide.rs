@@ -186,7 +186,8 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
 /// What an issuer is asked for.
 pub(super) fn request<'a>(spec: &CertificateSpec, seen: &'a Seen, wanted: &'a Wanted) -> issuers::Request<'a> {
     let keep = stored(seen).and_then(|stored| stored.key.as_ref().ok()).filter(|_| keeps_key(spec, seen));
-    issuers::Request { names: &wanted.names, algorithm: wanted.algorithm, keep, life: wanted.life }
+    let domains = seen.gate.as_deref().unwrap_or_default();
+    issuers::Request { names: &wanted.names, domains, algorithm: wanted.algorithm, keep, life: wanted.life }
 }
 
 /// An issuer waits. What was damaged is put right all the same.

@@ -84,8 +84,13 @@ impl World {
         let wanted = self.seen.wanted.clone().unwrap();
         let keep =
             stored(&self.seen).and_then(|s| s.key.clone().ok()).filter(|_| keeps_key(&self.object.spec, &self.seen));
-        let request =
-            Request { names: &wanted.names, algorithm: wanted.algorithm, keep: keep.as_ref(), life: wanted.life };
+        let request = Request {
+            names: &wanted.names,
+            domains: &[],
+            algorithm: wanted.algorithm,
+            keep: keep.as_ref(),
+            life: wanted.life,
+        };
         let made = issuers::make(&self.seen.material, &request, at(now)).unwrap();
         let chain = Chain::read(made.chain.as_bytes()).unwrap();
         let leaf = chain.leaf();

@@ -183,14 +183,16 @@ impl Ledger {
 }
 
 impl Writer {
-    /// Writes an order and its certificate's key down, before the CA is asked. How many failed in a row is carried over from a
+    /// Writes an order and its certificate's key down, before the CA is asked. Its names lie in these domains. How many failed in a row is carried over from a
     /// former one that failed.
     ///
     /// # Errors
-    /// The object has an order under way; [`Error::Deposed`]; Postgres's.
-    pub async fn open_acme_order(&self, new: NewAcmeOrder) -> Result<AcmeOrder> {
+    /// [`crate::api::Reason::DomainNotVerified`] where one of the domains is lost by `now`; the object has an order under way;
+    /// [`Error::Deposed`]; Postgres's.
+    pub async fn open_acme_order(&self, new: NewAcmeOrder, domains: &[Subject], now: Timestamp) -> Result<AcmeOrder> {
         let (id, subject) = (Uuid::now_v7(), &new.subject);
         let mut tx = self.begin(&subject.organization).await?;
+        crate::ledger::domains::hold_all(&mut tx, domains, now).await?;
         let statement = format!(
             "INSERT INTO acme_orders (order_id, organization_id, cluster_id, object_uid, namespace, name, account_id, terms, names,
                profile, replaces, stage, attempt, failed_orders)

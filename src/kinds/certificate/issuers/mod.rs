@@ -13,7 +13,7 @@ use crate::Result;
 use crate::api;
 use crate::dns::Name;
 use crate::kinds::Context;
-use crate::ledger::AcmeOrder;
+use crate::ledger::{AcmeOrder, Subject};
 use crate::pki::{Algorithm, Authority, Key};
 
 /// What an issuer works with, as it was observed.
@@ -33,6 +33,8 @@ pub(super) enum Material {
 pub(super) struct Request<'a> {
     /// Canonical names.
     pub(super) names: &'a [Name],
+    /// By which the object may have them.
+    pub(super) domains: &'a [Subject],
     /// Of the key.
     pub(super) algorithm: Algorithm,
     /// The key that stands, where it is to stay.

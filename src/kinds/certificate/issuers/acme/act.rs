@@ -93,7 +93,7 @@ async fn open(cx: &Context, subject: &Subject, seen: &Seen, request: &Request<'_
         replaces: former.and_then(id_of),
         key: Zeroizing::new(key.pem().as_bytes().to_vec()),
     };
-    cx.ledger.open_acme_order(new).await.map(|_| ())
+    cx.ledger.open_acme_order(new, request.domains, cx.clock.now()).await.map(|_| ())
 }
 
 /// By what a CA knows the certificate that is first in a chain.
