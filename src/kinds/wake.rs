@@ -8,7 +8,7 @@
 //! | a credential's spec or status changes | deployments and domains that refer to it | [`tell_of_credentials`] |
 //! | what the ledger knows of a credential changes | deployments and domains that refer to it | [`credential_changed`] |
 //! | a deployment or a domain comes, goes or refers to another credential | the credential | [`tell_credentials`] |
-//! | a domain's spec or what was found of it changes | records that refer to it, certificates with names in it | [`tell_of_domains`] |
+//! | a domain comes, goes, its spec or what was found of it changes | records that refer to it, to one above or below it, certificates with names in it, domains that waited for it | [`tell_of_domains`] |
 //! | what the ledger knows of a credential changes | records below the domains that refer to it | [`credential_changed`] |
 //! | a record is written or goes | records that ask for a set of the same name | `wake` of the record's `act` |
 //! | a record goes | its domain | `leave` of the record's `act` |
@@ -20,13 +20,13 @@
 //! | one that waits goes, or its look fails | who waits longest | [`Queue::drop_out`] |
 //! | the mirror has buried deployments, or moved them to another organization | those that wait longest, as many as there are places | [`tell_waiting`] |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::deployment::Queue;
 use super::{Context, Stores};
-use crate::api::{Certificate, CloudCredential, OrganizationDomain, Reference, TerraformDeployment};
+use crate::api::{Certificate, CloudCredential, OrganizationDomain, Reason, Reference, TerraformDeployment};
 use crate::dns::Name;
 use crate::ledger::ObjectKind;
 use crate::reconcile::wake::{Key, Waker, key_of};
@@ -73,16 +73,29 @@ pub(super) fn tell_of_domains(stores: Stores, waker: Waker) -> Tap<OrganizationD
     })
 }
 
-/// Wakes the records that refer to a domain which came, changed or went, and the certificates with names in it.
+/// Wakes who goes by a domain which came, changed or went: the records that refer to it, to a domain above or below it, the
+/// certificates with names in it, and the domains that waited for it to be free.
 pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &OrganizationDomain) {
-    let key = key_of(domain);
+    let changed = Name::parse(&domain.spec.domain).ok();
+    let overlaps = |other: &OrganizationDomain| match (&changed, Name::parse(&other.spec.domain)) {
+        (Some(changed), Ok(other)) => other.is_within(changed) || changed.is_within(&other),
+        _ => false,
+    };
+    let mut related = HashSet::from([key_of(domain)]);
+    for other in stores.domains.state().iter().filter(|other| overlaps(other)) {
+        let key = key_of(other.as_ref());
+        if waits_for_another(other) {
+            waker.wake(ObjectKind::OrganizationDomain, &key.0, &key.1);
+        }
+        related.insert(key);
+    }
     for record in stores.records.state() {
-        if referred(record.as_ref(), &record.spec.domain_ref) == key {
+        if related.contains(&referred(record.as_ref(), &record.spec.domain_ref)) {
             let (namespace, name) = key_of(record.as_ref());
             waker.wake(ObjectKind::DnsRecord, &namespace, &name);
         }
     }
-    let Ok(domain) = Name::parse(&domain.spec.domain) else { return };
+    let Some(domain) = changed else { return };
     let within = |text: &String| Name::parse(text).is_ok_and(|name| name.is_within(&domain));
     for certificate in stores.certificates.state() {
         if certificate.spec.dns_names.iter().any(within) {
@@ -90,6 +103,11 @@ pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &Organizati
             waker.wake(ObjectKind::Certificate, &namespace, &name);
         }
     }
+}
+
+fn waits_for_another(domain: &OrganizationDomain) -> bool {
+    let conditions = domain.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|c| c.reason == Reason::ClaimedElsewhere.as_str())
 }
 
 /// Wakes who waits behind a deployment that goes, and credentials as [`tell_credentials`] does.

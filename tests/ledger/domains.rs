@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use landfall::api::{DomainTerms, Organization, Reason};
-use landfall::ledger::{
-    CertificateTerms, DomainPut, DomainStanding, DomainState, MirrorRow, NewCertificate, NewDomain, ObjectKind,
-    RecordClaim, Subject, Writer,
-};
+use landfall::ledger::{DomainPut, DomainStanding, DomainState, MirrorRow, NewDomain, ObjectKind, Subject, Writer};
 use serde_json::json;
 use sqlx::{Connection, Executor};
 use uuid::Uuid;
@@ -15,14 +12,14 @@ use uuid::Uuid;
 use crate::world::World;
 
 /// An organization with a cluster of its own, and one object there.
-struct Party {
-    writer: Writer,
-    subject: Subject,
-    fqdn: &'static str,
+pub(crate) struct Party {
+    pub(crate) writer: Writer,
+    pub(crate) subject: Subject,
+    pub(crate) fqdn: &'static str,
 }
 
 impl Party {
-    async fn new(world: &World, organization: &str, fqdn: &'static str) -> Self {
+    pub(crate) async fn new(world: &World, organization: &str, fqdn: &'static str) -> Self {
         let cluster = Uuid::now_v7();
         world.ledger.register_cluster(cluster, organization).await.unwrap();
         let writer = world.ledger.lead(cluster, "me").await.unwrap();
@@ -30,7 +27,7 @@ impl Party {
         Self { writer, subject, fqdn }
     }
 
-    async fn begin(&self) -> String {
+    pub(crate) async fn begin(&self) -> String {
         let new = NewDomain {
             subject: self.subject.clone(),
             fqdn: self.fqdn.into(),
@@ -42,32 +39,32 @@ impl Party {
         self.writer.begin_domain(&new).await.unwrap().token
     }
 
-    async fn put(&self, standing: DomainStanding) -> DomainPut {
+    pub(crate) async fn put(&self, standing: DomainStanding) -> DomainPut {
         self.writer.put_domain(&self.subject, &standing, json!({})).await.unwrap()
     }
 
-    async fn prove(&self) -> DomainPut {
+    pub(crate) async fn prove(&self) -> DomainPut {
         self.put(standing(DomainState::Verified, Reason::Verified)).await
     }
 
-    async fn delete(&self) {
+    pub(crate) async fn delete(&self) {
         self.writer.release_domain(&self.subject).await.unwrap();
     }
 
-    async fn state(&self) -> Option<(DomainState, Reason)> {
+    pub(crate) async fn state(&self) -> Option<(DomainState, Reason)> {
         let fact = self.writer.domain_fact(self.subject.cluster, self.subject.uid).await.unwrap()?;
         Some((fact.standing.state, fact.standing.reason))
     }
 }
 
-fn standing(state: DomainState, reason: Reason) -> DomainStanding {
+pub(crate) fn standing(state: DomainState, reason: Reason) -> DomainStanding {
     let now = Some(Timestamp::now());
     let missed_since = (state == DomainState::Degraded).then(Timestamp::now);
     DomainStanding { state, reason, verified_at: now, missed_since, checked_at: now, asked_at: None }
 }
 
 /// Organizations and names of live claims; panics where two organizations' overlap, or a state is not what the claims say.
-async fn holders(world: &World) -> Vec<(String, String)> {
+pub(crate) async fn holders(world: &World) -> Vec<(String, String)> {
     let claims: Vec<(String, String)> = sqlx::query_as(
         "SELECT organization_id, fqdn FROM landfall.domain_claims WHERE released_at IS NULL ORDER BY fqdn, organization_id",
     )
@@ -82,7 +79,7 @@ async fn holders(world: &World) -> Vec<(String, String)> {
     claims
 }
 
-async fn contradictions(world: &World) -> i64 {
+pub(crate) async fn contradictions(world: &World) -> i64 {
     sqlx::query_scalar(
         "SELECT count(*) FROM landfall.domain_verifications v
          FULL JOIN (SELECT * FROM landfall.domain_claims WHERE released_at IS NULL) c
@@ -101,7 +98,7 @@ fn orders() -> Vec<Vec<bool>> {
     all.map(|bits| (0..6).map(|place| bits >> place & 1 == 1).collect()).collect()
 }
 
-const PAIRS: [(&str, &str); 3] =
+pub(crate) const PAIRS: [(&str, &str); 3] =
     [("example.com", "example.com"), ("example.com", "dev.example.com"), ("a.dev.example.com", "dev.example.com")];
 
 #[tokio::test]
@@ -328,163 +325,4 @@ async fn whoever_asks_for_unproved_domains_sees_those_first_that_will_be_lost() 
     assert_eq!(seen, ["lost.org", "pending.org"]);
     let all = world.ledger.domains_of(&Organization("acme".into())).await.unwrap();
     assert_eq!(all.iter().map(|fact| fact.fqdn.as_str()).collect::<Vec<_>>(), ["pending.org", "good.org", "lost.org"]);
-}
-
-/// The controller of whoever proved first is off: what it held is free when its proof is too old, and not before.
-#[tokio::test]
-async fn a_claim_that_nobody_proves_any_more_does_not_bar_another_organization() {
-    let world = World::new().await;
-    for (ours, theirs) in PAIRS {
-        let (a, b) = (Party::new(&world, "acme", ours).await, Party::new(&world, "other", theirs).await);
-        a.begin().await;
-        b.begin().await;
-        a.prove().await;
-        let at = |hours| {
-            let now = Timestamp::now() + SignedDuration::from_hours(hours);
-            let new = standing(DomainState::Verified, Reason::Verified);
-            DomainStanding { verified_at: Some(now), checked_at: Some(now), ..new }
-        };
-        assert_eq!(b.put(at(8 * 24)).await, DomainPut::Elsewhere);
-        assert_eq!(b.put(at(8 * 24 + 2)).await, DomainPut::Kept { changed: true });
-        assert_eq!(holders(&world).await, [("other".to_owned(), theirs.to_owned())]);
-        let told: Vec<String> = sqlx::query_scalar(
-            "SELECT details ->> 'why' FROM landfall.activity_log WHERE organization_id = 'acme' AND action = 'domain.released'
-             ORDER BY seq DESC LIMIT 1",
-        )
-        .fetch_all(world.ledger.pool())
-        .await
-        .unwrap();
-        assert_eq!(told, ["Stale"], "on the chain of the one that held it");
-        // The former holder comes back with a good proof, and finds another one.
-        assert_eq!(a.put(at(8 * 24 + 3)).await, DomainPut::Elsewhere);
-        assert_eq!(a.state().await, Some((DomainState::Unverified, Reason::ClaimedElsewhere)));
-        assert_eq!(contradictions(&world).await, 0);
-        a.delete().await;
-        b.delete().await;
-    }
-}
-
-impl Party {
-    /// A record of the same organization and cluster.
-    fn record(&self, name: &str) -> RecordClaim {
-        RecordClaim {
-            subject: Subject {
-                kind: ObjectKind::DnsRecord,
-                uid: Uuid::now_v7(),
-                name: name.into(),
-                ..self.subject.clone()
-            },
-            fqdn: format!("{name}.{}", self.fqdn),
-            kind: "A".into(),
-            created_at: Timestamp::UNIX_EPOCH,
-        }
-    }
-
-    async fn claim(&self, record: &RecordClaim) -> Result<(), Reason> {
-        let claimed = self.writer.claim_record_set(record, &self.subject, Timestamp::now()).await;
-        claimed.map(drop).map_err(|error| error.reason())
-    }
-
-    /// One for the domain itself, up to the intent to put it into its Secret.
-    async fn certificate(&self) -> Result<(), Reason> {
-        let terms = CertificateTerms {
-            names: vec![self.fqdn.into()],
-            algorithm: "ECDSA P-256".into(),
-            life: 3600,
-            issuer: "selfSigned".into(),
-            signer: None,
-        };
-        let digest = "0".repeat(64);
-        let new = NewCertificate {
-            subject: Subject { kind: ObjectKind::Certificate, uid: Uuid::now_v7(), ..self.subject.clone() },
-            secret: "tls".into(),
-            why: "there was none".into(),
-            terms,
-            issuer: "CN=test".into(),
-            serial: "01".into(),
-            fingerprint: digest.clone(),
-            public_key: digest,
-            not_before: Timestamp::now(),
-            not_after: Timestamp::now() + SignedDuration::from_hours(1),
-            chain: "-----BEGIN CERTIFICATE-----".into(),
-            roots: None,
-            made_at: Timestamp::now(),
-        };
-        let begun = self.writer.begin_certificate(new, std::slice::from_ref(&self.subject)).await;
-        begun.map(drop).map_err(|error| error.reason())
-    }
-}
-
-/// Waits until somebody waits for a lock in this database.
-async fn until_one_waits(world: &World) {
-    let mut watcher = world.database.superuser().await;
-    let end = std::time::Instant::now() + Duration::from_secs(60);
-    let waiting =
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
-    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut watcher).await.unwrap() {
-        assert!(std::time::Instant::now() < end, "nobody waits");
-        tokio::task::yield_now().await;
-    }
-}
-
-/// What was looked at before the intent may be gone when it is written down: the intent's own transaction asks again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_claim_and_no_certificate_is_begun_by_a_domain_that_has_just_been_lost() {
-    let world = World::new().await;
-    for lost_by in ["look", "deletion", "relabel"] {
-        let a = Party::new(&world, &format!("acme-{lost_by}"), "example.com").await;
-        a.begin().await;
-        assert_eq!(a.claim(&a.record("early")).await, Err(Reason::DomainNotVerified), "it is not proved yet");
-        assert_eq!(a.certificate().await, Err(Reason::DomainNotVerified));
-        a.prove().await;
-        // Somebody is in the middle of releasing it.
-        let mut other = world.database.superuser().await;
-        let mut open = other.begin().await.unwrap();
-        let release = format!(
-            "UPDATE landfall.domain_claims SET released_at = now(), release_reason = '{lost_by}' WHERE domain_uid = '{}'",
-            a.subject.uid
-        );
-        open.execute(sqlx::AssertSqlSafe(release)).await.unwrap();
-        let record = a.record("www");
-        let begin = async { tokio::join!(a.claim(&record), a.certificate()) };
-        let commit = async {
-            until_one_waits(&world).await;
-            open.commit().await.unwrap();
-        };
-        let (begun, ()) = tokio::join!(begin, commit);
-        assert_eq!(begun, (Err(Reason::DomainNotVerified), Err(Reason::DomainNotVerified)), "{lost_by}");
-        let rows =
-            "SELECT (SELECT count(*) FROM landfall.record_sets) + (SELECT count(*) FROM landfall.certificates_issued)
-                        + (SELECT count(*) FROM landfall.intents)";
-        assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(world.ledger.pool()).await.unwrap(), 0);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_domain_is_not_let_go_of_while_a_record_comes_to_refer_to_it() {
-    let world = World::new().await;
-    let a = Party::new(&world, "acme", "example.com").await;
-    a.begin().await;
-    a.prove().await;
-    // A record has its claim, and commits later.
-    let mut other = world.database.superuser().await;
-    let mut open = other.begin().await.unwrap();
-    let hold = format!("SELECT FROM landfall.domain_claims WHERE domain_uid = '{}' FOR SHARE", a.subject.uid);
-    open.execute(sqlx::AssertSqlSafe(hold)).await.unwrap();
-    let refer = format!(
-        "INSERT INTO landfall.resolved_references (cluster_id, from_uid, to_uid, organization_id, from_kind, from_namespace,
-            from_name, to_kind, to_namespace, to_name)
-         VALUES ('{}', gen_random_uuid(), '{}', 'acme', 'DnsRecord', 'shop', 'www', 'OrganizationDomain', 'shop', 'web')",
-        a.subject.cluster, a.subject.uid
-    );
-    open.execute(sqlx::AssertSqlSafe(refer)).await.unwrap();
-    let release = async { a.writer.release_domain(&a.subject).await.map_err(|error| error.reason()) };
-    let commit = async {
-        until_one_waits(&world).await;
-        open.commit().await.unwrap();
-    };
-    let (released, ()) = tokio::join!(release, commit);
-    assert_eq!(released, Err(Reason::InUse));
-    assert_eq!(holders(&world).await.len(), 1);
-    assert_eq!(a.claim(&a.record("www")).await, Ok(()));
 }

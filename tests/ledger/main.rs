@@ -14,6 +14,7 @@ mod chain;
 mod dead;
 mod domains;
 mod engine;
+mod held;
 mod inventory;
 mod keys;
 mod mirror;

@@ -94,7 +94,7 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
     if fact.terms != object.spec.terms() {
         return Step::Tell;
     }
-    let due = due(&object.spec, fact, seen.asked());
+    let due = if seen.freed { now } else { due(&object.spec, fact, seen.asked()) };
     // A domain that is held is looked at though its zone cannot be reached.
     if wants_publishing(seen, fact) && !(fact.standing.state.holds() && due <= now) {
         return Step::Publish;

@@ -24,6 +24,8 @@ pub struct Seen {
     pub name: Result<Canonical, (Reason, String)>,
     /// What the ledger holds.
     pub fact: Option<DomainFact>,
+    /// Another organization's domain stood in the way at the last look, and does so no more.
+    pub freed: bool,
     /// Where Landfall has put the challenge.
     pub published: Option<DomainPublished>,
     /// Where it belongs, or why that is not known; `None` where Landfall does not write to the zone.
@@ -86,5 +88,11 @@ pub(super) async fn observe(cx: &Context, object: &OrganizationDomain) -> Result
         },
         _ => (None, None),
     };
-    Ok(Seen { subject, name, fact, published, home, account, in_use, command, gate, taken })
+    let freed = match &fact {
+        Some(fact) if fact.standing.reason == Reason::ClaimedElsewhere => {
+            !cx.ledger.is_claimed_elsewhere(fact, cx.clock.now()).await?
+        }
+        _ => false,
+    };
+    Ok(Seen { subject, name, fact, freed, published, home, account, in_use, command, gate, taken })
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::Row;
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{COLUMNS, DomainFact};
@@ -21,21 +21,14 @@ pub(super) async fn take(tx: &mut Transaction, actor: &Actor, fact: &DomainFact,
     .bind(&fact.fqdn)
     .execute(tx.connection())
     .await?;
-    let rivals = rivals(tx, fact).await?;
+    let rivals = rivals(tx.connection(), fact).await?;
     if rivals.iter().any(|rival| rival.standing.is_young(&rival.terms.verification, now)) {
         return Ok(false);
     }
     for rival in &rivals {
         release_all(tx, actor, rival.subject.cluster, &[rival.subject.uid], "Stale").await?;
     }
-    let held: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM domain_claims WHERE cluster_id = $1 AND domain_uid = $2 AND released_at IS NULL)",
-    )
-    .bind(fact.subject.cluster)
-    .bind(fact.subject.uid)
-    .fetch_one(tx.connection())
-    .await?;
-    if held {
+    if is_held(tx, fact).await? {
         return Ok(true);
     }
     let done = sqlx::query(
@@ -57,7 +50,7 @@ pub(super) async fn take(tx: &mut Transaction, actor: &Actor, fact: &DomainFact,
 }
 
 /// The domains of other organizations that hold what overlaps this one.
-async fn rivals(tx: &mut Transaction, fact: &DomainFact) -> Result<Vec<DomainFact>> {
+pub(super) async fn rivals(connection: &mut PgConnection, fact: &DomainFact) -> Result<Vec<DomainFact>> {
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM domain_verifications WHERE (cluster_id, uid) IN
             (SELECT cluster_id, domain_uid FROM domain_claims
@@ -66,7 +59,7 @@ async fn rivals(tx: &mut Transaction, fact: &DomainFact) -> Result<Vec<DomainFac
     )))
     .bind(&fact.fqdn)
     .bind(fact.subject.organization.as_str())
-    .fetch_all(tx.connection())
+    .fetch_all(connection)
     .await?;
     rows.iter().map(super::fact).collect()
 }
@@ -122,6 +115,17 @@ pub(super) async fn release(tx: &mut Transaction, actor: &Actor, subject: &Subje
     release_all(tx, actor, subject.cluster, &[subject.uid], why).await
 }
 
+/// Whether the object has a claim.
+pub(super) async fn is_held(tx: &mut Transaction, fact: &DomainFact) -> Result<bool> {
+    let held = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM domain_claims WHERE cluster_id = $1 AND domain_uid = $2 AND organization_id = $3
+                        AND fqdn = $4 AND released_at IS NULL)",
+    );
+    let subject = &fact.subject;
+    let held = held.bind(subject.cluster).bind(subject.uid).bind(subject.organization.as_str()).bind(&fact.fqdn);
+    Ok(held.fetch_one(tx.connection()).await?)
+}
+
 /// Objects are gone: so are their claims, and what was known of them.
 pub(in crate::ledger) async fn bury(
     tx: &mut Transaction,
@@ -130,6 +134,13 @@ pub(in crate::ledger) async fn bury(
     uids: &[Uuid],
     why: &str,
 ) -> Result<()> {
+    hide(tx, cluster, uids).await?;
+    release_all(tx, actor, cluster, uids, why).await
+}
+
+/// Objects are watched no more: nothing is written or issued by them. What they hold they hold until their proof is too old,
+/// or until they are watched again: a line that is missing in a file gives no domain away.
+pub(in crate::ledger) async fn hide(tx: &mut Transaction, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
     sqlx::query(
         "UPDATE domain_verifications SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
     )
@@ -137,7 +148,7 @@ pub(in crate::ledger) async fn bury(
     .bind(uids)
     .execute(tx.connection())
     .await?;
-    release_all(tx, actor, cluster, uids, why).await
+    Ok(())
 }
 
 async fn release_all(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid], why: &str) -> Result<()> {

@@ -1,116 +1,26 @@
 //! What is known of domains: the challenge, what the looks at the authoritative servers found, and who holds what. Others
 //! trust these rows, never an object's status.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::words::{json_maybe, time, time_maybe, variant, word};
-use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
-use crate::api::{DomainTerms, DomainVerification, Organization, Reason};
+use super::words::{time_maybe, word};
+use super::{Actor, Event, Ledger, Subject, Transaction, Writer};
+use crate::api::{DomainTerms, Organization, Reason};
 use crate::{Error, Result};
 
 mod claims;
+mod fact;
 mod published;
 
-pub(super) use claims::{bury, hold, hold_all};
+pub(super) use claims::{bury, hide, hold, hold_all};
+use fact::{COLUMNS, fact};
+pub use fact::{DomainFact, DomainStanding, DomainState};
 pub use published::DomainPublished;
-
-/// How a domain stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum DomainState {
-    /// Not proved yet.
-    Pending,
-    /// Proved.
-    Verified,
-    /// Proved once, and missing since less than the grace.
-    Degraded,
-    /// Proved once, and missing for longer than the grace.
-    Unverified,
-}
-
-impl DomainState {
-    /// Whether a proof stands, which may have grown old: see [`DomainFact::holds`].
-    pub fn holds(self) -> bool {
-        matches!(self, Self::Verified | Self::Degraded)
-    }
-
-    /// What the chain calls the change to it.
-    fn action(self) -> &'static str {
-        match self {
-            Self::Pending => "domain.challenged",
-            Self::Verified => "domain.verified",
-            Self::Degraded => "domain.degraded",
-            Self::Unverified => "domain.unverified",
-        }
-    }
-}
-
-/// By how much a look may be late.
-const LATE: SignedDuration = SignedDuration::from_hours(1);
-
-/// All that is known of a domain.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DomainFact {
-    /// The object.
-    pub subject: Subject,
-    /// Canonical: lower-case A-labels without a dot behind.
-    pub fqdn: String,
-    /// The part of it that is registered with a registry, in the same form.
-    pub registrable: String,
-    /// What the challenge's value ends with.
-    pub token: String,
-    /// What of the spec others go by.
-    pub terms: DomainTerms,
-    /// When the state became what it is.
-    pub since: Timestamp,
-    /// What the last look made of it.
-    pub standing: DomainStanding,
-}
-
-impl DomainFact {
-    /// Whether the domain is the organization's at this time: records may be written and certificates ordered. A proof stands,
-    /// and has been looked at within the time between looks and the grace.
-    pub fn holds(&self, now: Timestamp) -> bool {
-        self.standing.state.holds() && self.standing.is_young(&self.terms.verification, now)
-    }
-
-    /// Whether a name in canonical form is the domain or lies below it.
-    pub fn covers(&self, name: &str) -> bool {
-        name.strip_suffix(self.fqdn.as_str()).is_some_and(|left| left.is_empty() || left.ends_with('.'))
-    }
-}
-
-/// What a look made of a domain.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DomainStanding {
-    /// How it stands.
-    pub state: DomainState,
-    /// The last finding.
-    pub reason: Reason,
-    /// When the token was last found.
-    pub verified_at: Option<Timestamp>,
-    /// The first of the looks in a row that found it missing.
-    pub missed_since: Option<Timestamp>,
-    /// The last look, whatever it found.
-    pub checked_at: Option<Timestamp>,
-    /// The last command to look, as far as a look has answered it.
-    pub asked_at: Option<Timestamp>,
-}
-
-impl DomainStanding {
-    /// Whether the last proof is not too old: it counts for the time between looks and the grace together, and a while for a
-    /// look that is late.
-    pub fn is_young(&self, verification: &DomainVerification, now: Timestamp) -> bool {
-        let good = verification.interval().saturating_add(verification.longest_miss()).saturating_add(LATE);
-        self.verified_at.is_some_and(|at| now < at.checked_add(good).unwrap_or(Timestamp::MAX))
-    }
-}
 
 /// A domain that is to be proved.
 #[derive(Clone, Debug)]
@@ -141,38 +51,6 @@ pub enum DomainPut {
     Elsewhere,
     /// The ledger knows no such domain of this organization.
     Gone,
-}
-
-const COLUMNS: &str = "cluster_id, uid, organization_id, namespace, name, fqdn, registrable, token, terms, state, reason, since, \
-                       verified_at, missed_since, checked_at, asked_at, gone_at";
-
-fn fact(row: &PgRow) -> Result<DomainFact> {
-    let terms = json_maybe(row, "terms")?;
-    let reason: String = row.try_get("reason")?;
-    Ok(DomainFact {
-        subject: Subject {
-            organization: Organization(row.try_get("organization_id")?),
-            cluster: row.try_get("cluster_id")?,
-            kind: ObjectKind::OrganizationDomain,
-            uid: row.try_get("uid")?,
-            namespace: row.try_get("namespace")?,
-            name: row.try_get("name")?,
-        },
-        fqdn: row.try_get("fqdn")?,
-        registrable: row.try_get("registrable")?,
-        token: row.try_get("token")?,
-        terms: terms.ok_or_else(|| Error::Integrity("domain_verifications.terms: is null".into()))?,
-        since: time(row, "since")?,
-        standing: DomainStanding {
-            state: variant(row, "state")?,
-            // A word of a newer version says no less that it was looked at.
-            reason: super::words::parse(&reason).unwrap_or(Reason::PendingVerification),
-            verified_at: time_maybe(row, "verified_at")?,
-            missed_since: time_maybe(row, "missed_since")?,
-            checked_at: time_maybe(row, "checked_at")?,
-            asked_at: time_maybe(row, "asked_at")?,
-        },
-    })
 }
 
 impl Ledger {
@@ -207,9 +85,21 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Whether another organization holds the domain, a parent or a part of it, by a proof that is good now.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn is_claimed_elsewhere(&self, fact: &DomainFact, now: Timestamp) -> Result<bool> {
+        let rivals = claims::rivals(&mut *self.pool.acquire().await?, fact).await?;
+        Ok(rivals.iter().any(|rival| rival.standing.is_young(&rival.terms.verification, now)))
+    }
+}
+
 impl Writer {
-    /// Puts a domain and its token on record, unless it is there. One that the ledger thought gone begins again with its old
-    /// token; one that went to another organization, or has another name, with the new one.
+    /// Puts a domain and its token on record, unless it is there. One that was not watched for a while goes on as it stood; one
+    /// that the ledger thought gone begins again with its old token; one that went to another organization, or has another name,
+    /// with the new one.
     ///
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
@@ -219,6 +109,10 @@ impl Writer {
         let same = |f: &DomainFact| f.subject.organization == new.subject.organization && f.fqdn == new.fqdn;
         let token = match found {
             Some((known, false)) if same(&known) => return Ok(known),
+            Some((known, true)) if same(&known) && claims::is_held(&mut tx, &known).await? => {
+                return_to(tx, &known, self.told(&known, "domain.returned", json!({"fqdn": known.fqdn}))).await?;
+                return Ok(known);
+            }
             Some((known, _)) if same(&known) => known.token,
             _ => new.token.clone(),
         };
@@ -253,22 +147,30 @@ impl Writer {
         Ok(fact)
     }
 
-    /// Keeps what of a domain's spec others go by.
+    /// Keeps what of a domain's spec others go by, where the domain is this organization's.
     ///
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
-    pub async fn put_domain_terms(&self, subject: &Subject, terms: &DomainTerms) -> Result<()> {
+    pub async fn put_domain_terms(&self, subject: &Subject, terms: &DomainTerms) -> Result<DomainPut> {
         let mut tx = self.begin(&subject.organization).await?;
-        sqlx::query(
-            "UPDATE domain_verifications SET terms = $3 WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL",
-        )
-        .bind(subject.cluster)
-        .bind(subject.uid)
-        .bind(Json(terms))
-        .execute(tx.connection())
-        .await?;
+        let Some((before, false)) = locked(tx.connection(), subject).await? else { return Ok(DomainPut::Gone) };
+        if before.subject.organization != subject.organization {
+            return Ok(DomainPut::Gone);
+        }
+        if before.terms == *terms {
+            return Ok(DomainPut::Kept { changed: false });
+        }
+        let done = sqlx::query("UPDATE domain_verifications SET terms = $3 WHERE cluster_id = $1 AND uid = $2")
+            .bind(subject.cluster)
+            .bind(subject.uid)
+            .bind(Json(terms))
+            .execute(tx.connection())
+            .await?;
+        super::touched(done.rows_affected(), 1, "domain_verifications")?;
+        let details = json!({"fqdn": before.fqdn, "before": before.terms, "after": terms});
+        tx.append(self.told(&before, "domain.terms", details));
         tx.commit().await?;
-        Ok(())
+        Ok(DomainPut::Kept { changed: true })
     }
 
     /// Keeps what a look made of a domain. A state that holds has its claim in the same unit of work, or is refused; one that
@@ -331,6 +233,18 @@ impl Writer {
     }
 }
 
+/// A domain that was not watched is watched again.
+async fn return_to(mut tx: Transaction, known: &DomainFact, told: Event) -> Result<()> {
+    let done = sqlx::query("UPDATE domain_verifications SET gone_at = NULL WHERE cluster_id = $1 AND uid = $2")
+        .bind(known.subject.cluster)
+        .bind(known.subject.uid)
+        .execute(tx.connection())
+        .await?;
+    super::touched(done.rows_affected(), 1, "domain_verifications")?;
+    tx.append(told);
+    tx.commit().await.map(drop)
+}
+
 /// A good proof of what another organization holds: what was known before stays known, and nothing is held.
 fn refused(before: &DomainStanding, new: &DomainStanding) -> DomainStanding {
     let state = if before.state.holds() { DomainState::Unverified } else { before.state };
@@ -384,51 +298,4 @@ async fn read(
     .fetch_optional(connection)
     .await?;
     row.map(|row| Ok((fact(&row)?, time_maybe(&row, "gone_at")?.is_some()))).transpose()
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn holding(fqdn: &str) -> DomainFact {
-        DomainFact {
-            subject: Subject {
-                organization: Organization("acme".into()),
-                cluster: Uuid::nil(),
-                kind: ObjectKind::OrganizationDomain,
-                uid: Uuid::nil(),
-                namespace: "shop".into(),
-                name: "main".into(),
-            },
-            fqdn: fqdn.into(),
-            registrable: fqdn.into(),
-            token: String::new(),
-            terms: DomainTerms::default(),
-            since: Timestamp::UNIX_EPOCH,
-            standing: DomainStanding {
-                state: DomainState::Verified,
-                reason: Reason::Verified,
-                verified_at: None,
-                missed_since: None,
-                checked_at: None,
-                asked_at: None,
-            },
-        }
-    }
-
-    #[test]
-    fn a_domain_covers_itself_and_what_lies_below_by_whole_labels() {
-        let domain = holding("example.com");
-        for name in
-            ["example.com", "www.example.com", "a.b.example.com", "*.example.com", "_acme-challenge.example.com"]
-        {
-            assert!(domain.covers(name), "{name}");
-        }
-        for name in
-            ["evilexample.com", "com", "example.com.evil.org", "example.comm", "xample.com", "", ".com", "example.org"]
-        {
-            assert!(!domain.covers(name), "{name}");
-        }
-    }
 }

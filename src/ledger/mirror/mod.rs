@@ -23,6 +23,8 @@ mod scope;
 mod standing;
 mod tables;
 
+/// Why a row is tombstoned whose namespace is watched no more.
+const NOT_WATCHED: &str = "NotWatched";
 /// Rows of one statement.
 const CHUNK: usize = 500;
 
@@ -272,7 +274,10 @@ impl Writer {
         }
         if kind == ObjectKind::OrganizationDomain {
             let actor = Actor::Controller(self.holder().to_owned());
-            domains::bury(transaction, &actor, self.cluster(), &uids, reason).await?;
+            match reason {
+                NOT_WATCHED => domains::hide(transaction, self.cluster(), &uids).await?,
+                _ => domains::bury(transaction, &actor, self.cluster(), &uids, reason).await?,
+            }
         }
         for row in buried {
             transaction.append(unsigned(self.subject(kind, row), action, json!({"reason": reason})));

@@ -1,6 +1,6 @@
 //! What is watched no more: nothing is known of it from then on.
 
-use super::{Buried, tables};
+use super::{Buried, NOT_WATCHED, tables};
 use crate::Result;
 use crate::ledger::{ObjectKind, Writer};
 
@@ -24,7 +24,7 @@ impl Writer {
             }
         };
         let count = buried.len();
-        self.after_burial(&mut transaction, kind, buried, ("object.unwatched", "NotWatched")).await?;
+        self.after_burial(&mut transaction, kind, buried, ("object.unwatched", NOT_WATCHED)).await?;
         sqlx::query(
             "UPDATE mirror_watermarks SET unwatched_at = now()
              WHERE cluster_id = $1 AND kind = $2 AND namespace <> ALL($3) AND unwatched_at IS NULL",
