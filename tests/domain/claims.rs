@@ -8,8 +8,8 @@ use crate::world::{World, condition, fresh, set};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_claimant_waits_until_the_holder_has_gone() {
     let theirs = namespace().await;
-    let world = World::watching(vec![theirs.clone()]).await;
-    let ours = world.namespace.as_str();
+    let mut world = World::watching(vec![theirs.clone()]).await;
+    let ours = &*world.namespace.clone();
     let fqdn = fresh("PDNS_ZONE");
     let below = format!("dev.{fqdn}");
     world.domain(ours, "main", &fqdn, json!({})).await;
@@ -36,6 +36,13 @@ async fn a_later_claimant_waits_until_the_holder_has_gone() {
     world.prove(ours, "part").await;
     world.verified(ours, "part", "True", "Verified").await;
 
+    // Hours later they are looked at hourly, and all the same have it as soon as it is free.
+    world.later(20 * 3600, true).await;
+    let looked = "SELECT count(*) FROM landfall.domain_verifications WHERE checked_at > now() + interval '19 hours'";
+    crate::harness::wait_until(crate::world::PLENTY, "both to be looked at", async || {
+        world.ask::<i64>(looked).await == [2]
+    })
+    .await;
     world.delete(ours, "main").await;
     world.verified(&theirs, "same", "False", "ClaimedElsewhere").await;
     world.delete(ours, "part").await;
