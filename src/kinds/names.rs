@@ -23,7 +23,8 @@ pub(super) struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    fn is_at_home(&self, domain: &DomainFact) -> bool {
+    /// Whether the domain is of the object's own namespace.
+    pub(super) fn is_at_home(&self, domain: &DomainFact) -> bool {
         let (own, home) = (self.subject, &domain.subject);
         (own.cluster, &own.namespace) == (home.cluster, &home.namespace)
     }

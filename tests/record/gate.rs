@@ -37,6 +37,12 @@ async fn no_trick_of_a_name_makes_a_call() {
         (json!({"name": "\u{202e}moc"}), "InvalidRecord"),
         (json!({"name": "_acme-challenge", "type": "TXT", "values": ["x"]}), "InvalidRecord"),
         (json!({"name": "_landfall-challenge", "type": "TXT", "values": ["x"]}), "InvalidRecord"),
+        (json!({"name": "_acme-challenge", "type": "CNAME", "values": ["elsewhere.example."]}), "InvalidRecord"),
+        (
+            json!({"name": "_landfall-challenge.dev", "type": "NS", "values": ["ns1.elsewhere.example."]}),
+            "InvalidRecord",
+        ),
+        (json!({"name": "a._acme-challenge.www", "type": "TXT", "values": ["x"]}), "InvalidRecord"),
         (json!({"name": "www._landfall-a", "type": "TXT", "values": ["heritage=landfall"]}), "InvalidRecord"),
         (json!({"name": "www", "values": ["192.0.2.256"]}), "InvalidRecord"),
         (json!({"name": "www", "type": "MX", "values": ["10 mail.example.com"]}), "InvalidRecord"),

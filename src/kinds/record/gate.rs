@@ -11,8 +11,8 @@ use crate::ledger::DomainFact;
 
 /// Labels that begin so are Landfall's own.
 const OWN: &str = "_landfall-";
-/// Names whose TXT sets are shared by all that prove something.
-const SHARED: [&str; 2] = ["_acme-challenge", "_landfall-challenge"];
+/// Labels at which a name is proved.
+const CHALLENGES: [&str; 2] = ["_acme-challenge", "_landfall-challenge"];
 
 /// Whether the record may have its name below the domain that it refers to. `domains` are all of the organization.
 ///
@@ -43,23 +43,37 @@ pub(super) fn name(
     }
     permit(&name, Asker { by: Some(&domain.subject), ..who }, domains, now)
         .map_err(|refusal| refusal.at("spec.name"))?;
-    own_names(&name, kind(object)?)?;
+    own_names(&name)?;
+    if !who.is_at_home(domain) {
+        proofs(&name, kind(object)?)?;
+    }
     Ok(name)
 }
 
-/// Names with which Landfall says what is whose, and those that several share.
-fn own_names(name: &Name, kind: RecordType) -> Result<(), Refusal> {
-    let first = name.labels().next().unwrap_or_default();
-    if kind == RecordType::Txt && SHARED.contains(&first) {
-        let message =
-            format!("spec.name: the TXT set {name} is shared by all who prove something; no object has it alone");
+/// Names with which Landfall says what is whose, and those at which a name is proved. Whoever has an alias or servers there can
+/// prove it as well as who has the TXT set, so that no type is left to an object.
+fn own_names(name: &Name) -> Result<(), Refusal> {
+    if let Some(label) = name.labels().find(|label| CHALLENGES.contains(label)) {
+        let message = format!("spec.name: what stands at and below {label} proves names, and is no object's to set");
         return Err(Refusal::new(Reason::InvalidRecord, message));
     }
-    if name.labels().any(|label| label.starts_with(OWN) && label != "_landfall-challenge") {
+    if name.labels().any(|label| label.starts_with(OWN)) {
         let message = format!("spec.name: labels that begin with {OWN:?} are Landfall's own; choose another");
         return Err(Refusal::new(Reason::InvalidRecord, message));
     }
     Ok(())
+}
+
+/// Sets with which a guest of the domain could have challenges answered: those of a wildcard, which answers where nothing else
+/// stands, and those of a part that it delegates to servers of its own.
+fn proofs(name: &Name, kind: RecordType) -> Result<(), Refusal> {
+    let answers_all = name.is_wildcard() && matches!(kind, RecordType::Txt | RecordType::Cname);
+    if !answers_all && kind != RecordType::Ns {
+        return Ok(());
+    }
+    let what = if kind == RecordType::Ns { "a delegation" } else { "TXT or CNAME of a wildcard" };
+    let message = format!("spec.name: {what} lets others prove {name}; only the domain's own namespace may ask for it");
+    Err(Refusal::new(Reason::OutsideDomain, message))
 }
 
 /// The type of the spec.

@@ -74,10 +74,50 @@ fn no_trick_leads_out_of_the_domain() {
         ("www._landfall-a", "TXT"),
         ("_landfall-cname", "TXT"),
         ("a._landfall-probe", "A"),
+        ("_acme-challenge", "CNAME"),
+        ("_acme-challenge", "NS"),
+        ("_acme-challenge", "A"),
+        ("a._acme-challenge", "TXT"),
+        ("*._acme-challenge.www", "CNAME"),
+        ("_landfall-challenge", "CNAME"),
+        ("_landfall-challenge.dev", "NS"),
+        ("x._landfall-challenge.dev", "A"),
     ] {
         assert_eq!(ask(text, kind), Err(Reason::InvalidRecord), "{text} {kind}");
     }
-    assert!(ask("_acme-challenge", "CNAME").is_ok(), "a delegation of the challenge");
+    for text in ["_acme", "acme-challenge", "_acme-challenges", "x_acme-challenge", "_landfall", "landfall-challenge"] {
+        assert!(ask(text, "TXT").is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn a_guest_of_a_domain_has_nothing_with_which_it_could_be_proved() {
+    let mut fact = domain("example.com", DomainState::Verified);
+    fact.terms.allowed_namespaces = serde_json::from_value(json!({"names": ["guest"]})).unwrap();
+    let ask = |namespace: &str, name_: &str, kind: &str| {
+        let (labels, object) = (BTreeMap::new(), object_with(json!({"name": name_, "type": kind}), false));
+        let own = Subject { namespace: namespace.into(), ..fact.subject.clone() };
+        let who = Asker { subject: &own, labels: &labels, by: None };
+        let found = name(&object, &fact, who, std::slice::from_ref(&fact), Timestamp::UNIX_EPOCH);
+        found.map(drop).map_err(|refusal| refusal.reason)
+    };
+    let home = fact.subject.namespace.clone();
+    for (name, kind, guest) in [
+        ("www", "A", true),
+        ("www", "CNAME", true),
+        ("www", "TXT", true),
+        ("*", "A", true),
+        ("*.dev", "MX", true),
+        ("*", "TXT", false),
+        ("*.dev", "TXT", false),
+        ("*", "CNAME", false),
+        ("*.dev", "CNAME", false),
+        ("dev", "NS", false),
+        ("*.dev", "NS", false),
+    ] {
+        assert_eq!(ask(&home, name, kind), Ok(()), "{name} {kind}");
+        assert_eq!(ask("guest", name, kind), if guest { Ok(()) } else { Err(Reason::OutsideDomain) }, "{name} {kind}");
+    }
 }
 
 #[test]
