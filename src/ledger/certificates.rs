@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::words::{json_maybe, time};
+use super::words::{json_maybe, time, time_maybe};
 use super::{Actor, Event, IntentId, Ledger, NewIntent, ObjectKind, Outcome, Subject, Transaction, Writer};
 use crate::api::Organization;
 use crate::{Error, Result};
@@ -71,6 +71,16 @@ pub struct CertificateFact {
     pub certificate: NewCertificate,
     /// The intent of its delivery; one that was found or brought has none.
     pub intent: Option<IntentId>,
+    /// From when and until when the CA would have it renewed, where it tells.
+    pub window: Option<(Timestamp, Timestamp)>,
+    /// When the CA is asked for that again.
+    pub ask_at: Option<Timestamp>,
+}
+
+impl CertificateFact {
+    fn new(certificate: NewCertificate, intent: Option<IntentId>) -> Self {
+        Self { id: Uuid::now_v7(), certificate, intent, window: None, ask_at: None }
+    }
 }
 
 /// What is known of an object's certificates.
@@ -101,7 +111,7 @@ impl Writer {
                 parts: Vec::new(),
             })
             .await?;
-        let fact = CertificateFact { id: Uuid::now_v7(), certificate: new, intent: Some(intent) };
+        let fact = CertificateFact::new(new, Some(intent));
         insert(&mut transaction, &fact, "Issuing").await?;
         transaction.commit().await?;
         Ok(fact)
@@ -139,13 +149,45 @@ impl Writer {
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
     pub async fn take_in_certificate(&self, new: NewCertificate) -> Result<CertificateFact> {
-        let fact = CertificateFact { id: Uuid::now_v7(), certificate: new, intent: None };
+        let fact = CertificateFact::new(new, None);
         let mut transaction = self.begin(&fact.certificate.subject.organization).await?;
         supersede(&mut transaction, &fact).await?;
         insert(&mut transaction, &fact, "Issued").await?;
         transaction.append(self.certificate_event(&fact, "certificate.found"));
         transaction.commit().await?;
         Ok(fact)
+    }
+
+    /// Writes down when the CA would have a certificate renewed, and when it is asked again. Another window than before goes on
+    /// record, with the page that says why.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`]; Postgres's.
+    pub async fn certificate_window(
+        &self,
+        fact: &CertificateFact,
+        window: Option<(Timestamp, Timestamp)>,
+        page: Option<&str>,
+        ask_at: Timestamp,
+    ) -> Result<()> {
+        let mut transaction = self.begin(&fact.certificate.subject.organization).await?;
+        sqlx::query(
+            "UPDATE certificates_issued SET renew_from = $2, renew_until = $3, ask_at = $4 WHERE certificate_id = $1",
+        )
+        .bind(fact.id)
+        .bind(window.map(|(from, _)| from.to_sqlx()))
+        .bind(window.map(|(_, until)| until.to_sqlx()))
+        .bind(ask_at.to_sqlx())
+        .execute(transaction.connection())
+        .await?;
+        if window != fact.window {
+            let details = json!({"serial": fact.certificate.serial, "from": window.map(|w| w.0), "until": window.map(|w| w.1), "page": page});
+            let actor = Actor::Controller(self.holder().to_owned());
+            let subject = fact.certificate.subject.clone();
+            transaction.append(Event { subject, actor, action: "certificate.renewal_window", details });
+        }
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn conclude_delivery(
@@ -174,7 +216,8 @@ impl Ledger {
     pub async fn certificate_facts(&self, cluster: Uuid, uid: Uuid) -> Result<CertificateFacts> {
         let rows = sqlx::query(
             "SELECT certificate_id, organization_id, cluster_id, uid, namespace, name, secret_name, state, why, terms, issuer,
-                    serial_number, fingerprint_sha256, public_key_sha256, not_before, not_after, chain, roots, intent_id, made_at
+                    serial_number, fingerprint_sha256, public_key_sha256, not_before, not_after, chain, roots, intent_id, made_at,
+                    renew_from, renew_until, ask_at
              FROM certificates_issued
              WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL AND (state = 'Issuing' OR state = 'Issued' AND superseded_at IS NULL)",
         )
@@ -206,6 +249,8 @@ fn read(row: &PgRow) -> Result<CertificateFact> {
     Ok(CertificateFact {
         id: row.try_get("certificate_id")?,
         intent: row.try_get::<Option<Uuid>, _>("intent_id")?.map(IntentId),
+        window: time_maybe(row, "renew_from")?.zip(time_maybe(row, "renew_until")?),
+        ask_at: time_maybe(row, "ask_at")?,
         certificate: NewCertificate {
             subject: Subject {
                 organization: Organization(row.try_get("organization_id")?),
@@ -287,4 +332,20 @@ async fn move_on(transaction: &mut Transaction, fact: &CertificateFact, to: &str
             .execute(transaction.connection())
             .await?;
     super::touched(moved.rows_affected(), 1, "certificates_issued")
+}
+
+/// Of objects that are gone, nobody will say whether a delivery landed.
+pub(super) async fn bury(transaction: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
+    let open: Vec<Option<Uuid>> = sqlx::query_scalar(
+        "UPDATE certificates_issued SET state = 'Failed' WHERE cluster_id = $1 AND uid = ANY($2) AND state = 'Issuing' RETURNING intent_id",
+    )
+    .bind(cluster)
+    .bind(uids)
+    .fetch_all(transaction.connection())
+    .await?;
+    for intent in open.into_iter().flatten() {
+        let why = json!({"why": "its object is gone"});
+        transaction.conclude(IntentId(intent), Outcome::Unknown, why, actor.clone()).await?;
+    }
+    Ok(())
 }

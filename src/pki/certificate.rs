@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use x509_parser::error::X509Error;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -39,6 +40,17 @@ pub struct Certificate {
     pub(super) weakly_signed: bool,
     /// Names what it is for, and servers are not among that.
     pub(super) not_for_servers: bool,
+}
+
+/// Whether a certificate is signed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// By name, by right and by signature.
+    Yes,
+    /// Not so.
+    No,
+    /// By name and by right; the signature is of a kind that nothing here verifies.
+    Unknown,
 }
 
 impl Certificate {
@@ -82,14 +94,35 @@ impl Certificate {
         self.raw_issuer == self.raw_subject
     }
 
+    /// Whether `issuer` signed it, as far as can be told.
+    pub fn signed_by(&self, issuer: &Self) -> Signed {
+        if self.raw_issuer != issuer.raw_subject || !issuer.is_authority {
+            return Signed::No;
+        }
+        self.signature_of(issuer)
+    }
+
     /// Whether `issuer` signed it: by name, by right and by signature.
     pub fn is_signed_by(&self, issuer: &Self) -> bool {
-        let signed = || {
-            let (_, read) = X509Certificate::from_der(&self.der).ok()?;
-            let (_, other) = X509Certificate::from_der(&issuer.der).ok()?;
-            read.verify_signature(Some(other.public_key())).ok()
+        self.signed_by(issuer) == Signed::Yes
+    }
+
+    /// Whether its own key signed it.
+    pub fn is_self_signed(&self) -> bool {
+        self.is_self_issued() && self.signature_of(self) == Signed::Yes
+    }
+
+    fn signature_of(&self, issuer: &Self) -> Signed {
+        let (Ok((_, read)), Ok((_, other))) =
+            (X509Certificate::from_der(&self.der), X509Certificate::from_der(&issuer.der))
+        else {
+            return Signed::No;
         };
-        self.raw_issuer == issuer.raw_subject && issuer.is_authority && signed().is_some()
+        match read.verify_signature(Some(other.public_key())) {
+            Ok(()) => Signed::Yes,
+            Err(X509Error::SignatureUnsupportedAlgorithm) => Signed::Unknown,
+            Err(_) => Signed::No,
+        }
     }
 
     /// How people tell it from others.

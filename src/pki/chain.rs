@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{Certificate, Flaw, Key};
+use super::{Certificate, Flaw, Key, Signed};
 use crate::api::Reason;
 
 /// More certificates than this are no chain.
@@ -93,13 +93,19 @@ impl Chain {
         Err(Flaw::new(Reason::KeyMismatch, message))
     }
 
-    /// Whether each certificate is signed by the next.
+    /// The first certificate whose signature is of a kind that nothing here verifies.
+    pub fn unverifiable(&self) -> Option<&Certificate> {
+        let mut pairs = self.iter().zip(&self.behind);
+        pairs.find(|(one, next)| one.signed_by(next) == Signed::Unknown).map(|(one, _)| one)
+    }
+
+    /// Whether each certificate is signed by the next, as far as can be told.
     ///
     /// # Errors
     /// The first that is not.
     pub fn is_in_order(&self) -> Result<(), Flaw> {
         for ((number, one), next) in self.iter().enumerate().zip(&self.behind) {
-            if !one.is_signed_by(next) {
+            if one.signed_by(next) == Signed::No {
                 return Err(Flaw::invalid(format!(
                     "certificate {} ({}) is not signed by certificate {} ({}): write the leaf first, and behind each the one \
                      that signed it",

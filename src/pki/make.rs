@@ -80,6 +80,13 @@ impl Authority {
             return Err(Flaw::invalid(format!("tls.crt cannot be used: {weakness}")));
         }
         chain.is_in_order().map_err(|flaw| flaw.at("tls.crt"))?;
+        if let Some(one) = chain.unverifiable() {
+            let message = format!(
+                "tls.crt: the signature of certificate {} is of a kind that cannot be verified here",
+                one.title()
+            );
+            return Err(Flaw::invalid(message));
+        }
         let last = chain.iter().last().unwrap_or(own);
         let root = match roots {
             Some(roots) => Chain::read(roots).map_err(|flaw| flaw.at("ca.crt"))?.pem(),

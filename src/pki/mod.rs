@@ -8,7 +8,7 @@ mod pem;
 #[cfg(test)]
 mod tests;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, Signed};
 pub use chain::{Chain, covers};
 pub use key::{Algorithm, Key, PublicKey};
 pub use make::{Authority, Term, request, self_signed};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::PostParams;
 use landfall::api::CloudCredential;
@@ -205,4 +206,31 @@ async fn who_takes_another_issuer_in_mid_order_leaves_nothing_in_dns() {
     let over = async || ca.orders("stage || ' ' || challenges").await == "Abandoned []";
     wait_until(PLENTY, "the order to be abandoned and cleaned up", over).await;
     assert_eq!(ca.left_in_dns().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_wants_a_certificate_renewed_is_followed_and_told_which_one_goes() {
+    let ca = Ca::new(Switches::default()).await;
+    ca.certificate("web", json!([ca.domain])).await;
+    let data = ca.verified("web", &ca.domain).await;
+    let (first, usual) = (serial(&ca.world.get("web").await), ca.world.get("web").await.status.unwrap().renewal_time);
+    ca.world.pass(SignedDuration::from_mins(61));
+    ca.world.wake("web-tls").await;
+    let window = "SELECT details ->> 'page' FROM activity_log WHERE action = 'certificate.renewal_window' ORDER BY seq DESC LIMIT 1";
+    let told = "SELECT count(*) FROM certificates_issued WHERE renew_from > now() AND ask_at > now()";
+    wait_until(PLENTY, "a window", async || ca.world.ask(told).await.as_deref() == Some("1")).await;
+    let moved = async || ca.world.get("web").await.status.unwrap().renewal_time != usual;
+    wait_until(PLENTY, "the renewal to be in the window", moved).await;
+
+    let past = json!({"suggestedWindow": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}, "explanationURL": "https://ca.example/why"});
+    let body = json!({"certificate": data["tls.crt"], "ariResponse": past.to_string()}).to_string();
+    let url = format!("{}/set-renewal-info/", ca.pebble.management);
+    assert_eq!(crate::pebble::client().post(url).body(body).send().await.unwrap().status(), 200);
+    ca.world.pass(SignedDuration::from_hours(25));
+    ca.world.wake("web-tls").await;
+    ca.world.next("web", &first).await;
+    assert_eq!(ca.world.ask(window).await.as_deref(), Some("https://ca.example/why"));
+    let why = ca.world.ask("SELECT why FROM certificates_issued WHERE superseded_at IS NULL").await;
+    assert_eq!(why.as_deref(), Some("its time has come"));
+    assert_eq!(ca.orders("replaces IS NOT NULL").await, "false true");
 }

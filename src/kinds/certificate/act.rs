@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::decide::{self, Step, Why, keeps_key, stored};
 use super::issuers::{self, Made, Material, Request};
-use super::observe::{Seen, Wanted, secret_name};
+use super::observe::{Seen, Stored, Wanted, secret_name};
 use super::{Refusal, secret};
 use crate::access::text;
 use crate::acme::order;
@@ -55,6 +57,7 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         }
         Step::Issue(why) => issue(cx, object, seen, *why).await,
         Step::Advance(step) => advance(cx, object, seen, step).await,
+        Step::AskRenewal => ask_renewal(cx, seen).await,
         Step::Restore => restore(cx, object, seen).await,
         Step::TakeIn => take_in(cx, object, seen).await,
         Step::Rest { .. } => Ok(Done::Nothing),
@@ -102,7 +105,8 @@ async fn advance(cx: &Context, object: &Certificate, seen: &Seen, step: &order::
     };
     let wanted = seen.wanted.as_ref().map_err(refuse);
     let request = wanted.as_ref().ok().map(|wanted| decide::request(&object.spec, seen, wanted));
-    let former = decide::known(seen).map(|fact| fact.certificate.chain.as_str());
+    // Another CA knows nothing of it.
+    let former = decide::known(seen).filter(|fact| order.issued(fact)).map(|fact| fact.certificate.chain.as_str());
     issuers::acme::act(cx, &seen.subject, order, (request.as_ref(), former), step).await?;
     Ok(Done::Moved)
 }
@@ -178,12 +182,30 @@ async fn take_in(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done
     let roots = stored.roots.as_ref().and_then(|roots| String::from_utf8(roots.clone()).ok());
     let new = NewCertificate {
         why: "it stood in the Secret".into(),
-        // As it stands, so that it is not put right at once.
-        chain: String::from_utf8(stored.certificate.clone()).unwrap_or_else(|_| chain.pem()),
+        chain: as_it_stands(object, stored).unwrap_or_else(|| chain.pem()),
         roots: roots.filter(|roots| !roots.contains('\0')),
         ..described(cx, object, seen, wanted, chain)
     };
     Ok(Done::TakenIn(Box::new(cx.ledger.take_in_certificate(new).await?)))
+}
+
+/// So that it is not put right at once. Of a pair that is brought, nothing is ever put right.
+fn as_it_stands(object: &Certificate, stored: &Stored) -> Option<String> {
+    let text = String::from_utf8(stored.certificate.clone()).ok();
+    text.filter(|text| object.spec.issuer.imported.is_none() && !text.contains('\0'))
+}
+
+async fn ask_renewal(cx: &Context, seen: &Seen) -> Result<Done> {
+    let (Material::Acme(ca), Some(fact)) = (&seen.material, decide::known(seen)) else { return Ok(Done::Nothing) };
+    let told = issuers::acme::renewal_info(cx, ca, &fact.certificate.chain).await;
+    let (window, page) = match &told.window {
+        // What the CA said before counts while it says nothing.
+        None => (fact.window, None),
+        Some((from, until, page)) => (Some((*from, *until)), page.as_deref()),
+    };
+    let ask_at = cx.clock.now().checked_add(told.rest).unwrap_or(Timestamp::MAX);
+    cx.ledger.certificate_window(fact, window, page, ask_at).await?;
+    Ok(Done::Moved)
 }
 
 async fn let_go(cx: &Context, object: &Arc<Certificate>, seen: &Seen) -> Result<Done> {

@@ -1,15 +1,20 @@
 //! What a certificate needs next.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::issuers::{self, Work};
 use super::observe::{Held, Seen, Stored, Wanted};
 use super::{Refusal, renewal};
 use crate::acme::order;
-use crate::api::{Certificate, CertificateSpec, Reason, RotationPolicy};
+use crate::api::{Certificate, CertificateSpec, Reason, RenewalPolicy, RotationPolicy};
 use crate::ledger::{CertificateFact, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::finalizer;
+
+/// After a certificate was made, its CA is asked when it is to be renewed.
+const FIRST_QUESTION: SignedDuration = SignedDuration::from_hours(1);
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +41,8 @@ pub enum Step {
     Issue(Why),
     /// Go one step on with an order at a CA.
     Advance(Box<order::Step>),
+    /// Ask the CA when it would have the certificate in use renewed.
+    AskRenewal,
     /// Put back what was damaged around a sound key, from the ledger.
     Restore,
     /// Write down what stands in the Secret.
@@ -87,7 +94,9 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
         return if leaving { rest(None) } else { Step::AddFinalizer };
     }
     if let Some(open) = &seen.facts.open {
-        return Step::Settle { landed: stored(seen).is_some_and(|s| s.has_key_of(open) && s.has_all_of(open)) };
+        // By the key alone: what stands around it may have been touched since, and is put right.
+        let place = seen.delivery.as_ref().unwrap_or(&seen.secret);
+        return Step::Settle { landed: matches!(place, Held::Ours(stored) if stored.has_key_of(open)) };
     }
     if leaving {
         return match without_order(seen, rest(None), now) {
@@ -163,12 +172,12 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
         Held::None if known(seen).is_some() => Some(Why::Key),
         Held::None => Some(Why::First),
         Held::Ours(stored) => match known(seen) {
-            None if suits(stored, seen, wanted, now) => return Step::TakeIn,
+            None if seen.gate.is_ok() && suits(stored, seen, wanted, now) => return Step::TakeIn,
             None => Some(Why::First),
             Some(fact) => outgrown(spec, stored, fact, wanted, now).or_else(|| asked(seen, fact)),
         },
     };
-    let Some(why) = why else { return without_order(seen, whole(spec, seen, now), now) };
+    let Some(why) = why else { return without_order(seen, in_use(spec, seen, now), now) };
     if spec.suspend {
         let message = "spec.suspend is true: nothing is issued".to_owned();
         return refused(spec, seen, Refusal { reason: Reason::Suspended, message }, now);
@@ -181,6 +190,31 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
         Work::Step(step) => Step::Advance(step),
         Work::Wait(refusal, until) => waits(spec, seen, (refusal, until), now),
     }
+}
+
+/// Nothing is to be issued. Where that could not be, it is said before its time comes.
+fn in_use(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Step {
+    match (&seen.gate, whole(spec, seen, now)) {
+        (Err(refusal), Step::Rest { until, .. }) if !spec.suspend => {
+            Step::Rest { until, refused: Some(refusal.clone()) }
+        }
+        (Ok(_), Step::Rest { until, refused }) => match asks_at(spec, seen) {
+            Some(at) if at <= now => Step::AskRenewal,
+            at => Step::Rest { until: until.into_iter().chain(at).min(), refused },
+        },
+        (_, step) => step,
+    }
+}
+
+/// When the CA is asked when it would have its certificate renewed. Not in the first hour, so that a CA which wants each renewed at
+/// once is not asked for one after the other.
+fn asks_at(spec: &CertificateSpec, seen: &Seen) -> Option<Timestamp> {
+    let issuers::Material::Acme(ca) = &seen.material else { return None };
+    let fact = known(seen).filter(|fact| ca.issued(fact))?;
+    if spec.suspend || spec.renewal.policy == RenewalPolicy::Manual {
+        return None;
+    }
+    Some(fact.ask_at.unwrap_or(fact.certificate.made_at.checked_add(FIRST_QUESTION).unwrap_or(Timestamp::MAX)))
 }
 
 /// What an issuer is asked for.
@@ -214,8 +248,8 @@ fn outgrown(
     now: Timestamp,
 ) -> Option<Why> {
     let (was, is) = (&fact.certificate.terms, &wanted.terms);
-    let same_spec =
-        (&was.names, &was.algorithm, was.life, &was.issuer) == (&is.names, &is.algorithm, is.life, &is.issuer);
+    let same_spec = same_names(&was.names, &is.names)
+        && (&was.algorithm, was.life, &was.issuer) == (&is.algorithm, is.life, &is.issuer);
     // While the CA cannot be read, who it is is not known.
     let same_signer = is.signer.is_none() || was.signer == is.signer;
     match (same_spec, same_signer, stored.has_key_of(fact)) {
@@ -224,6 +258,12 @@ fn outgrown(
         (_, _, false) => Some(Why::Key),
         _ => due(spec, fact).is_some_and(|due| due <= now).then_some(Why::Due),
     }
+}
+
+/// In whatever order.
+fn same_names(one: &[String], other: &[String]) -> bool {
+    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
+    sorted(one) == sorted(other)
 }
 
 /// A person asked for the next one, by the serial number of this one.
@@ -272,13 +312,12 @@ fn suits(stored: &Stored, seen: &Seen, wanted: &Wanted, now: Timestamp) -> bool 
     let leaf = chain.leaf();
     let signed = match &seen.material {
         issuers::Material::Ca(Ok(authority)) => leaf.is_signed_by(authority.certificate()),
-        issuers::Material::SelfSigned => leaf.is_self_issued(),
+        issuers::Material::SelfSigned => leaf.is_self_signed(),
         _ => false,
     };
-    let mut names = (leaf.names.clone(), wanted.terms.names.clone());
-    names.0.sort();
-    names.1.sort();
-    signed && names.0 == names.1 && key.algorithm() == wanted.algorithm
+    let life = leaf.not_after.duration_since(leaf.not_before);
+    let short = SignedDuration::try_from(wanted.life).is_ok_and(|longest| life <= longest);
+    signed && short && same_names(&leaf.names, &wanted.terms.names) && key.algorithm() == wanted.algorithm
 }
 
 /// Whether the key that stands is to stay.
@@ -294,7 +333,7 @@ pub(super) fn keeps_key(spec: &CertificateSpec, seen: &Seen) -> bool {
 /// When the certificate in use is renewed.
 pub(super) fn due(spec: &CertificateSpec, fact: &CertificateFact) -> Option<Timestamp> {
     let certificate = &fact.certificate;
-    renewal::due((certificate.not_before, certificate.not_after), &certificate.serial, &spec.renewal)
+    renewal::due((certificate.not_before, certificate.not_after), &certificate.serial, &spec.renewal, fact.window)
 }
 
 /// What the ledger knows of the certificate in use. What it knows under another organization is the former one's.

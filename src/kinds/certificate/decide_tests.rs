@@ -53,6 +53,7 @@ impl World {
             gate: Ok(Vec::new()),
             material,
             secret: Held::None,
+            delivery: None,
             facts: CertificateFacts::default(),
             order: None,
             command: None,
@@ -109,7 +110,8 @@ impl World {
             roots: made.roots.clone(),
             made_at: at(now),
         };
-        self.seen.facts.current = Some(CertificateFact { id: Uuid::nil(), certificate, intent: None });
+        self.seen.facts.current =
+            Some(CertificateFact { id: Uuid::nil(), certificate, intent: None, window: None, ask_at: None });
         self.hold(made.key, &made.chain, made.roots.as_deref());
     }
 
@@ -189,6 +191,9 @@ fn another_spec_another_ca_a_lost_key_ask_for_another_certificate() {
         world.spec(more.clone());
         assert!(matches!(world.decide(1), Step::Rest { .. }), "{more} is the same");
     }
+    let mut world = World::issued(json!({"dnsNames": ["www.example.com", "example.com"]}));
+    world.spec(json!({"dnsNames": ["example.com", "www.example.com"]}));
+    assert!(matches!(world.decide(1), Step::Rest { .. }), "their order is nothing");
     let mut world = World::issued(json!({}));
     world.seen.facts.current.as_mut().unwrap().certificate.terms.signer = Some("former".into());
     world.seen.wanted.as_mut().unwrap().terms.signer = Some("present".into());
@@ -249,7 +254,7 @@ fn nothing_is_issued_without_leave() {
 fn a_certificate_that_stands_is_kept_when_the_next_one_is_refused() {
     let mut world = World::issued(json!({}));
     world.seen.gate = Err(refusal(Reason::DomainNotVerified));
-    assert!(world.rests(DAY).1.is_none(), "it is not asked for another one");
+    assert_eq!(world.rests(DAY).1, Some(Reason::DomainNotVerified), "it is said long before");
     let (until, reason) = world.rests(80 * DAY);
     assert_eq!(
         (until, reason),
@@ -266,8 +271,13 @@ fn a_delivery_whose_end_is_not_known_is_settled_before_all_else() {
     world.seen.gate = Err(refusal(Reason::DomainNotVerified));
     assert_eq!(world.decide(1), Step::Settle { landed: true });
     world.stored().certificate = b"x".to_vec();
+    assert_eq!(world.decide(1), Step::Settle { landed: true }, "the key is there, and the rest is put right");
+    let there = std::mem::replace(&mut world.seen.secret, Held::None);
+    world.seen.delivery = Some(there);
+    assert_eq!(world.decide(1), Step::Settle { landed: true }, "it stands where it was put");
+    world.seen.delivery = Some(Held::None);
     assert_eq!(world.decide(1), Step::Settle { landed: false });
-    world.seen.secret = Held::None;
+    world.seen.delivery = None;
     assert_eq!(world.decide(1), Step::Settle { landed: false });
     world.object.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     assert_eq!(world.decide(1), Step::Settle { landed: false });
@@ -281,10 +291,16 @@ fn what_stands_in_the_secret_and_in_no_ledger_is_taken_in_where_it_suits() {
     assert_eq!(world.decide(91 * DAY), Step::Issue(Why::First), "it has expired");
     world.spec(json!({"privateKey": {"size": 384}}));
     assert_eq!(world.decide(1), Step::Issue(Why::First));
-    // The former organization's certificate is not this one's.
+    // The former organization's certificate is not this one's: its names must be.
     let mut world = World::issued(json!({}));
     world.seen.subject.organization = Organization("other".into());
     assert_eq!(world.decide(1), Step::TakeIn);
+    world.seen.gate = Err(refusal(Reason::DomainNotVerified));
+    assert_eq!(world.rests(1).1, Some(Reason::DomainNotVerified));
+    // One that lives longer than would be issued.
+    let mut world = World::issued(json!({"duration": "2161h"}));
+    (world.seen.facts.current, world.seen.wanted) = (None, World::new(json!({})).seen.wanted);
+    assert_eq!(world.decide(1), Step::Issue(Why::First));
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Seen {
     pub(super) material: Material,
     /// The Secret.
     pub(super) secret: Held,
+    /// The Secret that a delivery was for whose end is not known, where the spec names another one now.
+    pub(super) delivery: Option<Held>,
     /// What the ledger knows.
     pub(super) facts: CertificateFacts,
     /// The last order at a CA, whatever the spec says now.
@@ -117,12 +119,13 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
         material = issuers::look(cx, material).await?;
     }
     let secret = held(cx, object).await?;
+    let delivery = delivery(cx, object, &facts).await?;
     let command = Command::read(object.metadata.annotations.as_ref());
     let objection = match &command {
         Some(_) => commands::objection(cx, object, command.as_ref()).await?,
         None => None,
     };
-    Ok(Seen { subject, wanted, gate, material, secret, facts, order, command, objection, taken })
+    Ok(Seen { subject, wanted, gate, material, secret, delivery, facts, order, command, objection, taken })
 }
 
 /// What is brought was issued by somebody else, who has asked whose the names are.
@@ -206,6 +209,12 @@ async fn held(cx: &Context, object: &Certificate) -> Result<Held> {
         Some(found) => secret::held(object, found),
         None => rival(cx, object, name).map_or(Held::None, Held::Foreign),
     })
+}
+
+async fn delivery(cx: &Context, object: &Certificate, facts: &CertificateFacts) -> Result<Option<Held>> {
+    let name = facts.open.as_ref().map(|open| open.certificate.secret.as_str());
+    let Some(name) = name.filter(|name| *name != secret_name(&object.spec)) else { return Ok(None) };
+    Ok(Some(secret::find(cx, object, name).await?.map_or(Held::None, |found| secret::held(object, found))))
 }
 
 /// Another certificate that is to make the same Secret, and is older.

@@ -15,10 +15,14 @@ const NOTICES: [i32; 3] = [7, 14, 30];
 /// When to issue the next: with a third of the life left (half, where it is ten days or less), or `before`, and up to a
 /// twentieth of the life earlier, by the serial number, so that certificates which were issued together are not renewed
 /// together. At least a third of the life passes before that, less the twentieth. `None` where the policy is `Manual`.
+///
+/// Where the CA tells a window, a time within it counts, by the serial number; or `before`, where that is asked for and comes
+/// first. A sixth of the life is left in any case.
 pub(super) fn due(
     (not_before, not_after): (Timestamp, Timestamp),
     serial: &str,
     renewal: &RenewalSettings,
+    window: Option<(Timestamp, Timestamp)>,
 ) -> Option<Timestamp> {
     if renewal.policy == RenewalPolicy::Manual {
         return None;
@@ -27,7 +31,12 @@ pub(super) fn due(
     let before = renewal.before.as_ref().and_then(|text| SignedDuration::try_from(text.get()?).ok());
     let left = before.unwrap_or(if life <= SHORT { life / 2 } else { life / 3 }).min(life / 3 * 2);
     let early = life / 20_000 * share(serial);
-    Some(not_after.checked_sub(left + early).unwrap_or(Timestamp::MIN))
+    let usual = not_after.checked_sub(left + early).unwrap_or(Timestamp::MIN);
+    let Some((from, until)) = window else { return Some(usual) };
+    let within = from.checked_add(until.duration_since(from) / 1000 * share(serial)).unwrap_or(until);
+    let latest = not_after.checked_sub(life / 6).unwrap_or(Timestamp::MIN);
+    let asked_for = before.map_or(Timestamp::MAX, |_| usual);
+    Some(within.min(latest).min(asked_for))
 }
 
 /// 0 to 999, the same for the same text in every process.
@@ -72,7 +81,7 @@ mod tests {
     }
 
     fn left(life: i64, before: Option<&str>, serial: &str) -> i64 {
-        let due = due((at(0), at(life)), serial, &settings(before)).unwrap();
+        let due = due((at(0), at(life)), serial, &settings(before), None).unwrap();
         life - due.as_second()
     }
 
@@ -93,7 +102,20 @@ mod tests {
             }
         }
         let manual = RenewalSettings { policy: RenewalPolicy::Manual, before: None };
-        assert_eq!(due((at(0), at(DAY)), "01", &manual), None);
+        assert_eq!(due((at(0), at(DAY)), "01", &manual, None), None);
+    }
+
+    #[test]
+    fn a_window_that_the_ca_tells_counts_but_for_an_earlier_wish_and_never_too_late() {
+        let told = |before, from: i64, until: i64| {
+            let window = Some((at(from * DAY), at(until * DAY)));
+            due((at(0), at(90 * DAY)), "5f3a", &settings(before), window).unwrap().as_second()
+        };
+        assert!((20 * DAY..=30 * DAY).contains(&told(None, 20, 30)));
+        assert!((-2 * DAY..=-DAY).contains(&told(None, -2, -1)), "at once");
+        assert!(told(Some("1440h"), 50, 52) <= 30 * DAY, "a person wants it earlier");
+        assert!((50 * DAY..=52 * DAY).contains(&told(Some("24h"), 50, 52)));
+        assert_eq!(told(None, 89, 95), 75 * DAY, "a sixth is left");
     }
 
     #[test]
@@ -128,7 +150,8 @@ mod tests {
         #[test]
         fn no_times_and_no_setting_panic(from in any::<i64>(), to in any::<i64>(), before in "[0-9]{1,5}[hms]") {
             let clamp = |s: i64| Timestamp::from_second(s).unwrap_or(Timestamp::MAX);
-            let _ = due((clamp(from), clamp(to)), "00", &settings(Some(&before)));
+            let window = Some((clamp(to), clamp(from)));
+            let _ = due((clamp(from), clamp(to)), "00", &settings(Some(&before)), window);
             let _ = notice((clamp(from), clamp(to)), clamp(to));
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn report(
     match (step, outcome) {
         (Step::AddFinalizer, Ok(_)) => return Report::silent(Next::After(SOON)),
         (Step::LetGo, Ok(_)) => return Report::silent(Next::AwaitChange),
-        (Step::Settle { .. } | Step::Advance(_), Ok(_)) => return Report::silent(Next::Now),
+        (Step::Settle { .. } | Step::Advance(_) | Step::AskRenewal, Ok(_)) => return Report::silent(Next::Now),
         (_, Err(error)) if error.is_fleeting() => return Report::silent(Next::Backoff),
         (_, Ok(Done::Told(event))) => return Report::silent(Next::Now).announce(event.clone()),
         _ => {}

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::row::Columns;
 pub use self::row::MirrorRow;
 pub use self::standing::deployment_standing;
-use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, domains};
+use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains};
 use crate::Result;
 use crate::api::Organization;
 
@@ -271,6 +271,10 @@ impl Writer {
             "UPDATE mirror_quarantine SET resolved_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND resolved_at IS NULL",
         ] {
             sqlx::query(statement).bind(self.cluster()).bind(&uids).execute(transaction.connection()).await?;
+        }
+        if kind == ObjectKind::Certificate {
+            let actor = Actor::Controller(self.holder().to_owned());
+            certificates::bury(transaction, &actor, self.cluster(), &uids).await?;
         }
         if kind == ObjectKind::OrganizationDomain {
             let actor = Actor::Controller(self.holder().to_owned());

@@ -2,12 +2,16 @@
 
 mod act;
 mod dns;
+mod renewal;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 pub(in crate::kinds::certificate) use act::{act, end};
+pub(in crate::kinds::certificate) use renewal::renewal_info;
 
 use super::{Made, Request, Work};
 use crate::acme::order::{self, Answer, Question, Step};
@@ -36,6 +40,15 @@ pub(crate) struct Seen {
     pub(super) key: Option<Zeroizing<Vec<u8>>>,
     /// Which CA it is, and how it is asked: with another one, another certificate is wanted.
     pub(super) ca: String,
+}
+
+impl Seen {
+    /// Whether a certificate is this CA's.
+    pub(in crate::kinds::certificate) fn issued(&self, fact: &CertificateFact) -> bool {
+        let terms = &fact.certificate.terms;
+        let by = terms.signer.as_deref().and_then(|signer| signer.split(' ').next());
+        terms.issuer == "acme" && by == Some(self.server.directory.as_str())
+    }
 }
 
 /// What is known of the CA before it is asked.
@@ -103,7 +116,7 @@ async fn authorities(cx: &Context, challenges: &[AcmeChallenge]) -> Result<(), S
 pub(super) fn terms(spec: &AcmeIssuer, request: &Request<'_>) -> String {
     let binding = spec.external_account_binding.as_ref().map(|binding| &binding.key_id);
     let kept = request.keep.map(|key| key.public().digest());
-    let names: Vec<&str> = request.names.iter().map(Name::as_str).collect();
+    let names: BTreeSet<&str> = request.names.iter().map(Name::as_str).collect();
     let all = json!([spec.server, spec.email, spec.profile, binding, names, request.algorithm.to_string(), kept]);
     format!("sha256:{}", sha256_hex(all.to_string().as_bytes()))
 }
