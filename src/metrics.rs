@@ -65,6 +65,7 @@ pub struct Metrics {
     watches_unlisted: Family<ResourceLabel, Gauge>,
     watch_errors: Family<ResourceLabel, Counter>,
     leading: Gauge,
+    dns_held: Gauge,
     anchors_lost: Gauge,
 }
 
@@ -81,6 +82,7 @@ impl Default for Metrics {
             watches_unlisted: Family::default(),
             watch_errors: Family::default(),
             leading: Gauge::default(),
+            dns_held: Gauge::default(),
             anchors_lost: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -104,6 +106,11 @@ impl Default for Metrics {
             "anchors_lost",
             "Anchored events that the activity log does not hold any more",
             metrics.anchors_lost.clone(),
+        );
+        registry.register(
+            "dns_changes_held",
+            "Changes of DNS sets that the guard against mass changes holds",
+            metrics.dns_held.clone(),
         );
         registry.register("leading", "1 while this replica leads", metrics.leading.clone());
         metrics
@@ -167,6 +174,11 @@ impl Metrics {
     /// How many anchored events the log does not hold.
     pub fn anchors_lost(&self, events: usize) {
         self.anchors_lost.set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    /// So many changes of DNS sets are held.
+    pub fn dns_held(&self, changes: usize) {
+        self.dns_held.set(i64::try_from(changes).unwrap_or(i64::MAX));
     }
 
     /// Whether this replica leads.

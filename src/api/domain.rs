@@ -245,13 +245,26 @@ pub struct OrganizationDomainStatus {
     /// The zone of a managed domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<DomainZone>,
+    /// Changes of sets at and below the domain that wait for an approval: too large a part of the zone would go at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<DomainHeld>,
     /// What was taken of each command annotation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_handled: LastHandled,
-    /// `Ready`, `Verified`, `InUse`.
+    /// `Ready`, `Verified`, `InUse`, `MassChangeHeld`.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// Changes of sets that wait for an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DomainHeld {
+    /// Names exactly these changes; to be given back in `landfall.dev/approve`.
+    pub digest: String,
+    /// How many.
+    pub count: u32,
 }
 
 /// A zone as its provider lists it.

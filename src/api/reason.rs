@@ -141,6 +141,7 @@ reasons! {
     CertificateInvalid, Blocked, "The certificate, its chain or its key is not fit for use; the message says what is wrong.";
 
     // DNS
+    MassChangeHeld, Blocked, "Too large a part of a zone would go or be replaced at once; it waits for a person's release.";
     UnsupportedByProvider, Blocked, "The credential's provider does not do this.";
 }
 

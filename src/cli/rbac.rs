@@ -86,7 +86,7 @@ const ROLES: &[Role] = &[
         aggregate: None,
         rules: &[
             Rule(LANDFALL, KINDS, READ),
-            Rule(LANDFALL, &["terraformdeployments"], &["patch", "approve", "operate"]),
+            Rule(LANDFALL, &["terraformdeployments", "organizationdomains"], &["patch", "approve", "operate"]),
         ],
         named: &[],
     },

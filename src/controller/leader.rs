@@ -114,7 +114,7 @@ impl Replica {
             probes: Arc::new(Probes::default()),
             accounts: Arc::default(),
             lookup: Lookup::new(&self.installation),
-            zones: Zones::new(ledger.clone(), alive.clone()),
+            zones: Zones::new(ledger.clone(), self.metrics.clone(), alive.clone()),
             engines: self.engines.clone(),
             executor: self.executor.clone(),
             stores,

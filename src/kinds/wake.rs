@@ -11,6 +11,8 @@
 //! | a domain comes, goes, its spec or what was found of it changes | records that refer to it, to one above or below it, certificates with names in it, domains that waited for it | [`tell_of_domains`] |
 //! | what the ledger knows of a credential changes | records below the domains that refer to it | [`credential_changed`] |
 //! | a record is written or goes | records that ask for a set of the same name | `wake` of the record's `act` |
+//! | a record's write is held, as too much of a zone would go at once | its domain | `tell_of_held` of the record's `act` |
+//! | a domain's approval lets pass what was held | the records that wait for it | [`released`] |
 //! | a record goes | its domain | `leave` of the record's `act` |
 //! | the ledger knows that a deployment uses a credential no more | the credential | `refer` of the deployment's `act` |
 //! | a certificate goes, or names another Secret | those that name the Secret too | [`tell_rivals`] |
@@ -108,6 +110,20 @@ pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &Organizati
 fn waits_for_another(domain: &OrganizationDomain) -> bool {
     let conditions = domain.status.iter().flat_map(|status| &status.conditions);
     conditions.into_iter().any(|c| c.reason == Reason::ClaimedElsewhere.as_str())
+}
+
+/// Wakes the records that wait for what a domain's approval has let pass: those that refer to it, and those that say that
+/// they wait.
+pub(super) fn released(stores: &Stores, waker: &Waker, domain: &OrganizationDomain) {
+    let key = key_of(domain);
+    for record in stores.records.state() {
+        let conditions = record.status.iter().flat_map(|status| &status.conditions);
+        let waits = || conditions.into_iter().any(|c| c.reason == Reason::MassChangeHeld.as_str());
+        if referred(record.as_ref(), &record.spec.domain_ref) == key || waits() {
+            let (namespace, name) = key_of(record.as_ref());
+            waker.wake(ObjectKind::DnsRecord, &namespace, &name);
+        }
+    }
 }
 
 /// Wakes who waits behind a deployment that goes, and credentials as [`tell_credentials`] does.

@@ -281,6 +281,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Intents of former leaders for this call by this credential into this zone, whose outcome nobody told, and their
+    /// details.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn left_open(&self, call: &str, credential: Uuid, zone: &str) -> Result<Vec<(IntentId, Value)>> {
+        let rows: Vec<(Uuid, Json<Value>)> = sqlx::query_as(
+            "SELECT intent_id, details FROM intents
+             WHERE cluster_id = $1 AND epoch < $2 AND outcome IS NULL AND call = $3
+               AND details ->> 'credential' = $4 AND details ->> 'zone' = $5
+             ORDER BY created_at",
+        )
+        .bind(self.cluster())
+        .bind(self.epoch())
+        .bind(call)
+        .bind(credential.to_string())
+        .bind(zone)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(|(id, details)| (IntentId(id), details.0)).collect())
+    }
+
     async fn organization_of(&self, intent: IntentId) -> Result<Organization> {
         let found: Option<String> = sqlx::query_scalar("SELECT organization_id FROM intents WHERE intent_id = $1")
             .bind(intent.0)

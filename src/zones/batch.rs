@@ -1,16 +1,18 @@
 //! One batch of wishes: planned, put on record, written, settled, answered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::guard::Risk;
 use super::plan::{Write, plan};
-use super::wish::{Effect, Wish};
+use super::wish::{Effect, Want, Wish};
 use super::writer::{Waiting, Writer, same};
 use crate::Result;
-use crate::dns::{Data, RecordSet};
+use crate::dns::{Data, Name, RecordSet, RecordType};
 use crate::ledger::{IntentId, NewIntent, Outcome as Told};
-use crate::providers::{Dns, Outcome, Standing};
+use crate::providers::{Outcome, Standing};
 
 /// An outcome that the ledger has to hear of.
 pub(super) struct Conclusion {
@@ -33,37 +35,86 @@ impl Writer {
         let Some(snapshot) = &self.snapshot else { return };
         let wishes: Vec<&Wish> = batch.iter().map(|waiting| &waiting.wish).collect();
         let plan = plan(&self.zone, snapshot, &self.ownership, &wishes);
+        let sets: BTreeSet<(&Name, RecordType)> = wishes.iter().map(|wish| (&wish.owner, wish.kind)).collect();
+        let risks: Vec<Risk> = plan.writes.iter().filter_map(Write::risk).collect();
+        self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| guard.wished(&sets, &risks));
         let mut waiting: Vec<Option<Waiting>> = batch.into_iter().map(Some).collect();
         for (number, effect) in plan.settled {
             if let Some(waiting) = take(&mut waiting, number) {
                 waiting.answer(Ok(effect));
             }
         }
-        if plan.writes.is_empty() {
-            return;
-        }
-        match self.make(plan.writes, &waiting).await {
-            Ok(settled) => settled.into_iter().for_each(|settled| self.tell(settled, &mut waiting)),
-            Err(error) => {
-                let words = same(&error);
-                waiting.into_iter().flatten().for_each(|waiting| waiting.answer(Err(same(&words))));
+        for (approved_by, writes) in self.guarded(plan.writes, &mut waiting) {
+            match self.make(writes, approved_by, &waiting).await {
+                Ok(settled) => settled.into_iter().for_each(|settled| self.tell(settled, &mut waiting)),
+                Err(error) => {
+                    let words = same(&error);
+                    return waiting.into_iter().flatten().for_each(|waiting| waiting.answer(Err(same(&words))));
+                }
             }
         }
+    }
+
+    /// The writes that may be made, by who approved them. Where the guard holds, none that takes something away but those.
+    fn guarded(&mut self, writes: Vec<Write>, waiting: &mut [Option<Waiting>]) -> BTreeMap<Option<String>, Vec<Write>> {
+        let risks: Vec<Risk> = writes.iter().filter_map(Write::risk).collect();
+        let wishes = || waiting.iter().flatten().map(|waiting| &waiting.wish);
+        let leaving = wishes().filter_map(|wish| match wish.want {
+            Want::Gone { leaving } => Some(leaving),
+            _ => None,
+        });
+        let (now, owned, leaving) =
+            (Instant::now(), if risks.is_empty() { 0 } else { self.owned() }, leaving.max().unwrap_or_default());
+        let mut made: BTreeMap<Option<String>, Vec<Write>> = BTreeMap::new();
+        let mut held = Vec::new();
+        self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| {
+            let passes = risks.is_empty() || guard.judge(now, owned, leaving, &risks);
+            for write in writes {
+                let risk = write.risk();
+                let by = risk.as_ref().and_then(|risk| guard.approver(risk)).map(str::to_owned);
+                match passes || risk.is_none() || by.is_some() {
+                    true => made.entry(by).or_default().push(write),
+                    false => held.extend(write.wishes),
+                }
+            }
+        });
+        for number in held {
+            if let Some(waiting) = take(waiting, number) {
+                waiting.answer(Ok(Effect::Held));
+            }
+        }
+        made
     }
 
     /// Intent, call, outcome.
     ///
     /// # Errors
     /// The intent could not be committed: nothing was written.
-    async fn make(&mut self, writes: Vec<Write>, waiting: &[Option<Waiting>]) -> Result<Vec<Settled>> {
+    async fn make(
+        &mut self,
+        writes: Vec<Write>,
+        approved_by: Option<String>,
+        waiting: &[Option<Waiting>],
+    ) -> Result<Vec<Settled>> {
         self.conclude_late().await;
-        let intent = self.ledger.intend(self.intent(&writes, waiting)).await?;
+        let intent = NewIntent { approved_by, ..self.intent(&writes, waiting) };
+        let intent = self.ledger.intend(intent).await?;
         let changes: Vec<_> = writes.iter().map(|write| write.change.clone()).collect();
-        let outcomes = self.account.server.apply(&self.zone, &changes).await;
+        let outcomes = self.calls.apply(&self.zone, &changes).await;
         let settled = writes.into_iter().zip(outcomes);
         let mut settled: Vec<Settled> =
             settled.map(|(write, outcome)| Settled { write, outcome, by_reading: false }).collect();
         self.learn(&mut settled).await;
+        let now = Instant::now();
+        self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| {
+            for (settled, risk) in settled.iter().filter_map(|s| Some((s, s.write.risk()?))) {
+                match &settled.outcome {
+                    Outcome::Applied => guard.made(now, &risk, true),
+                    Outcome::Unsettled(trouble) if trouble.may_have_landed => guard.made(now, &risk, false),
+                    _ => {}
+                }
+            }
+        });
         self.unconcluded.push(conclusion(intent, &settled));
         self.conclude_late().await;
         Ok(settled)
@@ -91,11 +142,11 @@ impl Writer {
         };
         NewIntent {
             subjects,
-            call: self.account.server.call(),
+            call: self.calls.account.server.call(),
             why,
             approved_by: None,
             details: json!({
-                "credential": self.account.credential.uid,
+                "credential": self.calls.account.credential.uid,
                 "zone": self.zone.id,
                 "zoneName": self.zone.name.as_str(),
             }),
@@ -149,7 +200,7 @@ impl Writer {
         }
         let before = snapshot.serial.take();
         let Some(before) = before.filter(|_| all) else { return true };
-        let after = self.account.server.serial(&self.zone).await.ok().flatten();
+        let after = self.calls.serial(&self.zone).await.ok().flatten();
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.serial = after.filter(|after| *after == before.wrapping_add(1));
         }
@@ -199,7 +250,7 @@ fn take(waiting: &mut [Option<Waiting>], number: usize) -> Option<Waiting> {
 }
 
 /// A set as the ledger holds it.
-fn shown(set: Option<&RecordSet>) -> Value {
+pub(super) fn shown(set: Option<&RecordSet>) -> Value {
     set.map_or(Value::Null, |set| {
         let values: Vec<String> = set.values().iter().map(Data::present).collect();
         json!({"ttl": set.ttl(), "values": values})

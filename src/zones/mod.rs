@@ -6,8 +6,13 @@
 
 mod account;
 mod batch;
+mod calls;
+mod former;
+mod guard;
+mod guards;
 mod lookup;
 mod ownership;
+mod pace;
 mod plan;
 mod snapshot;
 mod wish;
@@ -21,14 +26,20 @@ use tokio::sync::{Mutex as Turn, mpsc, oneshot, watch as signal};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use self::calls::Calls;
+use self::guards::Guards;
+use self::pace::Pace;
 use self::writer::{Ask, Writer as ZoneWriter};
+use crate::api::Organization;
 use crate::dns::which::{Which, zone_of};
 use crate::dns::{Name, RecordType, Zone};
 use crate::ledger::Writer;
-use crate::providers::{Dns, Trouble};
+use crate::metrics::Metrics;
+use crate::providers::Trouble;
 use crate::{Error, Result};
 
 pub use self::account::{Account, permits};
+pub use self::guards::Held;
 pub use self::lookup::{Answers, Heard, Lookup, Said};
 pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
 
@@ -46,7 +57,9 @@ pub struct Zones(Arc<Inner>);
 
 struct Inner {
     ledger: Writer,
+    guards: Arc<Guards>,
     alive: signal::Receiver<()>,
+    paces: Mutex<HashMap<Uuid, Arc<Mutex<Pace>>>>,
     listed: Mutex<HashMap<Uuid, Arc<Turn<Option<Listed>>>>>,
     writers: Mutex<Writers>,
 }
@@ -77,8 +90,10 @@ pub enum Found {
 
 impl Zones {
     /// Writes under this leadership. `alive` is held by all that works for it.
-    pub fn new(ledger: Writer, alive: signal::Receiver<()>) -> Self {
-        Self(Arc::new(Inner { ledger, alive, listed: Mutex::default(), writers: Mutex::default() }))
+    pub fn new(ledger: Writer, metrics: Arc<Metrics>, alive: signal::Receiver<()>) -> Self {
+        let (paces, listed, writers) = Default::default();
+        let guards = Arc::new(Guards::new(metrics));
+        Self(Arc::new(Inner { ledger, guards, alive, paces, listed, writers }))
     }
 
     /// The zone of a name: the one of `zone_id` where that is given, else the longest. The account's list is asked for again
@@ -97,7 +112,7 @@ impl Zones {
             }
         }
         let at = Instant::now();
-        let zones = account.server.zones().await?;
+        let zones = self.calls(account).zones().await?;
         let found = found(name, &zones, zone_id);
         *listed = Some(Listed { digest: account.digest.clone(), at, zones });
         Ok(found)
@@ -116,10 +131,9 @@ impl Zones {
         how_fresh: Duration,
     ) -> Result<Look, Trouble> {
         let (reply, answer) = oneshot::channel();
-        let (owner, account) = (owner.clone(), account.clone());
         let since = Instant::now().checked_sub(how_fresh);
-        let ask = Ask::Look { account: account.clone(), owner, kind, since, reply };
-        self.ask(&account, zone, ask).await;
+        let calls = self.calls(account);
+        self.ask(account, zone, Ask::Look { calls, owner: owner.clone(), kind, since, reply }).await;
         answer.await.unwrap_or_else(|_| Err(writer::ended()))
     }
 
@@ -129,8 +143,24 @@ impl Zones {
     /// The ledger is away, or another leads: nothing was written.
     pub async fn change(&self, account: &Account, zone: &Zone, wish: Wish) -> Result<Effect> {
         let (reply, answer) = oneshot::channel();
-        self.ask(account, zone, Ask::Change { account: account.clone(), wish, reply }).await;
+        self.ask(account, zone, Ask::Change { calls: self.calls(account), wish, reply }).await;
         answer.await.unwrap_or_else(|_| Err(Error::Deposed("the zone's writer has ended".into())))
+    }
+
+    /// What is held of an organization's sets at and below a name.
+    pub fn held(&self, organization: &Organization, within: &Name) -> Option<Held> {
+        self.0.guards.held(organization, within)
+    }
+
+    /// Lets pass exactly what is named, in somebody's name; whoever wished it wishes it again within the hour. A restart
+    /// forgets it: what was not made by then is held anew.
+    pub fn release(&self, organization: &Organization, held: &Held, by: &str) {
+        self.0.guards.release(organization, held, by);
+    }
+
+    fn calls(&self, account: &Account) -> Calls {
+        let pace = locked(&self.0.paces).entry(account.credential.uid).or_default().clone();
+        Calls::new(account.clone(), pace)
     }
 
     async fn ask(&self, account: &Account, zone: &Zone, ask: Ask) {
@@ -144,7 +174,8 @@ impl Zones {
         let key = (account.credential.uid, zone.id.clone());
         let sender = by_zone.entry(key).or_insert_with(|| {
             let (sender, asks) = mpsc::channel(QUEUE);
-            let writer = ZoneWriter::new(self.0.ledger.clone(), account.clone(), zone.clone());
+            let writer =
+                ZoneWriter::new(self.0.ledger.clone(), self.0.guards.clone(), self.calls(account), zone.clone());
             let alive = self.0.alive.clone();
             tasks.spawn(async move {
                 writer.run(asks).await;

@@ -93,6 +93,18 @@ impl Ownership {
         RecordSet::gathered(name, RecordType::Txt, records).map_err(|e| e.to_string())
     }
 
+    /// Sets of this zone that are ours and stand.
+    pub(super) fn owned(&self, zone: &Zone, snapshot: &Snapshot) -> usize {
+        let ours = |(owner, kind): &(&Name, RecordType)| {
+            let whose = match self.marks {
+                true => self.by_marker(snapshot, owner, *kind),
+                false => self.by_registry(zone, snapshot, owner, *kind),
+            };
+            whose == Whose::Ours
+        };
+        snapshot.keys().filter(ours).count()
+    }
+
     fn value(&self) -> Data {
         Data::Txt(self.text.clone().into_bytes())
     }

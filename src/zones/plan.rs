@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::guard::Risk;
 use super::ownership::{self, Ownership};
 use super::snapshot::Snapshot;
 use super::wish::{Adoption, Effect, Want, Whose, Wish};
@@ -26,6 +27,13 @@ pub(super) struct Write {
     pub(super) wishes: Vec<usize>,
     /// Whether a shared set is changed, which may be tried again: it is merged with what stands then.
     pub(super) shared: bool,
+}
+
+impl Write {
+    /// What it takes away, if anything. A shared set is nobody's to lose.
+    pub(super) fn risk(&self) -> Option<Risk> {
+        Risk::of(self.change.before(), self.change.after()).filter(|_| !self.shared)
+    }
 }
 
 /// Plans the wishes. All of a shared set are merged; of any other set there is one wish.
@@ -61,7 +69,9 @@ fn refusal(zone: &Zone, wish: &Wish) -> Option<String> {
     let shared = ownership::is_shared(owner, wish.kind);
     match &wish.want {
         Want::Share { .. } | Want::Unshare { .. } if !shared => Some(format!("{owner} is no name of shared values")),
-        Want::Set { .. } | Want::Gone if shared => Some(format!("{owner} holds shared values, and is no one object's")),
+        Want::Set { .. } | Want::Gone { .. } if shared => {
+            Some(format!("{owner} holds shared values, and is no one object's"))
+        }
         Want::Set { .. } if ownership::is_reserved(owner) => {
             Some(format!("{owner} is of the registry in which Landfall notes owners"))
         }

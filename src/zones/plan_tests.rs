@@ -105,12 +105,12 @@ fn what_is_written_by_what_stands_whose_it_is_and_what_is_wished() {
         for marks in [true, false] {
             let snapshot = standing(stands.clone(), holder, marks);
             let sets = [Never, IfIdentical, Always].map(|adoption| Want::Set { set: a(owner, 1), adoption });
-            for (want, wanted) in sets.into_iter().chain([Want::Gone]).zip(wanted) {
+            for (want, wanted) in sets.into_iter().chain([Want::Gone { leaving: 1 }]).zip(wanted) {
                 let plan = planned(&snapshot, marks, &[wish(owner, RecordType::A, want.clone())]);
                 assert_eq!(told(&plan), wanted, "{stands:?} {holder:?} {want:?} marks {marks}");
                 let Some(write) = plan.writes.first() else { continue };
                 assert_eq!(write.change.before(), stands.as_ref(), "under the condition that it is what was read");
-                let after = (want != Want::Gone).then(|| a(owner, 1));
+                let after = (!matches!(want, Want::Gone { .. })).then(|| a(owner, 1));
                 assert_eq!(write.change.after(), after.as_ref());
                 assert_eq!(write.change.parts().count(), if marks { 1 } else { 2 });
             }
@@ -123,7 +123,7 @@ fn the_registry_s_entry_comes_and_goes_with_its_set() {
     let owner = "www.example.com";
     let entry = us(false).entry(&zone(), &name(owner), RecordType::A).unwrap();
     let set = |set| wish(owner, RecordType::A, Want::Set { set, adoption: Adoption::Never });
-    let gone = || wish(owner, RecordType::A, Want::Gone);
+    let gone = || wish(owner, RecordType::A, Want::Gone { leaving: 1 });
     let (ours, nobody) = (Holder::Ours, Holder::Nobody);
     let stands = Some(a(owner, 1));
     // What stands, whose; the wish; the entry before and after.
@@ -157,7 +157,7 @@ fn what_no_zone_may_hold_is_refused_without_a_write() {
         (true, set("example.com", alias("example.com")), "CNAME"),
         (true, set("www.example.com", a("api.example.com", 1)), "is not of"),
         (true, set("_acme-challenge.example.com", texts("_acme-challenge.example.com", &["v"])), "shared"),
-        (true, wish("_acme-challenge.example.com", RecordType::Txt, Want::Gone), "shared"),
+        (true, wish("_acme-challenge.example.com", RecordType::Txt, Want::Gone { leaving: 1 }), "shared"),
         (true, set("x._landfall-a.example.com", texts("x._landfall-a.example.com", &["v"])), "registry"),
         (true, share("www.example.com"), "no name of shared values"),
         (true, share("_acme-challenge.example.org"), "does not lie within"),

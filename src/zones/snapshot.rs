@@ -75,7 +75,7 @@ impl Snapshot {
     }
 
     /// Names and types of all sets.
-    fn keys(&self) -> impl Iterator<Item = (&Name, RecordType)> {
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&Name, RecordType)> {
         self.sets.keys().map(|(owner, kind)| (owner, *kind))
     }
 

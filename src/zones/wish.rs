@@ -30,7 +30,11 @@ pub enum Want {
         adoption: Adoption,
     },
     /// No set, where it is ours.
-    Gone,
+    Gone {
+        /// How many sets of the zone are on their way out, this one included, as far as the caller knows: what is judged
+        /// together need not come together.
+        leaving: usize,
+    },
     /// This value among those of a shared set.
     Share {
         /// The logical text.
@@ -43,6 +47,13 @@ pub enum Want {
         /// The logical text.
         value: String,
     },
+}
+
+impl Wish {
+    /// Whether it takes a set away.
+    pub(super) fn goes(&self) -> bool {
+        matches!(self.want, Want::Gone { .. })
+    }
 }
 
 /// Whether a set that stands there, and is nobody's, becomes ours. What is another's never does.
@@ -75,6 +86,9 @@ pub enum Effect {
     Rejected(String),
     /// Another wrote in between, and this stands now. Nothing was written.
     Changed(Option<RecordSet>),
+    /// Too large a part of the zone would go or be replaced. Nothing was written; it waits for a release, as
+    /// [`super::Zones::held`] tells it.
+    Held,
     /// The provider did not do it, or did not say.
     Trouble(Trouble),
 }

@@ -1,11 +1,14 @@
 //! The one writer of a zone: takes what is asked in rounds, keeps the zone as it was last read, answers each asker.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::account::Account;
+use super::calls::Calls;
+use super::guard::LEAST;
+use super::guards::Guards;
 use super::ownership::{self, Ownership};
 use super::snapshot::Snapshot;
 use super::wish::{Effect, Look, Want, Wish};
@@ -18,6 +21,10 @@ use crate::{Error, Result};
 
 /// How long the first wish of a batch waits for others.
 const GATHER: Duration = Duration::from_millis(5);
+/// Deletions in a guarded zone wait until no more come for so long, so that those that belong together are judged together.
+const QUIET: Duration = Duration::from_secs(1);
+/// The longest that one waits for others.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Between two tries to tell Postgres of an outcome.
 const REST: Duration = Duration::from_secs(5);
 /// The most that one round takes.
@@ -31,7 +38,7 @@ const MERGES: u8 = 5;
 pub(super) enum Ask {
     /// What stands there.
     Look {
-        account: Account,
+        calls: Calls,
         owner: Name,
         kind: RecordType,
         /// As of when it must be known; `None` for however long ago.
@@ -39,7 +46,7 @@ pub(super) enum Ask {
         reply: oneshot::Sender<Result<Look, Trouble>>,
     },
     /// A wish.
-    Change { account: Account, wish: Wish, reply: oneshot::Sender<Result<Effect>> },
+    Change { calls: Calls, wish: Wish, reply: oneshot::Sender<Result<Effect>> },
 }
 
 /// A wish that waits for its effect.
@@ -62,6 +69,26 @@ impl Waiting {
     }
 }
 
+/// Deletions that wait for others.
+#[derive(Default)]
+struct Leaving {
+    wishes: Vec<Waiting>,
+    /// When the first and the last of them came.
+    came: Option<(Instant, Instant)>,
+}
+
+impl Leaving {
+    /// When they are judged.
+    fn due(&self) -> Option<Instant> {
+        self.came.map(|(first, last)| (last + QUIET).min(first + LONGEST))
+    }
+
+    fn push(&mut self, waiting: Waiting, now: Instant) {
+        self.came = Some((self.came.map_or(now, |(first, _)| first), now));
+        self.wishes.push(waiting);
+    }
+}
+
 struct Looking {
     owner: Name,
     kind: RecordType,
@@ -72,13 +99,16 @@ struct Looking {
 /// The writer.
 pub(super) struct Writer {
     pub(super) ledger: ledger::Writer,
+    pub(super) guards: Arc<Guards>,
     /// With the newest Secret.
-    pub(super) account: Account,
+    pub(super) calls: Calls,
     pub(super) zone: Zone,
     pub(super) ownership: Ownership,
     pub(super) snapshot: Option<Snapshot>,
     pub(super) unconcluded: Vec<super::batch::Conclusion>,
+    pub(super) former_settled: bool,
     wishes: VecDeque<Waiting>,
+    leaving: Leaving,
     looks: Vec<Looking>,
 }
 
@@ -89,16 +119,19 @@ pub(super) fn ended() -> Trouble {
 }
 
 impl Writer {
-    pub(super) fn new(ledger: ledger::Writer, account: Account, zone: Zone) -> Self {
-        let ownership = Ownership::new(ledger.cluster(), account.server.marks());
+    pub(super) fn new(ledger: ledger::Writer, guards: Arc<Guards>, calls: Calls, zone: Zone) -> Self {
+        let ownership = Ownership::new(ledger.cluster(), calls.account.server.marks());
         Self {
             ledger,
-            account,
+            guards,
+            calls,
             zone,
             ownership,
             snapshot: None,
             unconcluded: Vec::new(),
+            former_settled: false,
             wishes: VecDeque::new(),
+            leaving: Leaving::default(),
             looks: Vec::new(),
         }
     }
@@ -106,10 +139,9 @@ impl Writer {
     /// Works until nobody can ask any more.
     pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
         loop {
-            let rest = if self.unconcluded.is_empty() { Duration::MAX } else { REST };
             let mut taken = Vec::new();
             if self.wishes.is_empty() {
-                match tokio::time::timeout(rest, asks.recv_many(&mut taken, ROUND)).await {
+                match tokio::time::timeout(self.rest(), asks.recv_many(&mut taken, ROUND)).await {
                     Ok(0) => return,
                     Ok(_) => {}
                     Err(_) => self.conclude_late().await,
@@ -122,21 +154,64 @@ impl Writer {
                 taken.push(ask);
             }
             taken.into_iter().for_each(|ask| self.take(ask));
+            self.part_leaving().await;
             self.round().await;
         }
     }
 
+    /// How long there is nothing to do, if nobody asks.
+    fn rest(&self) -> Duration {
+        let due = self.leaving.due().map(|due| due.saturating_duration_since(Instant::now()));
+        let late = (!self.unconcluded.is_empty()).then_some(REST);
+        due.into_iter().chain(late).min().unwrap_or(Duration::MAX)
+    }
+
     fn take(&mut self, ask: Ask) {
         match ask {
-            Ask::Look { account, owner, kind, since, reply } => {
-                self.account = account;
+            Ask::Look { calls, owner, kind, since, reply } => {
+                self.calls = calls;
                 self.looks.push(Looking { owner, kind, since, reply });
             }
-            Ask::Change { account, wish, reply } => {
-                self.account = account;
+            Ask::Change { calls, wish, reply } => {
+                self.calls = calls;
                 self.wishes.push_back(Waiting { wish, tries: 0, reply });
             }
         }
+    }
+
+    /// Deletions in a guarded zone are put aside until they are due; a set that is wanted again needs none.
+    async fn part_leaving(&mut self) {
+        let now = Instant::now();
+        if self.wishes.iter().any(|waiting| waiting.wish.goes()) {
+            if self.snapshot.is_none() {
+                // What cannot be read is told when it is needed.
+                let _ = self.read_whole().await;
+            }
+            if self.owned() >= LEAST {
+                let (go, stay) = std::mem::take(&mut self.wishes).into_iter().partition(|w| w.wish.goes());
+                self.wishes = stay;
+                let go: VecDeque<Waiting> = go;
+                go.into_iter().for_each(|waiting| self.leaving.push(waiting, now));
+            }
+        }
+        let sets = self.wishes.iter().map(|w| &w.wish).filter(|wish| !wish.goes());
+        let wanted: BTreeSet<(&Name, RecordType)> = sets.map(|wish| (&wish.owner, wish.kind)).collect();
+        let (again, go): (Vec<_>, Vec<_>) = std::mem::take(&mut self.leaving.wishes)
+            .into_iter()
+            .partition(|w| wanted.contains(&(&w.wish.owner, w.wish.kind)));
+        again.into_iter().for_each(|waiting| waiting.answer(Ok(Effect::Unchanged)));
+        match self.leaving.due() {
+            Some(due) if due <= now => {
+                self.leaving.came = None;
+                self.wishes.extend(go);
+            }
+            _ => self.leaving.wishes = go,
+        }
+    }
+
+    /// Sets of the zone that are ours.
+    pub(super) fn owned(&self) -> usize {
+        self.snapshot.as_ref().map_or(0, |snapshot| self.ownership.owned(&self.zone, snapshot))
     }
 
     /// Reads what is needed for all, answers those who look, and writes.
@@ -160,6 +235,13 @@ impl Writer {
                 Err(trouble) => Err(trouble.clone()),
             };
             let _ = look.reply.send(answer);
+        }
+        let settled = match &read {
+            Ok(()) if !batch.is_empty() => self.settle_former().await,
+            _ => Ok(()),
+        };
+        if let Err(error) = settled {
+            return batch.into_iter().for_each(|waiting| waiting.answer(Err(same(&error))));
         }
         match read {
             Ok(()) => self.write(batch).await,
@@ -213,12 +295,12 @@ impl Writer {
         if since.is_none_or(|since| snapshot.since >= since) {
             return Ok(());
         }
-        let serial = self.account.server.serial(&self.zone).await?;
+        let serial = self.calls.serial(&self.zone).await?;
         if serial.is_some() && serial == snapshot.serial {
             snapshot.since = now;
             return Ok(());
         }
-        if whole || names.len() > SINGLE_READS || !self.account.server.reads_names() {
+        if whole || names.len() > SINGLE_READS || !self.calls.account.server.reads_names() {
             return self.read_whole().await;
         }
         self.read_names(names).await
@@ -226,8 +308,8 @@ impl Writer {
 
     /// What stands at these names and no others. As of when the whole is known stays as it was.
     pub(super) async fn read_names(&mut self, names: &BTreeSet<Name>) -> Result<(), Trouble> {
-        let (server, zone) = (&self.account.server, &self.zone);
-        let reads = names.iter().map(async |name| Ok((name, server.read(zone, Some(name)).await?)));
+        let (calls, zone) = (&self.calls, &self.zone);
+        let reads = names.iter().map(async |name| Ok((name, calls.read(zone, Some(name)).await?)));
         let read = futures::future::try_join_all(reads).await?;
         if let Some(snapshot) = &mut self.snapshot {
             read.into_iter().for_each(|(name, contents)| snapshot.renew(name, contents));
@@ -238,8 +320,8 @@ impl Writer {
     /// The whole zone. The serial goes first: what changes while it is read is then seen by the next look.
     pub(super) async fn read_whole(&mut self) -> Result<(), Trouble> {
         let since = Instant::now();
-        let serial = self.account.server.serial(&self.zone).await?;
-        let contents = self.account.server.read(&self.zone, None).await?;
+        let serial = self.calls.serial(&self.zone).await?;
+        let contents = self.calls.read(&self.zone, None).await?;
         self.snapshot = Some(Snapshot::new(contents, serial, since));
         Ok(())
     }

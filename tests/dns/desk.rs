@@ -1,10 +1,12 @@
 //! An installation's zone writer on a server of the test bed, with a ledger of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use landfall::api::Organization;
 use landfall::dns::{Name, RecordSet, RecordType, Zone};
 use landfall::ledger::{ObjectKind, Subject, Writer};
+use landfall::metrics::Metrics;
 use landfall::providers::{Change, Dns, Outcome, Server};
 use landfall::zones::{Account, Adoption, Effect, Found, Look, Want, Wish, Zones};
 use serde_json::Value;
@@ -19,6 +21,7 @@ use crate::world::{env, knot, name};
 pub struct Desk {
     pub database: Database,
     pub ledger: Writer,
+    pub metrics: Arc<Metrics>,
     pub zones: Zones,
     pub account: Account,
     pub zone: Zone,
@@ -51,13 +54,22 @@ impl Desk {
         ledger.register_cluster(cluster, "test").await.unwrap();
         let ledger = ledger.lead(cluster, "me").await.unwrap();
         let (_alive, alive) = watch::channel(());
-        let zones = Zones::new(ledger.clone(), alive);
+        let metrics = Arc::new(Metrics::default());
+        let zones = Zones::new(ledger.clone(), metrics.clone(), alive);
         let credential = subject_in("acme", cluster, ObjectKind::CloudCredential, "dns");
         let account = Account::new(credential, server, "digest".into());
         let wanted = name(&env(zone));
         let found = zones.zone_of(&account, &wanted, None).await.unwrap();
         let Found::One(zone) = found else { panic!("{found:?}") };
-        Self { database, ledger, zones, account, zone, _alive }
+        Self { database, ledger, metrics, zones, account, zone, _alive }
+    }
+
+    /// The next leader of the same installation, with a writer that knows nothing yet.
+    pub async fn lead_again(&mut self) {
+        self.ledger = self.ledger.lead(self.ledger.cluster(), "me again").await.unwrap();
+        let (alive, held) = watch::channel(());
+        self.zones = Zones::new(self.ledger.clone(), self.metrics.clone(), held);
+        self._alive = alive;
     }
 
     /// A name below the zone.
@@ -83,7 +95,7 @@ impl Desk {
     }
 
     pub async fn gone(&self, set: &RecordSet) -> Effect {
-        self.change(set.owner(), set.kind(), Want::Gone).await
+        self.change(set.owner(), set.kind(), Want::Gone { leaving: 1 }).await
     }
 
     pub async fn share(&self, owner: &Name, value: &str) -> Effect {

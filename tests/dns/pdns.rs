@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::world::env;
 
-fn client() -> reqwest::Client {
+pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use landfall::api::Reason;
 use landfall::dns::RecordType;
+use landfall::ledger::NewIntent;
 use landfall::providers::{Dns, Server};
 use landfall::zones::{Adoption, Effect, Want, Whose, Wish};
 use serde_json::json;
@@ -260,5 +261,34 @@ async fn with_postgres_away_nothing_is_written_and_looks_go_on() {
         };
         assert!(is_applied(&effect), "{effect:?}");
         desk.gone(&wanted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_former_leader_left_open_is_settled_by_reading_and_never_repeated() {
+    let _turn = turn().await;
+    for (server, zone) in servers() {
+        let mut desk = Desk::new(server, zone).await;
+        desk.clear("former").await;
+        let (landed, never) = (desk.a("landed.former", "192.0.2.1"), desk.a("never.former", "192.0.2.1"));
+        assert!(is_applied(&desk.set(&landed, Adoption::Never).await));
+        let part = |name: &str| json!({"name": name, "type": "A", "before": null, "after": {"ttl": 60, "values": ["192.0.2.1"]}});
+        for set in [&landed, &never] {
+            let intent = NewIntent {
+                subjects: vec![desk.subject("web")],
+                call: desk.account.server.call(),
+                why: "a test".into(),
+                approved_by: None,
+                details: json!({"credential": desk.account.credential.uid, "zone": desk.zone.id}),
+                parts: vec![part(set.owner().as_str())],
+            };
+            desk.ledger.intend(intent).await.unwrap();
+        }
+        desk.lead_again().await;
+        assert_eq!(desk.set(&landed, Adoption::Never).await, Effect::Unchanged);
+        let outcomes = desk.sql("SELECT jsonb_agg(outcome ORDER BY created_at) FROM intents").await;
+        assert_eq!(outcomes, json!(["Done", "Settled", "Unknown"]));
+        assert_eq!(desk.standing(never.owner(), RecordType::A).await, None, "nothing is repeated");
+        desk.clear("former").await;
     }
 }

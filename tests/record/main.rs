@@ -13,5 +13,6 @@ mod drift;
 mod ending;
 mod gate;
 mod life;
+mod mass;
 mod ownership;
 mod world;

@@ -36,7 +36,7 @@ pub(crate) enum At {
 pub(crate) struct World {
     pub(crate) namespace: String,
     pub(crate) client: Client,
-    _controller: Controller,
+    controller: Option<Controller>,
     pub(crate) database: Database,
     /// The proved domain.
     pub(crate) fqdn: String,
@@ -61,6 +61,8 @@ impl World {
         let (namespace, database) = (namespace().await, Database::fresh().await);
         let (url, reads, writes) = counted(env("PDNS_URL")).await;
         let home = Home::new(std::slice::from_ref(&namespace), &database, |v| {
+            // A machine that is busy with two hundred records changes no leader.
+            v["limits"]["leaseSeconds"] = json!(30);
             v["allowedEndpoints"] = json!([url, format!("dns://{}", env("KNOT_DNS"))]);
             v["dns"] = json!({"authorities": [
                 {"zone": env("PDNS_ZONE"), "servers": [env("PDNS_DNS")]},
@@ -71,7 +73,8 @@ impl World {
         let client = User::Admin.client().await;
         let (server, zone) = server(at).await;
         let fqdn = format!("d{}.{}", uuid::Uuid::new_v4().simple(), zone.name);
-        let world = Self { namespace, client, _controller: controller, database, fqdn, reads, writes, server, zone };
+        let world =
+            Self { namespace, client, controller: Some(controller), database, fqdn, reads, writes, server, zone };
         let (secret, spec) = match at {
             At::PowerDns => {
                 let spec = json!({"powerdns": {"secretRef": {"name": "dns"}, "endpoint": url}});
@@ -87,6 +90,17 @@ impl World {
         world.api::<Secret>().create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
         world.create("CloudCredential", "dns", spec).await;
         world
+    }
+
+    /// Another controller takes the former one's place.
+    pub(crate) async fn restart(&mut self) {
+        let home = self.controller.take().unwrap().stop().await;
+        self.controller = Some(home.start().await);
+    }
+
+    /// The counters of the controller that runs.
+    pub(crate) fn metrics(&self) -> Arc<landfall::metrics::Metrics> {
+        self.controller.as_ref().unwrap().metrics.clone()
     }
 
     pub(crate) fn api<K>(&self) -> Api<K>

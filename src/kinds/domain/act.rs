@@ -5,14 +5,15 @@ use serde_json::json;
 
 use super::decide::{Step, judge};
 use super::look::Found;
-use super::managed;
 use super::name::challenge_value;
 use super::observe::Seen;
+use super::{held, managed};
 use crate::Result;
 use crate::api::OrganizationDomain;
 use crate::dns::{Name, RecordType};
-use crate::kinds::Context;
+use crate::kinds::{Context, wake};
 use crate::ledger::{DomainFact, DomainPut, NewDomain};
+use crate::reconcile::commands::Command;
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
 
 /// Characters of a name of chance that is as long as the challenge's.
@@ -54,11 +55,23 @@ pub(super) async fn act(cx: &Context, object: &OrganizationDomain, seen: &Seen, 
             commands::clear(cx, object, command).await?;
             Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, format!("{} asks for a look", command.by))))
         }
+        Step::Release(command) => release(cx, object, seen, command).await,
         Step::Discard { command, why } => {
             commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Told)
         }
         Step::Hold | Step::Refuse { .. } | Step::Rest { .. } => Ok(Done::Nothing),
     }
+}
+
+/// Puts the approval on record, then lets pass exactly what was read.
+async fn release(cx: &Context, object: &OrganizationDomain, seen: &Seen, command: &Command) -> Result<Done> {
+    let Some(held) = &seen.held else { return Ok(Done::Nothing) };
+    cx.ledger.record_release(&seen.subject, (&held.digest, &command.by), held::told(held)).await?;
+    cx.zones.release(&seen.subject.organization, held, &command.by);
+    commands::clear(cx, object, command).await?;
+    wake::released(&cx.stores, &cx.waker, object);
+    let message = format!("{} lets {} changes of sets pass that were held", command.by, held.count());
+    Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, message)))
 }
 
 async fn begin(cx: &Context, object: &OrganizationDomain, seen: &Seen) -> Result<Done> {

@@ -40,6 +40,8 @@ pub enum Step {
         /// Why not.
         why: Refusal,
     },
+    /// Let pass what is held, as a command says that names it.
+    Release(Command),
     /// Write the challenge down, before anybody sees it.
     Begin,
     /// Write down what of the spec others go by.
@@ -66,6 +68,9 @@ pub enum Step {
 
 pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -> Step {
     let held = finalizer::is_set(object);
+    if let (true, Some(command)) = (held, &seen.command) {
+        return commanded(command, seen);
+    }
     if object.metadata.deletion_timestamp.is_some() {
         return match (held, seen.in_use.count()) {
             (false, _) => Step::Rest { until: None },
@@ -80,9 +85,6 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
     }
     if !held {
         return Step::AddFinalizer;
-    }
-    if let Some(command) = &seen.command {
-        return commanded(command, seen);
     }
     if let Err((reason, message)) = &seen.name {
         return Step::Refuse { reason: *reason, message: message.clone() };
@@ -137,7 +139,12 @@ fn commanded(command: &Command, seen: &Seen) -> Step {
     match (&seen.gate, command.verb) {
         (Some(why), _) => discard(Refusal::Gate(why.clone())),
         (None, Verb::Reconcile) => Step::Take(command.clone()),
-        (None, Verb::Approve | Verb::Cancel | Verb::Retry | Verb::Renew) => {
+        (None, Verb::Approve) => match &seen.held {
+            Some(held) if held.digest == command.value => Step::Release(command.clone()),
+            Some(held) => discard(Refusal::Pointless(format!("stale: {} is held now", held.digest))),
+            None => discard(Refusal::Pointless("nothing of the domain is held".into())),
+        },
+        (None, Verb::Cancel | Verb::Retry | Verb::Renew) => {
             discard(Refusal::Pointless("it is no command of an OrganizationDomain".into()))
         }
     }

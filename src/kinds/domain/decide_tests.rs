@@ -86,6 +86,7 @@ fn seen(fact: Option<DomainFact>) -> Seen {
         published: None,
         home: None,
         account: None,
+        held: None,
         in_use: InUse::default(),
         command: None,
         gate: None,

@@ -2,6 +2,7 @@
 
 mod act;
 mod decide;
+mod held;
 mod look;
 mod managed;
 mod name;

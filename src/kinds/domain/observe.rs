@@ -13,7 +13,7 @@ use crate::ledger::{DomainFact, DomainPublished, ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::subject_in;
 use crate::reconcile::wake::key_of;
-use crate::zones::Account;
+use crate::zones::{Account, Held};
 use crate::{Error, Result, access};
 
 /// What is known before a decision.
@@ -32,6 +32,8 @@ pub struct Seen {
     pub home: Option<Result<Home, (Reason, String)>>,
     /// The way there.
     pub account: Option<Account>,
+    /// What is held of its sets, until a person lets it pass.
+    pub held: Option<Held>,
     /// Who refers to it.
     pub in_use: InUse,
     /// A command that waits to be taken.
@@ -94,5 +96,14 @@ pub(super) async fn observe(cx: &Context, object: &OrganizationDomain) -> Result
         }
         _ => false,
     };
-    Ok(Seen { subject, name, fact, freed, published, home, account, in_use, command, gate, taken })
+    let mut seen =
+        Seen { subject, name, fact, freed, published, home, account, held: None, in_use, command, gate, taken };
+    seen.held = held(cx, &seen);
+    Ok(seen)
+}
+
+/// What is held at and below a name that the organization holds.
+fn held(cx: &Context, seen: &Seen) -> Option<Held> {
+    let name = seen.name.as_ref().ok().filter(|_| seen.current().is_some_and(|fact| fact.holds(cx.clock.now())))?;
+    cx.zones.held(&seen.subject.organization, &name.fqdn)
 }

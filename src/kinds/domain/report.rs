@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::act::Done;
 use super::decide::{Step, due, grace_ends};
+use super::held;
 use super::look::{Found, Verdict};
 use super::name::{Canonical, challenge_value};
 use super::observe::Seen;
@@ -52,12 +53,14 @@ pub(super) fn report(
     }
     show_home(&mut status, object, seen, now);
     show_use(&mut status, seen, held, object.metadata.generation, now);
+    let was_held = status.held.is_some();
+    held::show(&mut status, object, seen.held.as_ref(), now);
     if let Err(error) = outcome {
         show_error(&mut status, error, object.metadata.generation, now);
     }
     status.observed_generation = object.metadata.generation;
     let report = Report::new(&status, next(step, outcome, now));
-    let report = announce(report, before.as_ref(), &status);
+    let report = held::announce(announce(report, before.as_ref(), &status), was_held, &status);
     match conditions::get(&status.conditions, "Ready") {
         Some(ready) if held && !held_before => {
             report.announce(Announcement::warning(Reason::InUse, "Delete", &*ready.message))
@@ -85,6 +88,7 @@ fn next(step: &Step, outcome: Result<&Done, &Error>, now: Timestamp) -> Next {
             | Step::Withdraw(_)
             | Step::Look
             | Step::Take(_)
+            | Step::Release(_)
             | Step::Discard { .. },
             Ok(_),
         ) => Next::Now,

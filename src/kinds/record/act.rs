@@ -2,7 +2,7 @@
 
 use super::decide::Step;
 use super::observe::Seen;
-use crate::api::{DnsRecord, Reason, RecordAdoption};
+use crate::api::{DnsRecord, Reason, RecordAdoption, RecordDeletion, RecordPolicy};
 use crate::dns::{Data, RecordSet};
 use crate::kinds::Context;
 use crate::ledger::{ObjectKind, RecordClaim, Subject, WrittenSet};
@@ -83,6 +83,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     let why = if repair { "put right after somebody else's change" } else { "as the spec says" };
     let want = Want::Set { set: set.clone(), adoption };
     let effect = cx.zones.change(&place.account, &place.zone, wish(seen, set, why, want)).await?;
+    tell_of_held(cx, object, &effect);
     if matches!(effect, Effect::Applied { .. } | Effect::Unchanged) {
         let written = WrittenSet {
             credential: place.account.credential.uid,
@@ -110,9 +111,33 @@ async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen) -> Result<Done> {
         return Err(Error::Integrity("a removal without a place".into()));
     };
     let why = format!("DnsRecord {:?} is deleted", object.metadata.name.as_deref().unwrap_or_default());
-    let wish =
-        Wish { subject: seen.subject.clone(), why, owner: gated.owner.clone(), kind: gated.kind, want: Want::Gone };
-    cx.zones.change(&place.account, &place.zone, wish).await.map(Done::Asked)
+    let same = |other: &DnsRecord| {
+        other.metadata.deletion_timestamp.is_some()
+            && other.spec.policy == RecordPolicy::Sync
+            && other.spec.deletion_policy == RecordDeletion::Delete
+            && domain_key(other) == domain_key(object)
+    };
+    let leaving = cx.stores.records.state().iter().filter(|other| same(other)).count();
+    let want = Want::Gone { leaving };
+    let wish = Wish { subject: seen.subject.clone(), why, owner: gated.owner.clone(), kind: gated.kind, want };
+    let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
+    tell_of_held(cx, object, &effect);
+    Ok(Done::Asked(effect))
+}
+
+/// The domain tells what is held, and takes the approval of it.
+fn tell_of_held(cx: &Context, object: &DnsRecord, effect: &Effect) {
+    if *effect == Effect::Held {
+        let (home, name) = domain_key(object);
+        cx.waker.wake(ObjectKind::OrganizationDomain, home, name);
+    }
+}
+
+/// Namespace and name of the domain that it refers to.
+fn domain_key(object: &DnsRecord) -> (&str, &str) {
+    let reference = &object.spec.domain_ref;
+    let home = reference.namespace.as_deref().or(object.metadata.namespace.as_deref());
+    (home.unwrap_or_default(), &reference.name)
 }
 
 async fn leave(
@@ -128,9 +153,8 @@ async fn leave(
             let rivals = cx.ledger.leave_record_set(&fact.claim, heir).await?;
             finalizer::remove(cx, object).await?;
             wake(cx, &rivals);
-            let reference = &object.spec.domain_ref;
-            let home = reference.namespace.as_ref().unwrap_or(&seen.subject.namespace);
-            cx.waker.wake(ObjectKind::OrganizationDomain, home, &reference.name);
+            let (home, name) = domain_key(object);
+            cx.waker.wake(ObjectKind::OrganizationDomain, home, name);
             let set = format!("{} {}", fact.claim.fqdn, fact.claim.kind);
             kept.filter(|_| fact.written.is_some())
                 .map(|why| Announcement::of(&RECORD_KEPT, format!("{set} stays at the provider: {why}")))
@@ -159,6 +183,11 @@ pub(super) fn refusal(effect: &Effect) -> Option<super::Refusal> {
         Effect::Changed(_) => Refusal::new(
             Reason::Contended,
             "somebody else wrote the set at the same moment; what he wrote stands, and is looked at",
+        ),
+        Effect::Held => Refusal::new(
+            Reason::MassChangeHeld,
+            "too large a part of the zone's sets of ours would go or be replaced at once; the condition MassChangeHeld of the \
+             OrganizationDomain in spec.domainRef says what is held, and how it is let pass",
         ),
         Effect::Trouble(trouble) => Refusal::new(trouble.reason, trouble.message.clone()),
     })

@@ -1,0 +1,144 @@
+//! The guard against mass changes: what would empty a zone is held until somebody lets it pass.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use futures::future::join_all;
+use landfall::api::{Organization, Reason};
+use landfall::dns::{Name, RecordSet};
+use landfall::providers::Server;
+use landfall::zones::{Adoption, Effect, Want};
+use serde_json::json;
+
+use crate::desk::{Desk, servers};
+use crate::pdns::powerdns_at;
+use crate::world::turn;
+
+async fn all_gone(desk: &Desk, sets: &[RecordSet], leaving: usize) -> Vec<Effect> {
+    join_all(sets.iter().map(|set| desk.change(set.owner(), set.kind(), Want::Gone { leaving }))).await
+}
+
+async fn stand(desk: &Desk, sets: &[RecordSet]) -> usize {
+    let looks = join_all(sets.iter().map(|set| desk.look(set, Duration::ZERO))).await;
+    looks.into_iter().filter(|look| look.set.is_some()).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_vanish_at_once_nothing_goes_until_it_is_released() {
+    let _turn = turn().await;
+    for (server, zone) in servers() {
+        let desk = Desk::new(server, zone).await;
+        desk.clear("mass").await;
+        let sets: Vec<RecordSet> = (0..200).map(|n| desk.a(&format!("n{n}.mass"), "192.0.2.1")).collect();
+        let made = join_all(sets.iter().map(|set| desk.set(set, Adoption::Never))).await;
+        assert!(made.iter().all(|effect| matches!(effect, Effect::Applied { .. })), "{made:?}");
+        let whose = &desk.account.credential.organization;
+        let held = |within: &Name| desk.zones.held(whose, within);
+
+        // Eight at a time, as workers would.
+        for some in sets.chunks(8).take(2) {
+            let told = all_gone(&desk, some, sets.len()).await;
+            assert!(told.iter().all(|effect| *effect == Effect::Held), "{told:?}");
+        }
+        assert_eq!(held(&desk.zone.name).map(|held| (held.count(), held.owned)), Some((16, 200)));
+        let early = held(&desk.zone.name).unwrap();
+        let told = all_gone(&desk, &sets, sets.len()).await;
+        assert!(told.iter().all(|effect| *effect == Effect::Held), "{told:?}");
+        let all = held(&desk.at("mass")).unwrap();
+        assert_eq!(all.count(), 200);
+        assert_ne!(all.digest, early.digest);
+        assert_eq!(held(&desk.at("n7.mass")).map(|held| held.count()), Some(1), "a part of it is told apart");
+        assert_eq!(held(&desk.at("elsewhere")), None);
+        assert_eq!(desk.zones.held(&Organization("other".into()), &desk.zone.name), None);
+        assert!(desk.metrics.text().contains("landfall_dns_changes_held 200"));
+        assert_eq!(stand(&desk, &sets).await, 200, "nothing is deleted");
+        // What is new is made all the same, and one that is wanted again is held no more.
+        let new = desk.a("new.mass", "192.0.2.1");
+        assert!(matches!(desk.set(&new, Adoption::Never).await, Effect::Applied { .. }));
+        assert_eq!(desk.set(&sets[0], Adoption::Never).await, Effect::Unchanged);
+        assert_eq!(held(&desk.zone.name).map(|held| held.count()), Some(199));
+
+        // What was read is released, and nothing that came after.
+        desk.zones.release(whose, &early, "alice");
+        assert_eq!(held(&desk.zone.name).map(|held| held.count()), Some(184));
+        let gone = all_gone(&desk, &sets[..16], sets.len()).await;
+        assert!(gone[1..].iter().all(|effect| matches!(effect, Effect::Applied { after: None, .. })), "{gone:?}");
+        assert_eq!(gone[0], Effect::Held);
+        desk.zones.release(whose, &held(&desk.zone.name).unwrap(), "alice");
+        assert!(desk.metrics.text().contains("landfall_dns_changes_held 0"));
+        let gone = all_gone(&desk, &sets, sets.len()).await;
+        assert!(gone[1..16].iter().all(|effect| *effect == Effect::Unchanged), "{gone:?}");
+        assert!(gone[16..].iter().all(|effect| matches!(effect, Effect::Applied { after: None, .. })), "{gone:?}");
+        assert_eq!(stand(&desk, &sets).await, 0);
+        let approved = "SELECT to_jsonb(count(*)) FROM intents i JOIN intent_objects USING (intent_id) WHERE approved_by = 'alice'";
+        assert_eq!(desk.sql(approved).await, json!(200), "who approved it stands with each");
+        desk.clear("mass").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_go_together_after_a_second_and_one_that_is_wanted_again_stays() {
+    let _turn = turn().await;
+    for (server, zone) in servers() {
+        let desk = Desk::new(server, zone).await;
+        desk.clear("few").await;
+        let sets: Vec<RecordSet> = (0..12).map(|n| desk.a(&format!("n{n}.few"), "192.0.2.1")).collect();
+        join_all(sets.iter().map(|set| desk.set(set, Adoption::Never))).await;
+        let before = desk.intents().await.as_array().unwrap().len();
+        let begin = Instant::now();
+        let gone = all_gone(&desk, &sets[..2], 2).await;
+        assert!(gone.iter().all(|effect| matches!(effect, Effect::Applied { .. })), "{gone:?}");
+        assert!(begin.elapsed() >= Duration::from_secs(1), "they wait for others");
+        assert_eq!(desk.intents().await.as_array().unwrap().len() - before, 1, "one call for both");
+        let (gone, set) = tokio::join!(desk.gone(&sets[3]), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            desk.set(&sets[3], Adoption::Never).await
+        });
+        assert_eq!((gone, set), (Effect::Unchanged, Effect::Unchanged));
+        assert_eq!(stand(&desk, &sets).await, 10);
+        desk.clear("few").await;
+    }
+}
+
+/// Whoever is told to wait calls nobody, for all objects of the credential; other credentials go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_asks_to_be_left_alone_is() {
+    let _turn = turn().await;
+    let (calls, busy) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counter, is_busy, target) = (calls.clone(), busy.clone(), crate::world::env("PDNS_URL"));
+    let client = crate::pdns::client();
+    let answer = move |request: axum::extract::Request| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        let (client, target, busy) = (client.clone(), target.clone(), is_busy.load(Ordering::SeqCst));
+        async move {
+            if busy {
+                let slow = axum::http::Response::builder().status(429).header("Retry-After", "120");
+                return slow.body(axum::body::Body::empty()).unwrap();
+            }
+            let path = request.uri().path_and_query().unwrap().to_string();
+            let far = client.get(format!("{target}{path}")).header("X-API-Key", request.headers()["x-api-key"].clone());
+            axum::http::Response::new(axum::body::Body::from(far.send().await.unwrap().bytes().await.unwrap()))
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
+    let desk = Desk::new(Server::PowerDns(powerdns_at(&base, &crate::world::env("PDNS_API_KEY"))), "PDNS_ZONE").await;
+    let wanted = desk.a("slow", "192.0.2.1");
+    busy.store(true, Ordering::SeqCst);
+    let first = desk.set(&wanted, Adoption::Never).await;
+    let Effect::Trouble(trouble) = &first else { panic!("{first:?}") };
+    assert_eq!((trouble.reason, trouble.retry_after), (Reason::RateLimited, Some(Duration::from_secs(120))));
+    let before = calls.load(Ordering::SeqCst);
+    busy.store(false, Ordering::SeqCst);
+    for _ in 0..5 {
+        let Effect::Trouble(trouble) = desk.set(&wanted, Adoption::Never).await else { panic!("a call was made") };
+        assert_eq!(trouble.reason, Reason::RateLimited);
+        assert!(trouble.retry_after.is_some_and(|left| left > Duration::from_secs(60)), "{trouble:?}");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), before);
+    let other = Desk::new(Server::PowerDns(powerdns_at(&base, &crate::world::env("PDNS_API_KEY"))), "PDNS_ZONE").await;
+    assert_eq!(other.look(&wanted, Duration::ZERO).await.set, None);
+}
