@@ -21,6 +21,7 @@ mod certificates;
 mod chain;
 mod commands;
 mod domains;
+mod former_sets;
 mod health;
 mod history;
 mod intents;

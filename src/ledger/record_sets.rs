@@ -127,8 +127,9 @@ const RIVALS: &str =
     WHERE organization_id = $1 AND fqdn = $2 AND gone_at IS NULL AND (cluster_id, uid) <> ($3, $4)";
 
 impl Writer {
-    /// Puts down that an object asks for a set below a domain, before anything is written for it. Answers who else asks for one of that
-    /// name: of two that ask at once, the second sees the first.
+    /// Puts down that an object asks for a set below a domain, before anything is written for it. What it had under another
+    /// organization or name is left, on record. Answers who else asks for one of that name: of two that ask at once, the second
+    /// sees the first.
     ///
     /// # Errors
     /// [`crate::api::Reason::DomainNotVerified`] where the domain is lost by `now`; [`Error::Deposed`]; Postgres's.
@@ -141,6 +142,8 @@ impl Writer {
         let mut tx = self.begin(&claim.subject.organization).await?;
         take_turn(&mut tx, claim).await?;
         super::domains::hold(&mut tx, domain, now).await?;
+        let actor = Actor::Controller(self.holder().to_owned());
+        super::former_sets::end_unless(&mut tx, &actor, claim, domain).await?;
         sqlx::query(
             "INSERT INTO record_sets AS r (cluster_id, uid, organization_id, namespace, name, fqdn, type, object_created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)

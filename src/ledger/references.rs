@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::intents::ObjectRow;
-use super::{Ledger, Subject, Transaction, Writer};
+use super::{Ledger, ObjectKind, Subject, Transaction, Writer};
 use crate::Result;
 
 /// Puts down that `from` uses `to`.
@@ -66,6 +66,17 @@ impl Writer {
 }
 
 impl Ledger {
+    /// uids of the objects of a kind that this one uses, as far as the ledger knows.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn referred(&self, cluster: Uuid, from: Uuid, kind: ObjectKind) -> Result<Vec<Uuid>> {
+        let uids = sqlx::query_scalar(
+            "SELECT to_uid FROM resolved_references WHERE cluster_id = $1 AND from_uid = $2 AND to_kind = $3 AND gone_at IS NULL",
+        );
+        Ok(uids.bind(cluster).bind(from).bind(kind.as_str()).fetch_all(&self.pool).await?)
+    }
+
     /// Live objects that use this one, by name.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use landfall::api::{DomainTerms, Organization, Reason};
 use landfall::ledger::{
     CertificateTerms, DomainPut, DomainStanding, DomainState, MirrorRow, NewCertificate, ObjectKind, RecordClaim,
-    Subject,
+    Subject, WrittenSet,
 };
 use serde_json::json;
 use sqlx::{Connection, Executor};
@@ -222,6 +222,70 @@ async fn a_domain_that_is_not_watched_for_a_while_gives_nothing_away() {
     assert_eq!(a.begin().await, token);
     assert_eq!(a.state().await, Some((DomainState::Verified, Reason::Verified)), "it goes on as it stood");
     assert_eq!(a.claim(&a.record("www")).await, Ok(()));
+}
+
+/// What was written for one organization, name or type is not another's: it is left, on the record of the one that wrote it.
+#[tokio::test]
+async fn an_object_that_asks_for_another_set_leaves_what_it_had_and_says_so() {
+    let world = World::new().await;
+    let (a, b) = (Party::new(&world, "acme", "example.com").await, Party::new(&world, "other", "example.net").await);
+    for party in [&a, &b] {
+        party.begin().await;
+        party.prove().await;
+    }
+    let written = WrittenSet {
+        credential: Uuid::now_v7(),
+        zone_id: "z".into(),
+        zone: "example.com".into(),
+        ttl: 60,
+        data: vec!["192.0.2.1".into()],
+        digest: format!("sha256:{}", "0".repeat(64)),
+    };
+    let fact = async |claim: &RecordClaim| a.writer.record_fact(a.subject.cluster, claim.subject.uid).await.unwrap();
+    let told =
+        "SELECT concat_ws(' ', organization_id, details ->> 'fqdn', details ->> 'data') FROM landfall.activity_log
+                WHERE action = 'record.left' ORDER BY at";
+    let told = async || sqlx::query_scalar::<_, String>(told).fetch_all(world.ledger.pool()).await.unwrap();
+    let first = a.record("www");
+    assert_eq!(a.claim(&first).await, Ok(()));
+    a.writer.put_record_set(&first, &written, false).await.unwrap();
+    assert_eq!(a.claim(&first).await, Ok(()));
+    assert_eq!((fact(&first).await.unwrap().written, told().await), (Some(written.clone()), vec![]), "the same set");
+
+    let second = RecordClaim { fqdn: "www.dev.example.com".into(), ..first.clone() };
+    assert_eq!(a.claim(&second).await, Ok(()));
+    assert_eq!(fact(&first).await.unwrap().written, None);
+    assert_eq!(told().await, ["acme www.example.com [\"192.0.2.1\"]"]);
+    a.writer.put_record_set(&second, &written, false).await.unwrap();
+
+    // The namespace goes to another organization.
+    let row = MirrorRow {
+        subject: second.subject.clone(),
+        generation: 1,
+        resource_version: "5".into(),
+        object: json!({"metadata": {}, "spec": {}}),
+        field_manager: None,
+    };
+    a.writer.mirror_apply(ObjectKind::DnsRecord, &[row]).await.unwrap();
+    let (namespace, other) = (&a.subject.namespace, &b.subject.organization);
+    assert_eq!(a.writer.mirror_relabel(ObjectKind::DnsRecord, namespace, other).await.unwrap(), 1);
+    assert_eq!(fact(&second).await, None, "it keeps nobody from the set");
+    assert_eq!(told().await.len(), 2);
+    assert!(told().await[1].starts_with("acme www.dev.example.com"));
+
+    // Another domain of the same organization: one reference at a time.
+    let again = Party::new(&world, "acme", "example.com").await;
+    let again = Party {
+        subject: Subject { cluster: a.subject.cluster, ..again.subject.clone() },
+        writer: a.writer.clone(),
+        ..again
+    };
+    again.begin().await;
+    again.prove().await;
+    assert_eq!(a.claim(&first).await, Ok(()));
+    assert_eq!(again.claim(&first).await, Ok(()));
+    let below = a.writer.referred(a.subject.cluster, first.subject.uid, ObjectKind::OrganizationDomain).await.unwrap();
+    assert_eq!(below, [again.subject.uid]);
 }
 
 /// What a party does next, and how far the clock has gone on before.

@@ -67,6 +67,17 @@ pub struct Gated {
     pub domain: DomainFact,
 }
 
+impl Gated {
+    /// Whether what is known is known of this organization's set of this name and type, below this domain. Else the object asks
+    /// for it anew.
+    fn is_what_was_asked(&self, fact: &RecordFact, subject: &Subject, below: &[Uuid]) -> bool {
+        let claim = &fact.claim;
+        claim.subject.organization == subject.organization
+            && (claim.fqdn.as_str(), claim.kind.as_str()) == (self.owner.as_str(), self.kind.as_str())
+            && below == [self.domain.subject.uid]
+    }
+}
+
 /// Where a set belongs.
 #[derive(Clone)]
 pub struct Place {
@@ -86,13 +97,15 @@ pub(super) async fn observe(cx: &Context, object: &Arc<DnsRecord>) -> Result<See
     let (organization, labels) = access::tenant(&cx.client, cx.cluster, &namespace).await?;
     let subject = subject_in(organization, cx.cluster, ObjectKind::DnsRecord, object.as_ref())
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let (fact, taken, domains) = tokio::try_join!(
+    let (fact, taken, domains, below) = tokio::try_join!(
         cx.ledger.record_fact(cx.cluster, subject.uid),
         cx.ledger.commands(&subject),
         cx.ledger.domains_of(&subject.organization),
+        cx.ledger.referred(cx.cluster, subject.uid, ObjectKind::OrganizationDomain),
     )?;
     let gate = gated(cx, object, (&subject, &labels), &domains);
     let set = gate.clone().and_then(|gated| wanted(object, gated));
+    let fact = fact.filter(|fact| gate.as_ref().map_or(true, |gated| gated.is_what_was_asked(fact, &subject, &below)));
     let claim = match (&gate, &fact) {
         (Ok(gated), _) => Some(claim(object, &subject, gated)),
         (Err(_), fact) => fact.as_ref().map(|fact| fact.claim.clone()),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::row::Columns;
 pub use self::row::MirrorRow;
 pub use self::standing::deployment_standing;
-use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains};
+use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains, former_sets};
 use crate::Result;
 use crate::api::Organization;
 
@@ -166,6 +166,12 @@ impl Writer {
             .fetch_all(transaction.connection())
             .await?;
         let count = moved.len();
+        if kind == ObjectKind::DnsRecord {
+            let uids: Vec<Uuid> = moved.iter().map(|row| row.uid).collect();
+            let actor = Actor::Controller(self.holder().to_owned());
+            let why = "the namespace went to another organization";
+            former_sets::end(&mut transaction, &actor, self.cluster(), &uids, why).await?;
+        }
         for row in moved {
             let left = self.subject(kind, row);
             tell_move(&mut transaction, left, organization);
