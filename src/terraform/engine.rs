@@ -255,14 +255,13 @@ fn interrupt(child: &Child) {
 /// of a provisioner, but not what the shell had started. They are ended before the run is, or they would go on to change the
 /// world beside the next one.
 async fn clear_session() -> Result<()> {
-    let us = rustix::process::getpid();
-    let session = rustix::process::getsid(None).map_err(|e| Error::io("getsid")(e.into()))?;
-    if session != us {
+    if procfs::leads_session().is_err() {
         return Ok(()); // not our own session, so its members are not ours to kill
     }
+    let us = rustix::process::getpid();
     let until = Instant::now() + CLEARED;
     loop {
-        let members = procfs::members(session.as_raw_nonzero().get())?;
+        let members = procfs::members(us.as_raw_nonzero().get())?;
         let mut left =
             members.iter().filter_map(|member| Pid::from_raw(member.pid)).filter(|pid| *pid != us).peekable();
         if left.peek().is_none() || Instant::now() > until {

@@ -53,14 +53,15 @@ pub(super) fn identity(pid: i32) -> Result<ProcessIdentity> {
 /// # Errors
 /// It does not, as where it leads a process group of another's session.
 pub(super) fn leads_session() -> Result<()> {
-    let us = rustix::process::getpid();
-    let session = rustix::process::getsid(None).map_err(|e| Error::io("getsid")(e.into()))?;
-    if session == us {
+    let us = rustix::process::getpid().as_raw_nonzero().get();
+    // Not by getsid(2): of a session whose leader is outside our PID namespace it says 0, which its wrapper takes for no answer.
+    let process = Process::read(us).ok_or_else(|| Error::Integrity(format!("no process {us}")))?;
+    if process.session == us {
         return Ok(());
     }
-    let (us, session) = (us.as_raw_nonzero(), session.as_raw_nonzero());
     Err(Error::Integrity(format!(
-        "process {us} leads no session of its own (it is in {session}), so nobody could tell whether it lives"
+        "process {us} leads no session of its own (it is in {}), so nobody could tell whether it lives",
+        process.session
     )))
 }
 
