@@ -10,7 +10,7 @@ use crate::access::{self, ConfigMapData, SecretText};
 use crate::api::{CloudCredentialSpec, EngineKind, KeyReference, Reason, TerraformDeployment, VariableSource};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
-use crate::ledger::{ObjectKind, Subject};
+use crate::ledger::{CredentialFact, ObjectKind, Subject};
 use crate::providers::Provider;
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::Artifact;
@@ -261,29 +261,12 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
     let uid = found.metadata.uid.as_deref().and_then(|u| Uuid::try_parse(u).ok()).unwrap_or_default();
     let name = found.metadata.name.clone().unwrap_or_default();
     let fact = cx.ledger.credential_fact(cx.cluster, uid).await?;
-    let Some(fact) = fact.filter(|f| matches!(f.state.as_str(), "Valid" | "StaleOk")) else {
-        return Err(Error::condition(
-            Reason::CredentialNotReady,
-            format!("spec.credentialRef: CloudCredential {name:?} is not valid (yet); see its condition Valid"),
-        ));
-    };
+    let fact = proved(&name, found.spec.expected_account.as_deref(), fact)?;
     let provider = provider(&found.spec)?;
     let secret = access::secret(&cx.client, home, provider.secret_name()).await?;
     // What was proved is these bytes under this provider block, and no others.
     if fact.secret_digest.as_deref() != Some(cx.ledger.proof_digest(&provider.proved(&secret)).as_str()) {
-        return Err(Error::condition(
-            Reason::CredentialNotReady,
-            format!("spec.credentialRef: CloudCredential {name:?} or its Secret has changed and is not proved yet"),
-        ));
-    }
-    // The proof knows nothing of the account that the spec expects now.
-    if let Some(expected) = &found.spec.expected_account
-        && fact.account.as_ref() != Some(expected)
-    {
-        return Err(Error::condition(
-            Reason::CredentialNotReady,
-            format!("spec.credentialRef: CloudCredential {name:?} is not proved for the account that it expects"),
-        ));
+        return Err(not_ready(&name, "or its Secret has changed and is not proved yet"));
     }
     let identity = fact.account.as_ref().or(fact.secret_digest.as_ref());
     let whose = json!({"identity": identity, "provider": provider.block()});
@@ -300,6 +283,25 @@ async fn credential(cx: &Context, object: &TerraformDeployment, namespace: &str)
         whose,
         environment: provider.environment(&secret, object.spec.region.as_deref())?,
     }))
+}
+
+/// What is known of a credential, if it is proved, and for the account that its spec expects now.
+fn proved(name: &str, expected: Option<&str>, fact: Option<CredentialFact>) -> Result<CredentialFact> {
+    let account = fact.as_ref().and_then(|fact| fact.account.as_deref());
+    let another = expected.is_some() && account != expected;
+    let valid = fact.as_ref().is_some_and(|fact| matches!(fact.state.as_str(), "Valid" | "StaleOk"));
+    // The cause is told where it is known, and not only that there is one.
+    if another && (valid || account.is_some()) {
+        return Err(not_ready(name, "is not proved for the account that it expects"));
+    }
+    match fact.filter(|_| valid) {
+        Some(fact) => Ok(fact),
+        None => Err(not_ready(name, "is not valid (yet); see its condition Valid")),
+    }
+}
+
+fn not_ready(name: &str, why: &str) -> Error {
+    Error::condition(Reason::CredentialNotReady, format!("spec.credentialRef: CloudCredential {name:?} {why}"))
 }
 
 fn provider(spec: &CloudCredentialSpec) -> Result<Provider<'_>> {
