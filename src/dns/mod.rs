@@ -2,6 +2,7 @@
 
 pub mod name;
 pub mod rdata;
+pub mod reserved;
 pub mod rset;
 mod rules;
 pub mod suffix;

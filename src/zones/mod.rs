@@ -40,7 +40,7 @@ use crate::{Error, Result};
 
 pub use self::account::{Account, permits};
 pub use self::guards::Held;
-pub use self::lookup::{Answers, Heard, Lookup, Said};
+pub use self::lookup::{Answers, Heard, Lookup, Said, Through};
 pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
 
 /// How long the list of a credential's zones is believed.

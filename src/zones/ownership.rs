@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::snapshot::Snapshot;
 use super::wish::Whose;
 use crate::access::text;
+use crate::dns::reserved::OWN;
 use crate::dns::{Data, Name, RecordSet, RecordType, Zone};
 
 /// What our markers begin with.
@@ -14,12 +15,8 @@ const MARKER: &str = "landfall:";
 const DIGITS: usize = 31;
 /// What stands in the registry for the `*` of a wildcard.
 const WILDCARD: &str = "_wildcard";
-/// What the labels of the registry begin with.
-const LABEL: &str = "_landfall-";
 /// Seconds, of entries of the registry.
 const TTL: u32 = 300;
-/// First labels of the names whose TXT sets are shared: proofs that several may need at once.
-const SHARED: [&str; 2] = ["_acme-challenge", "_landfall-challenge"];
 
 /// Who we are, and how that is said at a provider.
 #[derive(Clone, Debug)]
@@ -116,7 +113,7 @@ fn entry_name(zone: &Zone, owner: &Name, kind: RecordType) -> Result<Name, Strin
     if left.split('.').next() == Some(WILDCARD) {
         return Err(format!("the label {WILDCARD} stands for \"*\" in the registry of owners; take another name"));
     }
-    let label = format!("{LABEL}{}", kind.as_str().to_ascii_lowercase());
+    let label = format!("{OWN}{}", kind.as_str().to_ascii_lowercase());
     let text = match left {
         "@" => format!("{label}.{}", zone.name),
         "*" => format!("{WILDCARD}.{label}.{}", zone.name),
@@ -130,15 +127,10 @@ fn entry_name(zone: &Zone, owner: &Name, kind: RecordType) -> Result<Name, Strin
     })
 }
 
-/// Whether the TXT set of this name is shared.
-pub(super) fn is_shared(owner: &Name, kind: RecordType) -> bool {
-    kind == RecordType::Txt && owner.labels().next().is_some_and(|label| SHARED.contains(&label))
-}
-
 /// Whether a name is of the registry, and no set's own.
 pub(super) fn is_reserved(owner: &Name) -> bool {
     let of_type = |label: &str| {
-        let kind = label.strip_prefix(LABEL);
+        let kind = label.strip_prefix(OWN);
         kind.is_some_and(|kind| RecordType::ALL.iter().any(|known| known.as_str().eq_ignore_ascii_case(kind)))
     };
     owner.labels().any(of_type)

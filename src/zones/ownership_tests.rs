@@ -2,6 +2,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::dns::reserved::is_shared;
 use crate::providers::{Contents, Other, Standing};
 
 fn name(text: &str) -> Name {

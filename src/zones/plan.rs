@@ -6,7 +6,7 @@ use super::guard::Risk;
 use super::ownership::{self, Ownership};
 use super::snapshot::Snapshot;
 use super::wish::{Adoption, Effect, Want, Whose, Wish};
-use crate::dns::{Data, Name, RecordSet, RecordType, Zone};
+use crate::dns::{Data, Name, RecordSet, RecordType, Zone, reserved};
 use crate::providers::Change;
 
 /// What a batch comes to.
@@ -66,7 +66,7 @@ fn refusal(zone: &Zone, wish: &Wish) -> Option<String> {
     if !owner.is_within(&zone.name) {
         return Some(format!("{owner} does not lie within the zone {}", zone.name));
     }
-    let shared = ownership::is_shared(owner, wish.kind);
+    let shared = reserved::is_shared(owner, wish.kind);
     match &wish.want {
         Want::Share { .. } | Want::Unshare { .. } if !shared => Some(format!("{owner} is no name of shared values")),
         Want::Set { .. } | Want::Gone { .. } if shared => {

@@ -5,19 +5,16 @@ use serde_json::json;
 
 use super::decide::{Step, judge};
 use super::look::Found;
-use super::name::challenge_value;
+use super::name::{beside, challenge_value};
 use super::observe::Seen;
 use super::{held, managed};
 use crate::Result;
 use crate::api::OrganizationDomain;
-use crate::dns::{Name, RecordType};
+use crate::dns::RecordType;
 use crate::kinds::{Context, wake};
 use crate::ledger::{DomainFact, DomainPut, NewDomain};
 use crate::reconcile::commands::Command;
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
-
-/// Characters of a name of chance that is as long as the challenge's.
-const CHANCE: usize = 9;
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,14 +97,12 @@ fn token() -> String {
 
 async fn look(cx: &Context, object: &OrganizationDomain, seen: &Seen) -> Result<Done> {
     let (Ok(name), Some(fact)) = (&seen.name, &seen.fact) else { return Ok(Done::Nothing) };
-    let chance: String = token().chars().take(CHANCE).collect();
-    let Ok(beside) = Name::relative(&format!("_landfall-{chance}"), &name.fqdn) else { return Ok(Done::Nothing) };
-    let (answers, here, beside) = tokio::join!(
-        cx.lookup.ask(&name.challenge, RecordType::Txt),
-        cx.lookup.ask_here(&name.challenge, RecordType::Txt),
+    let Ok(beside) = beside(&name.fqdn, &token()) else { return Ok(Done::Nothing) };
+    let (asked, beside) = tokio::join!(
+        cx.lookup.ask_through(&name.challenge, RecordType::Txt),
         cx.lookup.ask_here(&beside, RecordType::Txt),
     );
-    let found = Found::of(&answers, &challenge_value(&fact.token)).unless_by_wildcard(&here, &beside);
+    let found = Found::of(&asked.last, &challenge_value(&fact.token)).unless_by_wildcard(&asked.first, &beside);
     let now: Timestamp = cx.clock.now();
     let standing = judge(&object.spec, &fact.standing, &found.verdict, seen.asked(), now);
     let evidence = json!({"seen": found.seen, "nameservers": found.servers});

@@ -74,13 +74,9 @@ impl Found {
 fn is_synthesised(here: &Answers, beside: &Answers) -> bool {
     here.servers.iter().any(|heard| {
         let Said::Values { values, .. } = &heard.answer else { return false };
-        let same = |other: &Said| matches!(other, Said::Values { values: others, .. } if is_same(values, others));
+        let same = |other: &Said| matches!(other, Said::Values { values: others, .. } if others == values);
         beside.servers.iter().any(|other| other.address == heard.address && same(&other.answer))
     })
-}
-
-fn is_same(values: &[Data], others: &[Data]) -> bool {
-    values.len() == others.len() && values.iter().all(|value| others.contains(value))
 }
 
 /// The text of a TXT value, on one line; `None` of another type.

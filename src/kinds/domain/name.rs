@@ -1,10 +1,9 @@
 //! The domain of a spec in its canonical form, or why it is none that an organization can prove.
 
 use crate::api::Reason;
+use crate::dns::reserved::{CHALLENGE, OWN};
 use crate::dns::{Invalid, Name, suffix};
 
-/// The label below a domain at which its challenge stands.
-const CHALLENGE: &str = "_landfall-challenge";
 /// What stands before the token.
 const PREFIX: &str = "landfall-verification=";
 
@@ -49,6 +48,12 @@ pub(super) fn canonical(text: &str) -> Result<Canonical, (Reason, String)> {
 /// Where the challenge of a domain stands.
 pub(super) fn challenge_of(fqdn: &Name) -> Result<Name, Invalid> {
     Name::relative(CHALLENGE, fqdn)
+}
+
+/// A name beside the challenge, as long as it, that nobody made: `chance` has as many characters as are left.
+pub(super) fn beside(fqdn: &Name, chance: &str) -> Result<Name, Invalid> {
+    let left: String = chance.chars().take(CHALLENGE.len() - OWN.len()).collect();
+    Name::relative(&format!("{OWN}{left}"), fqdn)
 }
 
 /// The value of the challenge.

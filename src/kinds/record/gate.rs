@@ -4,15 +4,11 @@
 use jiff::Timestamp;
 
 use crate::api::{DnsRecord, Reason};
+use crate::dns::reserved::{CHALLENGES, OWN};
 use crate::dns::{Name, RecordType};
 use crate::kinds::Refusal;
 use crate::kinds::names::{Asker, permit};
 use crate::ledger::DomainFact;
-
-/// Labels that begin so are Landfall's own.
-const OWN: &str = "_landfall-";
-/// Labels at which a name is proved.
-const CHALLENGES: [&str; 2] = ["_acme-challenge", "_landfall-challenge"];
 
 /// Whether the record may have its name below the domain that it refers to. `domains` are all of the organization.
 ///

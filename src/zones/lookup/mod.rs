@@ -16,7 +16,7 @@ use self::servers::Cut;
 use crate::dns::{Name, RecordType};
 use crate::installation::Installation;
 
-pub use self::table::{Answers, Heard, Said};
+pub use self::table::{Answers, Heard, Said, Through};
 
 /// From the question to the whole table.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -63,21 +63,22 @@ impl Lookup {
 
     /// What each server of the name's zone says of it, within three seconds. An alias on which all agree is followed.
     pub async fn ask(&self, name: &Name, kind: RecordType) -> Answers {
-        let end = Instant::now() + PATIENCE;
-        let (mut name, mut passed) = (name.clone(), vec![name.clone()]);
-        loop {
-            let answers = self.once(&name, kind, end).await;
-            match answers.alias(kind) {
-                Some(target) if passed.len() <= ALIASES && !passed.contains(&target) => {
-                    passed.push(target.clone());
-                    name = target;
-                }
-                _ => return answers,
-            }
-        }
+        self.ask_through(name, kind).await.last
     }
 
-    /// The same, where an alias is the answer and is not followed.
+    /// The same, with what was said of the name itself.
+    pub async fn ask_through(&self, name: &Name, kind: RecordType) -> Through {
+        let end = Instant::now() + PATIENCE;
+        let first = self.once(name, kind, end).await;
+        let (mut last, mut passed) = (first.clone(), vec![name.clone()]);
+        while let Some(target) = last.alias(kind).filter(|t| passed.len() <= ALIASES && !passed.contains(t)) {
+            last = self.once(&target, kind, end).await;
+            passed.push(target);
+        }
+        Through { first, last }
+    }
+
+    /// What is said of the name itself: an alias is the answer, and is not followed.
     pub async fn ask_here(&self, name: &Name, kind: RecordType) -> Answers {
         self.once(name, kind, Instant::now() + PATIENCE).await
     }

@@ -13,6 +13,15 @@ pub struct Answers {
     pub trouble: Option<String>,
 }
 
+/// What was said on the way over aliases.
+#[derive(Clone, Debug)]
+pub struct Through {
+    /// Of the name that was asked for: an alias is one of its values.
+    pub first: Answers,
+    /// Of the name that the aliases lead to; of the first, where there are none.
+    pub last: Answers,
+}
+
 /// What one server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
