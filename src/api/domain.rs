@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{TEXT, rule, rule_at};
-use super::{AllowedNamespaces, Condition, DurationText, LastHandled, Reference};
+use super::{AllowedNamespaces, Condition, DurationText, LastHandled, Reference, ZoneSeen};
 
 /// A domain that the organization proves to hold, by a record at the domain's authoritative servers.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -244,7 +244,7 @@ pub struct OrganizationDomainStatus {
     pub verification: Option<DomainFound>,
     /// The zone of a managed domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub zone: Option<DomainZone>,
+    pub zone: Option<ZoneSeen>,
     /// Changes of sets at and below the domain that wait for an approval: too large a part of the zone would go at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<DomainHeld>,
@@ -265,16 +265,6 @@ pub struct DomainHeld {
     pub digest: String,
     /// How many.
     pub count: u32,
-}
-
-/// A zone as its provider lists it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DomainZone {
-    /// The provider's id of it.
-    pub id: String,
-    /// Its name, without a dot behind.
-    pub name: String,
 }
 
 /// The record that proves a domain, exactly as it must be set. Other values may stand beside it.

@@ -1,6 +1,7 @@
 //! How long a failing object rests.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,13 @@ pub fn rest(failures: u32, share: f64) -> Duration {
     let ceiling =
         BASE.saturating_mul(1u32.checked_shl(failures).filter(|_| failures < 31).unwrap_or(u32::MAX)).min(CAP);
     ceiling.mul_f64(if share.is_finite() { share.clamp(0.0, 1.0) } else { 1.0 })
+}
+
+/// 0 to 999, the same for the same thing: what was made together is not to come back together for ever.
+pub fn share(of: &impl Hash) -> u16 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    u16::try_from(hasher.finish() % 1000).unwrap_or_default()
 }
 
 /// Failures in a row, by object. A change of the spec begins anew.

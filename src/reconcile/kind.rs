@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::Context;
-use crate::api::{Organization, Reason};
+use crate::api::{Condition, Organization, Reason};
 use crate::installation::Limits;
 use crate::ledger::{ObjectKind, Subject};
 use crate::{Error, Result};
@@ -123,6 +123,28 @@ impl Report {
     /// A report that leaves the status as it is.
     pub fn silent(next: Next) -> Self {
         Self { status: None, next, events: Vec::new() }
+    }
+
+    /// The same report with an Event where this condition has another status or reason than `before`: none for `quiet`, which
+    /// only says that nothing is known yet; a warning for all but `good`.
+    #[must_use]
+    pub fn announce_turn(
+        self,
+        before: Option<&Condition>,
+        after: Option<&Condition>,
+        (quiet, good): (Reason, Reason),
+        action: &'static str,
+    ) -> Self {
+        let Some(after) = after.filter(|a| before.is_none_or(|b| (&b.status, &b.reason) != (&a.status, &a.reason)))
+        else {
+            return self;
+        };
+        match Reason::ALL.iter().copied().find(|reason| reason.as_str() == after.reason) {
+            None => self,
+            Some(reason) if reason == quiet => self,
+            Some(reason) if reason == good => self.announce(Announcement::normal(reason, action, &*after.message)),
+            Some(reason) => self.announce(Announcement::warning(reason, action, &*after.message)),
+        }
     }
 
     /// The same report with one more Event.

@@ -1,11 +1,10 @@
 //! When the next certificate is issued, and when people are told that an end is near. Nothing is remembered: the times
 //! follow from the certificate, so a restart renews nothing.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{RenewalPolicy, RenewalSettings};
+use crate::reconcile::backoff::share;
 
 /// Lives up to this are renewed at their half.
 const SHORT: SignedDuration = SignedDuration::from_hours(10 * 24);
@@ -30,20 +29,14 @@ pub(super) fn due(
     let life = not_after.duration_since(not_before);
     let before = renewal.before.as_ref().and_then(|text| SignedDuration::try_from(text.get()?).ok());
     let left = before.unwrap_or(if life <= SHORT { life / 2 } else { life / 3 }).min(life / 3 * 2);
-    let early = life / 20_000 * share(serial);
+    let share = i32::from(share(&serial));
+    let early = life / 20_000 * share;
     let usual = not_after.checked_sub(left + early).unwrap_or(Timestamp::MIN);
     let Some((from, until)) = window else { return Some(usual) };
-    let within = from.checked_add(until.duration_since(from) / 1000 * share(serial)).unwrap_or(until);
+    let within = from.checked_add(until.duration_since(from) / 1000 * share).unwrap_or(until);
     let latest = not_after.checked_sub(life / 6).unwrap_or(Timestamp::MIN);
     let asked_for = before.map_or(Timestamp::MAX, |_| usual);
     Some(within.min(latest).min(asked_for))
-}
-
-/// 0 to 999, the same for the same text in every process.
-fn share(serial: &str) -> i32 {
-    let mut hasher = DefaultHasher::new();
-    serial.hash(&mut hasher);
-    i32::try_from(hasher.finish() % 1000).unwrap_or_default()
 }
 
 /// The notices that apply, and the next one that will: of how many days, and when. A notice comes at a third of the life at

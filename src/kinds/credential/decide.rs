@@ -1,6 +1,5 @@
 //! What a credential needs next, and what is known of it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,6 +8,7 @@ use super::observe::{Facts, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason, ZoneSeen};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Finding, ProbeResult, Provider};
+use crate::reconcile::backoff::share;
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::conditions::{HOURLY, Truth};
 use crate::reconcile::finalizer;
@@ -302,10 +302,7 @@ fn read(text: &DurationText, otherwise: Duration) -> Duration {
 
 /// Up to a twentieth more, by the object's uid: credentials made together are not probed together for ever.
 fn jittered(interval: Duration, uid: &str) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    uid.hash(&mut hasher);
-    let share = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
-    interval + interval / 20_000 * share
+    interval + interval / 20_000 * u32::from(share(&uid))
 }
 
 fn later(at: Timestamp, by: Duration) -> Timestamp {

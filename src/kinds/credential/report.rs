@@ -53,7 +53,9 @@ pub(super) fn report(
     }
     status.observed_generation = generation;
     let report = Report::new(&status, next(seen, step, outcome, now));
-    let report = announce(report, before.as_ref(), &status);
+    let turned = conditions::get(&status.conditions, "Valid");
+    let words = (Reason::NotProbed, Reason::Valid);
+    let report = report.announce_turn(before.as_ref(), turned, words, "Probe");
     match conditions::get(&status.conditions, "Ready") {
         Some(ready) if held && !held_before => {
             report.announce(Announcement::warning(Reason::InUse, "Delete", &*ready.message))
@@ -148,19 +150,6 @@ fn show_error(status: &mut CloudCredentialStatus, error: &Error, generation: Opt
         return;
     }
     conditions::set(&mut status.conditions, "Ready", false, error.reason(), error.to_string(), generation, now);
-}
-
-fn announce(report: Report, before: Option<&crate::api::Condition>, status: &CloudCredentialStatus) -> Report {
-    let Some(after) = conditions::get(&status.conditions, "Valid") else { return report };
-    if before.is_some_and(|b| (&b.status, &b.reason) == (&after.status, &after.reason)) {
-        return report;
-    }
-    let Some(reason) = Reason::ALL.iter().copied().find(|r| r.as_str() == after.reason) else { return report };
-    match reason {
-        Reason::NotProbed => report,
-        Reason::Valid => report.announce(Announcement::normal(reason, "Probe", &*after.message)),
-        _ => report.announce(Announcement::warning(reason, "Probe", &*after.message)),
-    }
 }
 
 fn reason_of(status: &CloudCredentialStatus) -> Option<(String, String)> {

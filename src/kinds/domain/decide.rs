@@ -1,6 +1,5 @@
 //! What a domain needs next, and what follows from a look.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -9,6 +8,7 @@ use super::managed::Home;
 use super::observe::Seen;
 use crate::api::{OrganizationDomain, OrganizationDomainSpec, Reason};
 use crate::ledger::{DomainFact, DomainPublished, DomainStanding, DomainState};
+use crate::reconcile::backoff::share;
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::finalizer;
 
@@ -219,10 +219,7 @@ pub(super) fn grace_ends(spec: &OrganizationDomainSpec, standing: &DomainStandin
 
 /// Up to a twentieth or half an hour later, by the object's uid: domains made together are not looked at together for ever.
 fn jittered(at: Timestamp, rest: SignedDuration, fact: &DomainFact) -> Timestamp {
-    let mut hasher = DefaultHasher::new();
-    fact.subject.uid.hash(&mut hasher);
-    let share = i32::try_from(hasher.finish() % 1000).unwrap_or_default();
-    later(at, rest.saturating_add(rest.min(SPREAD) / 20_000 * share))
+    later(at, rest.saturating_add(rest.min(SPREAD) / 20_000 * i32::from(share(&fact.subject.uid))))
 }
 
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {

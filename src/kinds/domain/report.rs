@@ -11,8 +11,8 @@ use super::look::{Found, Verdict};
 use super::name::{Canonical, challenge_value};
 use super::observe::Seen;
 use crate::api::{
-    Condition, DnsMode, DomainChallenge, DomainFound, DomainZone, OrganizationDomain, OrganizationDomainSpec,
-    OrganizationDomainStatus, Reason,
+    DnsMode, DomainChallenge, DomainFound, OrganizationDomain, OrganizationDomainSpec, OrganizationDomainStatus,
+    Reason, ZoneSeen,
 };
 use crate::ledger::{DomainFact, DomainState};
 use crate::reconcile::conditions::{self, HOURLY, Truth, whole_seconds};
@@ -60,7 +60,9 @@ pub(super) fn report(
     }
     status.observed_generation = object.metadata.generation;
     let report = Report::new(&status, next(step, outcome, now));
-    let report = held::announce(announce(report, before.as_ref(), &status), was_held, &status);
+    let turned = conditions::get(&status.conditions, "Verified");
+    let words = (Reason::PendingVerification, Reason::Verified);
+    let report = held::announce(report.announce_turn(before.as_ref(), turned, words, "Look"), was_held, &status);
     match conditions::get(&status.conditions, "Ready") {
         Some(ready) if held && !held_before => {
             report.announce(Announcement::warning(Reason::InUse, "Delete", &*ready.message))
@@ -256,7 +258,7 @@ fn show_home(status: &mut OrganizationDomainStatus, object: &OrganizationDomain,
     match &seen.home {
         Some(Ok(home)) => {
             let (id, name) = (home.zone.id.clone(), home.zone.name.as_str().to_owned());
-            status.zone = Some(DomainZone { id, name });
+            status.zone = Some(ZoneSeen { id, name });
         }
         Some(Err((reason, message))) => {
             let generation = object.metadata.generation;
@@ -290,17 +292,4 @@ fn show_error(status: &mut OrganizationDomainStatus, error: &Error, generation: 
         return;
     }
     conditions::set(&mut status.conditions, "Ready", false, error.reason(), error.to_string(), generation, now);
-}
-
-fn announce(report: Report, before: Option<&Condition>, status: &OrganizationDomainStatus) -> Report {
-    let Some(after) = conditions::get(&status.conditions, "Verified") else { return report };
-    if before.is_some_and(|b| (&b.status, &b.reason) == (&after.status, &after.reason)) {
-        return report;
-    }
-    let Some(reason) = Reason::ALL.iter().copied().find(|r| r.as_str() == after.reason) else { return report };
-    match reason {
-        Reason::PendingVerification => report,
-        Reason::Verified => report.announce(Announcement::normal(reason, "Look", &*after.message)),
-        _ => report.announce(Announcement::warning(reason, "Look", &*after.message)),
-    }
 }

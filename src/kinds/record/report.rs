@@ -1,6 +1,5 @@
 //! What users see of a record.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,8 +10,9 @@ use super::observe::Seen;
 use crate::api::{DnsRecord, DnsRecordStatus, NameserverAnswer, NameserverSeen, Reason, RecordProvider};
 use crate::dns::RecordSet;
 use crate::kinds::Refusal;
+use crate::reconcile::backoff::share;
 use crate::reconcile::conditions::{self, Truth};
-use crate::reconcile::{Announcement, Next, Report, commands};
+use crate::reconcile::{Next, Report, commands};
 use crate::zones::{Answers, Effect, Said};
 use crate::{Class, Error, Result};
 
@@ -54,7 +54,9 @@ pub(super) fn report(
     }
     status.observed_generation = object.metadata.generation;
     let report = Report::new(&status, next(object, seen, step, outcome, &status, now));
-    announce(report, before.as_ref(), &status)
+    let turned = conditions::get(&status.conditions, "Ready");
+    let words = (Reason::Progressing, Reason::Ready);
+    report.announce_turn(before.as_ref(), turned, words, "Program")
 }
 
 pub(super) fn unobserved(object: &DnsRecord, error: &Error, now: Timestamp) -> Report {
@@ -301,22 +303,7 @@ fn patience(status: &DnsRecordStatus, now: Timestamp) -> Option<Duration> {
 
 /// Up to a tenth more, by the object's uid: records made together are not looked at together for ever.
 fn jittered(object: &DnsRecord) -> Duration {
-    let mut hasher = DefaultHasher::new();
-    object.metadata.uid.hash(&mut hasher);
-    DRIFT + DRIFT / 10_000 * u32::try_from(hasher.finish() % 1000).unwrap_or_default()
-}
-
-fn announce(report: Report, before: Option<&crate::api::Condition>, status: &DnsRecordStatus) -> Report {
-    let Some(after) = conditions::get(&status.conditions, "Ready") else { return report };
-    if before.is_some_and(|b| (&b.status, &b.reason) == (&after.status, &after.reason)) {
-        return report;
-    }
-    let Some(reason) = Reason::ALL.iter().copied().find(|r| r.as_str() == after.reason) else { return report };
-    match reason {
-        Reason::Progressing => report,
-        Reason::Ready => report.announce(Announcement::normal(reason, "Program", &*after.message)),
-        _ => report.announce(Announcement::warning(reason, "Program", &*after.message)),
-    }
+    DRIFT + DRIFT / 10_000 * u32::from(share(&object.metadata.uid))
 }
 
 #[cfg(test)]
