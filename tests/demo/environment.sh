@@ -72,7 +72,7 @@ environment_up() {
     fi
     mkdir -p "$dir/bin"
     cp "$built/landfall" "$dir/bin/landfall"
-    say '.. starting control plane, Postgres, PowerDNS, AWS'
+    say '.. starting control plane, Postgres, PowerDNS, a CA, AWS'
     "$testbed" up "$dir/bed"
     set -a
     # shellcheck disable=SC1091
@@ -132,7 +132,8 @@ start_controller() {
     {
         echo 'namespace: landfall-system'
         echo "listen: 127.0.0.1:$port"
-        echo "allowedEndpoints: ['$PDNS_URL', '$AWS_ENDPOINT']"
+        echo "allowedEndpoints: ['$PDNS_URL', '$AWS_ENDPOINT', '${PEBBLE_DIRECTORY%/dir}']"
+        echo "dns: {authorities: [{zone: $PDNS_ZONE, servers: ['$PDNS_DNS']}]}"
         echo "encryption: {current: demo, keys: {demo: $dir/kek}}"
         echo "engines: {OpenTofu: $TOFU${TERRAFORM:+, Terraform: $TERRAFORM}}"
         echo "engineCliConfig: $ENGINE_CLI_CONFIG"
@@ -158,7 +159,7 @@ launch_controller() {
 write_env() {
     local dir=$1 key
     for key in KUBECONFIG KUBECONFIG_ALICE KUBECONFIG_BOB KUBECONFIG_CAROL DATABASE_URL DATABASE_SUPERUSER_URL PDNS_URL \
-        PDNS_API_KEY PDNS_ZONE KUBECACHEDIR LANDFALL_CONFIG AWS_ENDPOINT AWS_TEST_ACCESS_KEY_ID AWS_TEST_SECRET_ACCESS_KEY; do
+        PDNS_API_KEY PDNS_ZONE PDNS_DNS PEBBLE_DIRECTORY PEBBLE_MANAGEMENT PEBBLE_CA KUBECACHEDIR LANDFALL_CONFIG AWS_ENDPOINT AWS_TEST_ACCESS_KEY_ID AWS_TEST_SECRET_ACCESS_KEY; do
         echo "$key=${!key}"
     done >"$dir/env.new"
     echo "LANDFALL_DEV=$dir" >>"$dir/env.new"

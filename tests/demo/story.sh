@@ -37,6 +37,15 @@ for name in pdns wrong; do
     say "$(field cred/$name '{.metadata.name}: {range .status.conditions[?(@.type=="Valid")]}Valid={.status} {.reason}: {.message}{end}' | cut -c1-150)"
 done
 
+# What takes a CA some seconds goes on meanwhile.
+domain=shop.$PDNS_ZONE
+sed "s/example\.org/$domain/" manifests/examples/domain-managed.yaml | admin apply -f - >/dev/null
+sed 's/example-com/example-org/' manifests/examples/record.yaml | admin apply -f - >/dev/null
+admin create --dry-run=client -o json -f manifests/examples/certificate-acme.yaml |
+    jq --arg domain "$domain" --arg ca "$PEBBLE_DIRECTORY" --rawfile root "$PEBBLE_CA" \
+        '.spec.dnsNames = [$domain, "*." + $domain] | .spec.issuer.acme += {server: $ca, caBundle: $root}' |
+    admin apply -f - >/dev/null
+
 say '== 2. A plan, a gate, an apply'
 admin create secret generic web --from-literal=token="s3cret-$(openssl rand -hex 4)" >/dev/null
 as bob apply -f manifests/examples/deployment-web.yaml >/dev/null
@@ -64,7 +73,24 @@ second=$(field tfd/web '{.status.plan.digest}')
 KUBECONFIG=$KUBECONFIG_ALICE landfall approve tfd/web -n $ns --digest "$second" >/dev/null
 until_true 90 'the second apply' stands tfd/web Applied
 
-say '== 4. Who did what, from SQL'
+say '== 4. Names: proved, answered, certified'
+until_true 60 'the proof of the domain' is orgdomain/example-org '{.status.conditions[?(@.type=="Verified")].status}' True
+say "$domain: $(field orgdomain/example-org '{.status.conditions[?(@.type=="Verified")].message}')"
+answered() { [ "$(kdig +short "@${PDNS_DNS%:*}" -p "${PDNS_DNS#*:}" "www.$domain" A | sort | xargs)" = '192.0.2.1 192.0.2.2' ]; }
+until_true 60 'the record' stands dnsrec/www Ready
+answered || failed "the authority does not answer with the record"
+say "www.$domain A 192.0.2.1 192.0.2.2: $(field dnsrec/www '{.status.conditions[?(@.type=="Programmed")].message}'), and its authority answers so"
+until_true 90 'the certificate' stands lcert/shop Issued
+field secret/shop-tls '{.data.tls\.crt}' | base64 -d >"$dir/shop.crt"
+curl -fsS --cacert "$PEBBLE_CA" "$PEBBLE_MANAGEMENT/roots/0" >"$dir/root.crt"
+for name in "$domain" "any.$domain"; do
+    openssl verify -CAfile "$dir/root.crt" -untrusted "$dir/shop.crt" -verify_hostname "$name" "$dir/shop.crt" >/dev/null ||
+        failed "openssl does not verify the certificate for $name"
+done
+say "certificate for $(field lcert/shop '{.status.dnsNames}') by $(field lcert/shop '{.status.issuer}'): openssl verify: OK"
+say "calls on record: $(sql "SELECT string_agg(call || ' ' || n, ', ' ORDER BY call) FROM (SELECT call, count(*) AS n FROM intents WHERE call ~ '^(acme|powerdns|certificate)' AND outcome = 'Done' GROUP BY call) c")"
+
+say '== 5. Who did what, from SQL'
 sql "SELECT to_char(at, 'HH24:MI:SS'), seq, action, actor || CASE actor_kind WHEN 'field-manager-unverified' THEN ' (unverified)' ELSE '' END
      FROM activity_log WHERE object_name = 'web' AND action ~ '^(plan.started|plan.created|approval|apply.started|apply.succeeded)' ORDER BY seq"
 landfall history tfd/web -n $ns >"$dir/history" || failed 'landfall history'
@@ -79,7 +105,7 @@ grep -q "$old" "$dir/verify" || failed "audit verify does not name row $old"
 cut -c1-150 "$dir/verify"
 sql "UPDATE activity_log SET actor = 'alice' WHERE seq = $old AND object_name = 'web'" >/dev/null
 
-say '== 5. The end'
+say '== 6. The end'
 as alice patch tfd/web --type=merge -p '{"spec":{"deletionPolicy":"Destroy"}}' >/dev/null
 as bob delete tfd/web --wait=false >/dev/null
 until_true 60 'a destroy plan' is tfd/web '{.status.plan.kind}' Destroy

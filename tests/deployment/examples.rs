@@ -26,7 +26,9 @@ const ROWS: &[Row] = &[
     Row("credential-rfc2136.yaml", User::Carol, &[], None),
     Row("deployment-web.yaml", User::Bob, &[], Some(("landfall-credential-user", "lacks the verb use"))),
     Row("domain.yaml", User::Bob, &[], None),
+    Row("domain-managed.yaml", User::Bob, &[], None),
     Row("record.yaml", User::Bob, &[], None),
+    Row("certificate-acme.yaml", User::Bob, &[], None),
     Row("certificate-ca.yaml", User::Bob, &[], None),
     Row("certificate-imported.yaml", User::Bob, &[], None),
 ];
@@ -153,7 +155,14 @@ async fn keeps_its_promise(world: &World, file: &str) {
             };
             wait_until(PLENTY, "the challenge", shown).await;
         }
-        // The domain of this name is proved by nobody.
+        // The test bed's server has no zone for it.
+        "domain-managed.yaml" => {
+            let query = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
+            let reason = async || run(world, User::Bob, &["get", "orgdomain", "example-org", "-o", query], "").unwrap();
+            wait_until(PLENTY, "the reason", async || reason().await == "ZoneNotFound").await;
+        }
+        // The domain of these names is proved by nobody.
+        "certificate-acme.yaml" => certificate(world, "shop", "DomainNotVerified").await,
         "certificate-ca.yaml" => certificate(world, "www", "DomainNotVerified").await,
         "certificate-imported.yaml" => certificate(world, "bought", "SecretNotFound").await,
         other => panic!("{other} has no promise here"),
