@@ -40,7 +40,7 @@ async fn member(organizations: &[&str]) -> Client {
     Api::all(admin).create(&PostParams::default(), &binding).await.unwrap();
     let client = User::Admin.impersonating(&name).await;
     let api: Api<Namespace> = Api::all(client.clone());
-    wait_until(std::time::Duration::from_secs(10), "the grant", async || api.get("default").await.is_ok()).await;
+    wait_until(std::time::Duration::from_secs(60), "the grant", async || api.get("default").await.is_ok()).await;
     client
 }
 

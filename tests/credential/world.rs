@@ -20,7 +20,7 @@ use crate::harness::{self, User, env, namespace, wait_until};
 /// What the requirements give a probe after a Secret has come or changed.
 pub(crate) const FIVE: Duration = Duration::from_secs(5);
 /// Time for everything else.
-pub(crate) const PLENTY: Duration = Duration::from_secs(20);
+pub(crate) const PLENTY: Duration = Duration::from_secs(60);
 
 pub(crate) struct World {
     pub namespace: String,

@@ -173,7 +173,7 @@ async fn strange_objects_are_read_and_mirrored_and_an_ordinary_one_after_them_at
     assert!(taken.iter().all(|n| *n > 20), "{taken:?} were taken: too few to tell anything");
     world.deployment("plain", json!({"source": {"inline": {"main.tf": ""}}})).await;
     let one = async || world.count("SELECT count(*) FROM terraform_deployments WHERE name = 'plain'").await == 1;
-    wait_until(std::time::Duration::from_secs(10), "the ordinary one in the mirror", one).await;
+    wait_until(PLENTY, "the ordinary one in the mirror", one).await;
     world.ready("plain", "NoChanges").await;
     let told = "SELECT (SELECT count(*) FROM cloud_provider_credentials WHERE ready IS NOT NULL), \
         (SELECT count(*) FROM terraform_deployments WHERE ready IS NOT NULL), (SELECT count(*) FROM mirror_quarantine)";

@@ -231,7 +231,7 @@ pub fn free_address() -> SocketAddr {
 
 /// The address of the controller before, whose tasks may need a moment to let go of it.
 async fn listen(address: SocketAddr) -> TcpListener {
-    let end = std::time::Instant::now() + Duration::from_secs(20);
+    let end = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => return listener,
