@@ -9,8 +9,11 @@ pub const CHALLENGE: &str = "_landfall-challenge";
 /// The label below a name at which a CA has it proved (RFC 8555, 8.4).
 pub const ACME_CHALLENGE: &str = "_acme-challenge";
 
+/// The labels at and below which names are proved.
+pub const CHALLENGES: [&str; 2] = [ACME_CHALLENGE, CHALLENGE];
+
 /// Whether the set of this name and type is shared by all who prove something there at once.
 pub fn is_shared(owner: &Name, kind: RecordType) -> bool {
     let first = owner.labels().next();
-    kind == RecordType::Txt && first.is_some_and(|label| [ACME_CHALLENGE, CHALLENGE].contains(&label))
+    kind == RecordType::Txt && first.is_some_and(|label| CHALLENGES.contains(&label))
 }

@@ -34,6 +34,8 @@ pub struct RecordFact {
     pub written: Option<WrittenSet>,
     /// How often it was put right in the last ten minutes.
     pub repairs: u32,
+    /// Whether it asks still: an object that may not have the set, or only looks, keeps nobody from it.
+    pub asks: bool,
 }
 
 /// What was written.
@@ -54,7 +56,7 @@ pub struct WrittenSet {
 }
 
 const COLUMNS: &str = "organization_id, cluster_id, uid, namespace, name, fqdn, type, object_created_at, credential_uid, zone_id, zone, ttl,
-    data, digest, (SELECT count(*) FROM unnest(repaired_at) r WHERE r > clock_timestamp() - interval '10 minutes') AS repairs";
+    data, digest, asks, (SELECT count(*) FROM unnest(repaired_at) r WHERE r > clock_timestamp() - interval '10 minutes') AS repairs";
 
 impl RecordFact {
     fn read(row: &PgRow) -> Result<Self> {
@@ -70,7 +72,7 @@ impl RecordFact {
             }),
         };
         let repairs = u32::try_from(row.try_get::<i64, _>("repairs")?).unwrap_or(u32::MAX);
-        Ok(Self { claim: claim(row)?, written, repairs })
+        Ok(Self { claim: claim(row)?, written, repairs, asks: row.try_get("asks")? })
     }
 }
 
@@ -124,7 +126,7 @@ impl Ledger {
 
 const RIVALS: &str =
     "SELECT organization_id, cluster_id, uid, namespace, name, fqdn, type, object_created_at FROM record_sets
-    WHERE organization_id = $1 AND fqdn = $2 AND gone_at IS NULL AND (cluster_id, uid) <> ($3, $4)";
+    WHERE organization_id = $1 AND fqdn = $2 AND gone_at IS NULL AND asks AND (cluster_id, uid) <> ($3, $4)";
 
 impl Writer {
     /// Puts down that an object asks for a set below a domain, before anything is written for it. What it had under another
@@ -148,7 +150,7 @@ impl Writer {
             "INSERT INTO record_sets AS r (cluster_id, uid, organization_id, namespace, name, fqdn, type, object_created_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (cluster_id, uid) DO UPDATE SET organization_id = excluded.organization_id, fqdn = excluded.fqdn,
-                type = excluded.type, object_created_at = excluded.object_created_at, gone_at = NULL",
+                type = excluded.type, object_created_at = excluded.object_created_at, asks = true, gone_at = NULL, kept = NULL",
         )
         .bind(claim.subject.cluster)
         .bind(claim.subject.uid)
@@ -201,19 +203,74 @@ impl Writer {
         Ok(rivals)
     }
 
-    /// The object asks no more. What was written for it is from now on `heir`'s, where there is one. Answers who else asks for
-    /// a set of that name.
+    /// The object keeps nobody from the set any more; what was written for it stays known. Answers who else asks for a set of
+    /// that name.
     ///
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
-    pub async fn leave_record_set(&self, claim: &RecordClaim, heir: Option<&RecordClaim>) -> Result<Vec<RecordClaim>> {
+    pub async fn yield_record_set(&self, claim: &RecordClaim) -> Result<Vec<RecordClaim>> {
+        self.change(claim, "UPDATE record_sets SET asks = false WHERE cluster_id = $1 AND uid = $2").await
+    }
+
+    /// Nothing stands any more of what was written for an object. Answers who else asks for a set of that name.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`]; Postgres's.
+    pub async fn forget_record_set(&self, claim: &RecordClaim) -> Result<Vec<RecordClaim>> {
+        let sql = "UPDATE record_sets SET credential_uid = NULL, zone_id = NULL, zone = NULL, ttl = NULL, data = NULL, digest = NULL,
+                written_at = NULL WHERE cluster_id = $1 AND uid = $2";
+        self.change(claim, sql).await
+    }
+
+    async fn change(&self, claim: &RecordClaim, sql: &'static str) -> Result<Vec<RecordClaim>> {
+        let mut tx = self.begin(&claim.subject.organization).await?;
+        take_turn(&mut tx, claim).await?;
+        sqlx::query(sql).bind(claim.subject.cluster).bind(claim.subject.uid).execute(tx.connection()).await?;
+        let rivals = rivals(&mut tx, claim).await?;
+        tx.commit().await?;
+        Ok(rivals)
+    }
+
+    /// Puts down that a set stays at the provider though no object has it there any more, and why.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`]; Postgres's.
+    pub async fn keep_record_set(&self, claim: &RecordClaim, written: &WrittenSet, why: &str) -> Result<()> {
+        let mut tx = self.begin(&claim.subject.organization).await?;
+        tx.append(self.kept(claim, written, why));
+        tx.commit().await.map(drop)
+    }
+
+    fn kept(&self, claim: &RecordClaim, written: &WrittenSet, why: &str) -> Event {
+        Event {
+            subject: claim.subject.clone(),
+            actor: Actor::Controller(self.holder().to_owned()),
+            action: "record.kept",
+            details: json!({
+                "fqdn": claim.fqdn, "type": claim.kind, "zone": written.zone, "ttl": written.ttl, "data": written.data, "why": why,
+            }),
+        }
+    }
+
+    /// The object asks no more. What was written for it is from now on `heir`'s, where there is one, or stays at the provider,
+    /// where `kept` says why. Answers who else asks for a set of that name.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`]; Postgres's.
+    pub async fn leave_record_set(
+        &self,
+        fact: &RecordFact,
+        heir: Option<&RecordClaim>,
+        kept: Option<&str>,
+    ) -> Result<Vec<RecordClaim>> {
+        let claim = &fact.claim;
         let mut tx = self.begin(&claim.subject.organization).await?;
         take_turn(&mut tx, claim).await?;
         if let Some(heir) = heir {
             let moved = sqlx::query(
                 "UPDATE record_sets h SET credential_uid = o.credential_uid, zone_id = o.zone_id, zone = o.zone, ttl = o.ttl,
                         data = o.data, digest = o.digest, written_at = o.written_at
-                 FROM record_sets o WHERE o.cluster_id = $1 AND o.uid = $2 AND h.cluster_id = $3 AND h.uid = $4 AND h.gone_at IS NULL",
+                 FROM record_sets o WHERE o.cluster_id = $1 AND o.uid = $2 AND h.cluster_id = $3 AND h.uid = $4 AND h.gone_at IS NULL AND h.asks",
             )
             .bind(claim.subject.cluster)
             .bind(claim.subject.uid)
@@ -234,12 +291,25 @@ impl Writer {
                 details: json!({"fqdn": claim.fqdn, "type": claim.kind, "from": claim.subject.uid}),
             });
         }
-        for statement in [
-            "UPDATE record_sets SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL",
-            "UPDATE resolved_references SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND from_uid = $2 AND gone_at IS NULL",
-        ] {
-            sqlx::query(statement).bind(claim.subject.cluster).bind(claim.subject.uid).execute(tx.connection()).await?;
+        let kept = kept.zip(fact.written.as_ref());
+        if let Some((why, written)) = kept {
+            tx.append(self.kept(claim, written, why));
         }
+        sqlx::query(
+            "UPDATE record_sets SET gone_at = clock_timestamp(), kept = $3 WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL",
+        )
+        .bind(claim.subject.cluster)
+        .bind(claim.subject.uid)
+        .bind(kept.map(|(why, _)| why))
+        .execute(tx.connection())
+        .await?;
+        sqlx::query(
+            "UPDATE resolved_references SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND from_uid = $2 AND gone_at IS NULL",
+        )
+        .bind(claim.subject.cluster)
+        .bind(claim.subject.uid)
+        .execute(tx.connection())
+        .await?;
         let rivals = rivals(&mut tx, claim).await?;
         tx.commit().await?;
         Ok(rivals)

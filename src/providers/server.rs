@@ -22,6 +22,14 @@ impl Server {
         }
     }
 
+    /// Where calls go: two credentials with one endpoint change the same zones.
+    pub fn endpoint(&self) -> String {
+        match self {
+            Self::PowerDns(dns) => dns.endpoint(),
+            Self::Rfc2136(dns) => dns.endpoint(),
+        }
+    }
+
     /// Whether one name is read with less than the whole zone.
     pub const fn reads_names(&self) -> bool {
         match self {

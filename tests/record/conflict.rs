@@ -63,7 +63,7 @@ async fn takeover(at: At) {
     assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
 
     let (answers, empty, stop) = watch(&owner);
-    crate::harness::wait_until(Duration::from_secs(10), "answers", async || answers.load(Ordering::SeqCst) > 5).await;
+    crate::harness::wait_until(crate::world::PLENTY, "answers", async || answers.load(Ordering::SeqCst) > 5).await;
     world.delete("older").await;
     world.gone("older").await;
     world.ready("younger").await;
@@ -89,14 +89,46 @@ async fn a_cname_and_another_type_of_one_name_exclude_each_other() {
     let object = world.told("alias", "Ready", "False", "Conflict").await;
     assert!(message(&object, "Ready").contains("\"address\""), "{}", message(&object, "Ready"));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    // It would stand in the way of the older one, which has the name when its turn comes.
+    // Who has nothing keeps nobody from anything, until his turn comes.
     world.record("text", json!({"type": "TXT", "values": ["beside"]})).await;
-    let object = world.told("text", "Ready", "False", "Conflict").await;
-    assert!(message(&object, "Ready").contains("\"alias\""), "{}", message(&object, "Ready"));
+    world.ready("text").await;
     world.delete("address").await;
     world.ready("alias").await;
     assert_eq!(world.values(&owner, RecordType::Cname).await, ["target.example."]);
-    assert_eq!(world.stands(&owner, RecordType::A).await, None);
+    for kind in [RecordType::A, RecordType::Txt] {
+        assert_eq!(world.stands(&owner, kind).await, None);
+    }
+    let object = world.told("text", "Ready", "False", "Conflict").await;
+    assert!(message(&object, "Ready").contains("\"alias\""), "{}", message(&object, "Ready"));
+    world.delete("alias").await;
+    world.ready("text").await;
+    assert_eq!(world.values(&owner, RecordType::Txt).await, ["beside"]);
+}
+
+/// An older object that only looks, or whose values are bad, has no set that it could keep from a younger one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_nothing_keeps_nobody_from_it() {
+    let world = World::new(At::PowerDns).await;
+    let owner = world.name("www");
+    world.record("older", json!({})).await;
+    world.ready("older").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.record("younger", json!({"values": ["192.0.2.2"]})).await;
+    world.told("younger", "Ready", "False", "Conflict").await;
+    world.patch("older", json!({"policy": "Observe"})).await;
+    world.ready("younger").await;
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.2"]);
+    world.told("older", "Ready", "True", "Drifted").await;
+    world.patch("older", json!({"policy": "Sync"})).await;
+    world.told("younger", "Ready", "False", "Conflict").await;
+    world.ready("older").await;
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
+    // What the loser once wrote is no inheritance.
+    world.delete("younger").await;
+    world.gone("younger").await;
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
+    let inherited = "SELECT count(*) FROM landfall.activity_log WHERE action = 'record.inherited'";
+    assert_eq!(world.ask::<i64>(inherited).await, [0]);
 }
 
 /// Several at once, none of which has seen another: one wins, and it is the oldest.

@@ -31,10 +31,15 @@ async fn a_set_that_is_to_stay_stays_and_an_event_tells_so() {
         events().contains("RecordKept") && events().contains("spec.deletionPolicy is Retain")
     })
     .await;
+    let kept = "SELECT details ->> 'why' || ' ' || (details ->> 'data') FROM landfall.activity_log WHERE action = 'record.kept'";
+    assert_eq!(world.ask::<String>(kept).await, ["spec.deletionPolicy is Retain [\"192.0.2.1\"]"]);
+    let standing = "SELECT fqdn FROM landfall.v_kept_record_sets";
+    assert_eq!(world.ask::<String>(standing).await, std::slice::from_ref(&owner));
     // Another object of this installation goes on with it.
     world.record("again", json!({"values": ["192.0.2.2"]})).await;
     world.ready("again").await;
     assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.2"]);
+    wait_until(PLENTY, "no set without an object", async || world.ask::<String>(standing).await.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,5 +14,6 @@ mod ending;
 mod gate;
 mod life;
 mod mass;
+mod moved;
 mod ownership;
 mod world;

@@ -42,6 +42,7 @@ pub(super) async fn act(cx: &Context, object: &OrganizationDomain, seen: &Seen, 
         Step::Begin => begin(cx, object, seen).await,
         Step::Tell => {
             cx.ledger.put_domain_terms(&seen.subject, &object.spec.terms()).await?;
+            wake::domain_changed(&cx.stores, &cx.waker, object);
             Ok(Done::Written)
         }
         Step::Publish => managed::publish(cx, seen).await.map(|()| Done::Written),

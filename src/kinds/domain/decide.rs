@@ -1,6 +1,5 @@
 //! What a domain needs next, and what follows from a look.
 
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::look::Verdict;

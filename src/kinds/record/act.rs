@@ -1,11 +1,11 @@
 //! Does one step.
 
 use super::decide::Step;
-use super::observe::Seen;
+use super::observe::{Seen, former_place};
 use crate::api::{DnsRecord, Reason, RecordAdoption, RecordDeletion, RecordPolicy};
-use crate::dns::{Data, RecordSet};
+use crate::dns::{Data, Name, RecordType};
 use crate::kinds::Context;
-use crate::ledger::{ObjectKind, RecordClaim, Subject, WrittenSet};
+use crate::ledger::{ObjectKind, RecordClaim, RecordFact, Subject, WrittenSet};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, RECORD_KEPT, commands, finalizer};
 use crate::zones::{Adoption, Effect, Want, Wish};
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ pub enum Done {
     Asked(Effect),
     /// An older object asks for the same since a moment ago: nothing was written.
     Lost,
-    /// The ledger knows what the object asks for.
+    /// The ledger knows whether the object asks for its set.
     Claimed,
     /// A command was taken away, obeyed or not.
     Told(Announcement),
@@ -45,8 +45,20 @@ pub(super) async fn act(cx: &Context, object: &DnsRecord, seen: &Seen, step: &St
             cx.ledger.claim_record_set(claim(seen)?, &domain(seen)?, cx.clock.now()).await?;
             Ok(Done::Claimed)
         }
+        Step::Yield => {
+            let fact = fact(seen)?;
+            wake(cx, &cx.ledger.yield_record_set(&fact.claim).await?);
+            Ok(Done::Claimed)
+        }
         Step::Write { repair } => write(cx, object, seen, *repair).await,
-        Step::Remove => remove(cx, object, seen).await,
+        Step::GiveWay => {
+            let why = "an older object asks for a set that cannot stand beside it";
+            remove(cx, object, seen, (why, 1)).await
+        }
+        Step::Remove => {
+            let why = format!("DnsRecord {:?} is deleted", object.metadata.name.as_deref().unwrap_or_default());
+            remove(cx, object, seen, (&why, leaving(cx, object))).await
+        }
         Step::Leave { heir, kept } => leave(cx, object, seen, heir.as_ref(), kept.as_deref()).await,
         Step::Hold(_) | Step::Rest(_) => Ok(Done::Nothing),
     }
@@ -54,6 +66,10 @@ pub(super) async fn act(cx: &Context, object: &DnsRecord, seen: &Seen, step: &St
 
 fn claim(seen: &Seen) -> Result<&RecordClaim> {
     seen.claim.as_ref().ok_or_else(|| Error::Integrity("a step on a set without a name".into()))
+}
+
+fn fact(seen: &Seen) -> Result<&RecordFact> {
+    seen.fact.as_ref().ok_or_else(|| Error::Integrity("a step on a set that nothing is known of".into()))
 }
 
 fn domain(seen: &Seen) -> Result<Subject> {
@@ -67,7 +83,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
         return Err(Error::Integrity("a write without a place".into()));
     };
     let claim = claim(seen)?;
-    if seen.fact.is_none() {
+    if !seen.asks() {
         let rivals = cx.ledger.claim_record_set(claim, &domain(seen)?, cx.clock.now()).await?;
         if super::decide::winner(claim, &rivals).is_some() {
             return Ok(Done::Lost);
@@ -82,9 +98,22 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     };
     let why = if repair { "put right after somebody else's change" } else { "as the spec says" };
     let want = Want::Set { set: set.clone(), adoption };
-    let effect = cx.zones.change(&place.account, &place.zone, wish(seen, set, why, want)).await?;
+    let wish = wish(seen, (set.owner(), set.kind()), why, want);
+    let again = wish.clone();
+    let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
     tell_of_held(cx, object, &effect);
-    if matches!(effect, Effect::Applied { .. } | Effect::Unchanged) {
+    if stands(&effect) {
+        match clear_former(cx, object, seen, set.owner(), set.kind()).await? {
+            None | Some(Effect::Unchanged) => {}
+            // Two ways to one zone cannot always be told apart: what was taken away there may have been taken away here.
+            Some(Effect::Applied { .. }) => {
+                let effect = cx.zones.change(&place.account, &place.zone, again).await?;
+                if !stands(&effect) {
+                    return Ok(Done::Asked(effect));
+                }
+            }
+            Some(refused) => return Ok(Done::Asked(refused)),
+        }
         let written = WrittenSet {
             credential: place.account.credential.uid,
             zone_id: place.zone.id.clone(),
@@ -102,27 +131,74 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     Ok(Done::Asked(effect))
 }
 
-fn wish(seen: &Seen, set: &RecordSet, why: &str, want: Want) -> Wish {
-    Wish { subject: seen.subject.clone(), why: why.to_owned(), owner: set.owner().clone(), kind: set.kind(), want }
+fn wish(seen: &Seen, (owner, kind): (&Name, RecordType), why: &str, want: Want) -> Wish {
+    Wish { subject: seen.subject.clone(), why: why.to_owned(), owner: owner.clone(), kind, want }
 }
 
-async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen) -> Result<Done> {
+/// Whether it is now as it was wished.
+fn stands(effect: &Effect) -> bool {
+    matches!(effect, Effect::Applied { .. } | Effect::Unchanged)
+}
+
+/// Takes the set away, wherever it was written; so many of the domain go with it.
+async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen, (why, leaving): (&str, usize)) -> Result<Done> {
     let (Some(place), Ok(gated)) = (&seen.place, &seen.gate) else {
         return Err(Error::Integrity("a removal without a place".into()));
     };
-    let why = format!("DnsRecord {:?} is deleted", object.metadata.name.as_deref().unwrap_or_default());
+    let wish = wish(seen, (&gated.owner, gated.kind), why, Want::Gone { leaving });
+    let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
+    tell_of_held(cx, object, &effect);
+    // What is another's there is none of ours to take away.
+    if !stands(&effect) && !matches!(effect, Effect::NotOwned(_)) {
+        return Ok(Done::Asked(effect));
+    }
+    if let Some(former) = clear_former(cx, object, seen, &gated.owner, gated.kind).await?
+        && !stands(&former)
+    {
+        return Ok(Done::Asked(former));
+    }
+    wake(cx, &cx.ledger.forget_record_set(&fact(seen)?.claim).await?);
+    Ok(Done::Asked(effect))
+}
+
+/// Takes the set away from where it was before the domain's credential or zone changed, and says what came of it. Where nobody
+/// can go any more, the set stays, and that is on record.
+async fn clear_former(
+    cx: &Context,
+    object: &DnsRecord,
+    seen: &Seen,
+    owner: &Name,
+    kind: RecordType,
+) -> Result<Option<Effect>> {
+    let Some(written) = seen.written().filter(|_| seen.moved()) else { return Ok(None) };
+    let Some(former) = former_place(cx, seen, written, owner).await? else {
+        let why = "the domain's zone is another one now, and the credential or the zone where it stood is gone";
+        cx.ledger.keep_record_set(&fact(seen)?.claim, written, why).await?;
+        return Ok(None);
+    };
+    let here = seen.place.as_ref().map(|place| (place.account.server.endpoint(), &place.zone.id));
+    if here == Some((former.account.server.endpoint(), &former.zone.id)) {
+        return Ok(None);
+    }
+    let wish = wish(seen, (owner, kind), "the domain's zone is another one now", Want::Gone { leaving: 1 });
+    match cx.zones.change(&former.account, &former.zone, wish).await? {
+        Effect::NotOwned(_) => Ok(None),
+        effect => {
+            tell_of_held(cx, object, &effect);
+            Ok(Some(effect))
+        }
+    }
+}
+
+/// How many sets of its domain are on their way out with it: those of objects that are being deleted.
+fn leaving(cx: &Context, object: &DnsRecord) -> usize {
     let same = |other: &DnsRecord| {
         other.metadata.deletion_timestamp.is_some()
             && other.spec.policy == RecordPolicy::Sync
             && other.spec.deletion_policy == RecordDeletion::Delete
             && domain_key(other) == domain_key(object)
     };
-    let leaving = cx.stores.records.state().iter().filter(|other| same(other)).count();
-    let want = Want::Gone { leaving };
-    let wish = Wish { subject: seen.subject.clone(), why, owner: gated.owner.clone(), kind: gated.kind, want };
-    let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
-    tell_of_held(cx, object, &effect);
-    Ok(Done::Asked(effect))
+    cx.stores.records.state().iter().filter(|other| same(other)).count()
 }
 
 /// The domain tells what is held, and takes the approval of it.
@@ -150,7 +226,7 @@ async fn leave(
     let told = match &seen.fact {
         None => None,
         Some(fact) => {
-            let rivals = cx.ledger.leave_record_set(&fact.claim, heir).await?;
+            let rivals = cx.ledger.leave_record_set(fact, heir, kept).await?;
             finalizer::remove(cx, object).await?;
             wake(cx, &rivals);
             let (home, name) = domain_key(object);

@@ -6,7 +6,7 @@ use super::observe::Seen;
 use crate::api::{DnsRecord, DnsRecordSpec, Reason, RecordAdoption, RecordDeletion, RecordDrift, RecordPolicy};
 use crate::dns::{RecordSet, RecordType};
 use crate::kinds::Refusal;
-use crate::ledger::{RecordClaim, RecordFact};
+use crate::ledger::{RecordClaim, WrittenSet};
 use crate::reconcile::commands::{Command, Refusal as Discarded, Verb};
 use crate::reconcile::finalizer;
 use crate::zones::{Look, Whose};
@@ -30,12 +30,16 @@ pub enum Step {
     },
     /// Put down that the object asks for the set, which another has.
     Claim,
+    /// Put down that it asks for it no more, so that it keeps nobody from it.
+    Yield,
+    /// Take its own set away, which keeps an older object's set of another type from standing.
+    GiveWay,
     /// Have the set stand as the spec says.
     Write {
         /// It stood so before, and somebody else has changed it.
         repair: bool,
     },
-    /// It is being deleted: take the set away.
+    /// It is being deleted: take the set away, also from where it was before.
     Remove,
     /// It is being deleted, and its set stays or is gone.
     Leave {
@@ -66,13 +70,13 @@ pub enum Verdict {
 /// What stands at the name, as seen from this object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stands {
-    /// Nothing, and nothing was ever written.
+    /// Nothing, and what is wanted was never written.
     Absent,
-    /// Nothing, though it was written.
+    /// Nothing, though what is wanted was written.
     Gone,
     /// What is wanted, and it is ours.
     Same,
-    /// What was last written, which is no longer what is wanted.
+    /// Ours, for a former spec or another object.
     Outdated,
     /// Ours, with what somebody else put there.
     Changed,
@@ -107,12 +111,15 @@ pub(super) fn decide(object: &DnsRecord, seen: &Seen, _now: Timestamp) -> Step {
         return commanded(command, seen);
     }
     let only_looks = object.spec.policy == RecordPolicy::Observe;
-    if let Err(refusal) = seen.gate.as_ref().map(drop).and(seen.set.as_ref().map(drop)) {
+    let refused = seen.gate.as_ref().map(drop).and(seen.set.as_ref().map(drop)).err();
+    if seen.asks() && (only_looks || refused.is_some()) {
+        return Step::Yield;
+    }
+    if let Some(refusal) = refused {
         return Step::Rest(Verdict::Unaccepted(refusal.clone()));
     }
     if let Some(winner) = winner_over(seen).filter(|_| !only_looks) {
-        let conflict = Refusal::new(Reason::Conflict, conflict(seen, winner));
-        return if seen.fact.is_none() { Step::Claim } else { Step::Rest(Verdict::Unprogrammed(conflict)) };
+        return lose(seen, winner);
     }
     if object.spec.suspend && !only_looks {
         let words = "spec.suspend is true: nothing is written";
@@ -125,8 +132,20 @@ pub(super) fn decide(object: &DnsRecord, seen: &Seen, _now: Timestamp) -> Step {
     settle(&object.spec, seen, look, set)
 }
 
+/// An older object has the set. One of another type cannot have it while ours stands.
+fn lose(seen: &Seen, winner: &RecordClaim) -> Step {
+    let conflict = || Step::Rest(Verdict::Unprogrammed(Refusal::new(Reason::Conflict, conflict(seen, winner))));
+    let beside = seen.written().is_some() && seen.claim.as_ref().is_some_and(|ours| ours.kind != winner.kind);
+    match &seen.look {
+        _ if !seen.asks() => Step::Claim,
+        _ if !beside => conflict(),
+        Ok(_) => Step::GiveWay,
+        Err(refusal) => Step::Rest(Verdict::Unprogrammed(refusal.clone())),
+    }
+}
+
 fn settle(spec: &DnsRecordSpec, seen: &Seen, look: &Look, set: &RecordSet) -> Step {
-    let stands = stands(look, set, seen.fact.as_ref());
+    let stands = stands(look, set, seen.written_here());
     let repairs = seen.fact.as_ref().map_or(0, |fact| fact.repairs);
     let refused = |reason, message: String| Step::Rest(Verdict::Unprogrammed(Refusal::new(reason, message)));
     let chosen = choose(spec, &stands, repairs);
@@ -171,8 +190,7 @@ fn hindrance(look: &Look, set: &RecordSet) -> Option<Refusal> {
 
 /// Nothing was put down of what stands there as wanted, or something else.
 fn is_unknown(seen: &Seen, set: &RecordSet) -> bool {
-    let written = seen.fact.as_ref().and_then(|fact| fact.written.as_ref());
-    written.is_none_or(|written| written.digest != set.digest())
+    !seen.asks() || seen.written_here().is_none_or(|written| written.digest != set.digest())
 }
 
 fn commanded(command: &Command, seen: &Seen) -> Step {
@@ -184,13 +202,24 @@ fn commanded(command: &Command, seen: &Seen) -> Step {
     }
 }
 
-/// Who has the set, where the object of this claim has not: the oldest of those that ask for it. A CNAME and another type of
-/// one name cannot both be.
+/// Who has the set, where the object of this claim has not. Of those that ask for sets that cannot both stand, the oldest has
+/// its own; who has none keeps nobody from anything. A CNAME and another type of one name cannot both stand.
 pub(super) fn winner<'a>(ours: &RecordClaim, rivals: &'a [RecordClaim]) -> Option<&'a RecordClaim> {
-    let apart = |other: &&RecordClaim| other.kind == ours.kind || other.kind == "CNAME" || ours.kind == "CNAME";
-    let rank = |claim: &RecordClaim| (claim.created_at, claim.subject.uid);
-    let oldest = rivals.iter().filter(apart).min_by_key(|claim| rank(claim))?;
-    (rank(oldest) < rank(ours)).then_some(oldest)
+    let excludes = |a: &RecordClaim, b: &RecordClaim| a.kind == b.kind || a.kind == "CNAME" || b.kind == "CNAME";
+    let mut older: Vec<&RecordClaim> = rivals.iter().filter(|claim| rank(claim) < rank(ours)).collect();
+    older.sort_by_key(|claim| rank(claim));
+    let mut winners: Vec<&RecordClaim> = Vec::new();
+    for claim in older {
+        if !winners.iter().any(|winner| excludes(winner, claim)) {
+            winners.push(claim);
+        }
+    }
+    winners.into_iter().find(|winner| excludes(winner, ours))
+}
+
+/// The order of age; objects of one second by their uid.
+fn rank(claim: &RecordClaim) -> (Timestamp, uuid::Uuid) {
+    (claim.created_at, claim.subject.uid)
 }
 
 fn winner_over(seen: &Seen) -> Option<&RecordClaim> {
@@ -213,8 +242,9 @@ fn conflict(seen: &Seen, winner: &RecordClaim) -> String {
 }
 
 /// What stands, as seen from this object.
-pub(super) fn stands(look: &Look, wanted: &RecordSet, fact: Option<&RecordFact>) -> Stands {
-    let written = fact.and_then(|fact| fact.written.as_ref());
+pub(super) fn stands(look: &Look, wanted: &RecordSet, written: Option<&WrittenSet>) -> Stands {
+    // What was written for a former spec is not missed: the newer word counts, whatever somebody else did to the older one.
+    let written = written.filter(|written| written.digest == wanted.digest());
     let Some(found) = &look.set else {
         return if written.is_some() { Stands::Gone } else { Stands::Absent };
     };
@@ -223,9 +253,8 @@ pub(super) fn stands(look: &Look, wanted: &RecordSet, fact: Option<&RecordFact>)
         Whose::Nobody if found == wanted => Stands::StraySame,
         Whose::Nobody => Stands::Stray,
         Whose::Ours if found == wanted => Stands::Same,
-        // What another object of ours left is what was written, as far as anybody knows.
-        Whose::Ours if written.is_none_or(|written| written.digest == found.digest()) => Stands::Outdated,
-        Whose::Ours => Stands::Changed,
+        Whose::Ours if written.is_some() => Stands::Changed,
+        Whose::Ours => Stands::Outdated,
     }
 }
 
@@ -287,8 +316,15 @@ fn leave(spec: &DnsRecordSpec, seen: &Seen) -> Step {
     let stays = |kept: Option<String>| Step::Leave { heir: None, kept };
     // Without a claim nothing was ever written.
     let Some(fact) = &seen.fact else { return stays(None) };
+    let lost = winner_over(seen).is_some_and(|winner| {
+        fact.written.is_none() || (winner.kind == fact.claim.kind && winner.subject.cluster == seen.subject.cluster)
+    });
+    if lost {
+        return stays(None);
+    }
     if let Some(heir) = heir(seen) {
-        let heir = fact.written.as_ref().map(|_| heir.clone());
+        // Who did not ask any more has nothing to leave: the other has it already.
+        let heir = fact.written.as_ref().filter(|_| fact.asks).map(|_| heir.clone());
         return Step::Leave { heir, kept: None };
     }
     if spec.policy != RecordPolicy::Sync {
@@ -300,27 +336,28 @@ fn leave(spec: &DnsRecordSpec, seen: &Seen) -> Step {
     if let Err(refusal) = &seen.gate {
         return stays(Some(format!("it may not be written: {}", refusal.message)));
     }
-    if winner_over(seen).is_some() && fact.written.is_none() {
-        return stays(None);
-    }
+    let ours = match &seen.look {
+        Err(refusal) => return Step::Hold(refusal.clone()),
+        // Also where only the note of it is left, or where it stands in another zone.
+        Ok(look) => look.whose == Whose::Ours || seen.moved(),
+    };
     match &seen.look {
-        Err(refusal) => Step::Hold(refusal.clone()),
-        Ok(Look { whose: Whose::Ours, .. }) if spec.suspend => Step::Hold(Refusal::new(
-            Reason::Suspended,
-            "spec.suspend is true: the set is not taken away; resume, or let spec.deletionPolicy be Retain",
-        )),
-        // Also where only the note of it is left.
-        Ok(Look { whose: Whose::Ours, .. }) => Step::Remove,
+        _ if ours && spec.suspend => {
+            Step::Hold(Refusal::new(Reason::Suspended, "spec.suspend is true: the set is not taken away"))
+        }
+        _ if ours => Step::Remove,
         Ok(Look { set: Some(_), .. }) => stays(Some("it is not ours".to_owned())),
-        Ok(Look { set: None, .. }) => stays(None),
+        _ => stays(None),
     }
 }
 
-/// Who has the set next: the oldest of the others that ask for the very same.
+/// Who has the set next: the oldest of the others that ask for the very same. What this installation wrote is marked as its
+/// own, and so only an object of this cluster can go on with it.
 fn heir(seen: &Seen) -> Option<&RecordClaim> {
     let ours = seen.claim.as_ref()?;
-    let same = seen.rivals.iter().filter(|other| other.kind == ours.kind);
-    same.min_by_key(|claim| (claim.created_at, claim.subject.uid))
+    let same =
+        seen.rivals.iter().filter(|other| other.kind == ours.kind && other.subject.cluster == ours.subject.cluster);
+    same.min_by_key(|claim| rank(claim))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -12,8 +13,18 @@ const DRIFTS: [&str; 2] = ["Repair", "Report"];
 const DELETIONS: [&str; 2] = ["Delete", "Retain"];
 
 /// What happened: what stands at the name, whose it is, and what is known of it.
-const EVENTS: [&str; 8] =
-    ["absent", "same", "spec changed", "drifted", "deleted outside", "foreign", "nobody's, same", "nobody's, other"];
+const EVENTS: [&str; 10] = [
+    "absent",
+    "same",
+    "spec changed",
+    "spec changed and drifted",
+    "spec changed and deleted outside",
+    "drifted",
+    "deleted outside",
+    "foreign",
+    "nobody's, same",
+    "nobody's, other",
+];
 
 /// Policy, adoption, drift, event, and what follows; `*` is any. The first row that fits counts.
 const TABLE: &[(&str, &str, &str, &str, &str)] = &[
@@ -26,6 +37,10 @@ const TABLE: &[(&str, &str, &str, &str, &str)] = &[
     ("*", "*", "Report", "deleted outside", "tell"),
     ("CreateOnly", "*", "*", "spec changed", "tell"),
     ("*", "*", "*", "spec changed", "write"),
+    // The newer word counts, whatever somebody else did to the older one.
+    ("CreateOnly", "*", "*", "spec changed and drifted", "tell"),
+    ("*", "*", "*", "spec changed and drifted", "write"),
+    ("*", "*", "*", "spec changed and deleted outside", "write"),
     ("CreateOnly", "*", "*", "drifted", "tell"),
     ("*", "*", "Repair", "drifted", "repair"),
     ("*", "*", "Report", "drifted", "tell"),
@@ -62,6 +77,14 @@ fn happened(event: &str, seen: &mut Seen) {
             seen.fact = Some(written(&other));
             stands(Some(other), Whose::Ours)
         }
+        "spec changed and drifted" => {
+            seen.fact = Some(written(&set_of(&["192.0.2.77"])));
+            stands(Some(other), Whose::Ours)
+        }
+        "spec changed and deleted outside" => {
+            seen.fact = Some(written(&other));
+            stands(None, Whose::Nobody)
+        }
         "drifted" => stands(Some(other), Whose::Ours),
         "deleted outside" => stands(None, Whose::Nobody),
         "foreign" => {
@@ -93,6 +116,8 @@ fn told(step: &Step) -> &'static str {
         Step::Write { repair: false } => "write",
         Step::Write { repair: true } => "repair",
         Step::Claim => "claim",
+        Step::Yield => "yield",
+        Step::GiveWay => "give way",
         Step::Remove => "remove",
         Step::Leave { heir: Some(_), .. } => "bequeath",
         Step::Leave { kept: Some(_), .. } => "keep",
@@ -126,6 +151,9 @@ fn every_policy_adoption_drift_and_event() {
             let (mut object, mut seen) = (object_with(spec.clone(), false), seen());
             happened(event, &mut seen);
             let observes = policy == "Observe";
+            if observes && let Some(fact) = &mut seen.fact {
+                fact.asks = false;
+            }
             let expected = match circumstance {
                 "suspended" => {
                     object.spec.suspend = true;
@@ -133,7 +161,7 @@ fn every_policy_adoption_drift_and_event() {
                 }
                 "unverified" => {
                     seen.gate = Err(Refusal::new(Reason::DomainNotVerified, "x"));
-                    "unverified"
+                    if seen.asks() { "yield" } else { "unverified" }
                 }
                 "conflict" => {
                     seen.rivals = vec![claim_of("older", 1)];
@@ -158,14 +186,24 @@ fn every_policy_adoption_drift_and_event() {
             count += 1;
         }
     });
-    assert_eq!(count, 4 * 3 * 2 * 2 * 8 * 5);
+    assert_eq!(count, 4 * 3 * 2 * 2 * 10 * 5);
 }
 
 #[test]
 fn every_deletion() {
     let mut count = 0;
     each(|[policy, _, _, deletion, event], spec| {
-        for circumstance in ["plain", "suspended", "unverified", "unreachable", "heir", "other type"] {
+        for circumstance in [
+            "plain",
+            "suspended",
+            "unverified",
+            "unreachable",
+            "heir",
+            "other type",
+            "older",
+            "yielded",
+            "other cluster",
+        ] {
             let (mut object, mut seen) = (object_with(spec.clone(), true), seen());
             happened(event, &mut seen);
             let (known, deletes) = (seen.fact.is_some(), policy == "Sync" && deletion == "Delete");
@@ -179,11 +217,25 @@ fn every_deletion() {
                     let cname = RecordClaim { kind: "CNAME".into(), ..claim_of("younger", 9) };
                     seen.rivals = vec![cname];
                 }
+                "older" => seen.rivals = vec![claim_of("older", 1)],
+                "yielded" => {
+                    seen.rivals = vec![claim_of("younger", 9)];
+                    if let Some(fact) = &mut seen.fact {
+                        fact.asks = false;
+                    }
+                }
+                "other cluster" => {
+                    let mut claim = claim_of("younger", 9);
+                    claim.subject.cluster = Uuid::from_u128(9);
+                    seen.rivals = vec![claim];
+                }
                 _ => {}
             }
             let expected = match circumstance {
                 _ if !known => "leave",
                 "heir" => "bequeath",
+                // The set is another's, who has it already.
+                "older" | "yielded" => "leave",
                 _ if !deletes => "keep",
                 "unverified" => "keep",
                 "unreachable" => "hold",
@@ -196,7 +248,7 @@ fn every_deletion() {
             count += 1;
         }
     });
-    assert_eq!(count, 4 * 3 * 2 * 2 * 8 * 6);
+    assert_eq!(count, 4 * 3 * 2 * 2 * 10 * 9);
 }
 
 #[test]
@@ -259,6 +311,8 @@ fn what_is_not_put_down_is_put_down_and_a_spec_that_became_bad_can_still_go() {
     happened("same", &mut seen);
     seen.set = Err(Refusal::new(Reason::InvalidRecord, "x"));
     assert_eq!(told(&decide(&object_with(json!({}), true), &seen, Timestamp::UNIX_EPOCH)), "remove");
+    assert_eq!(told(&decide(&object_with(json!({}), false), &seen, Timestamp::UNIX_EPOCH)), "yield");
+    seen.fact.as_mut().unwrap().asks = false;
     let step = decide(&object_with(json!({}), false), &seen, Timestamp::UNIX_EPOCH);
     assert!(matches!(step, Step::Rest(Verdict::Unaccepted(r)) if r.reason == Reason::InvalidRecord));
 }
@@ -305,4 +359,64 @@ fn commands_go_before_all_but_the_end() {
         Step::Discard { why: Discarded::Pointless(_), .. }
     ));
     assert!(matches!(decide(&object_with(json!({}), true), &seen, Timestamp::UNIX_EPOCH), Step::Leave { .. }));
+}
+
+proptest! {
+    /// Claims of one name: those that win can all stand, and whoever loses does so to an older one that wins.
+    #[test]
+    fn those_that_win_can_all_stand(of in prop::collection::vec((0_i64..4, 0_usize..4), 1..9)) {
+        let kinds = ["A", "TXT", "CNAME", "MX"];
+        let claims: Vec<RecordClaim> = of.iter().zip(1_u128..).map(|((second, kind), number)| {
+            let mut claim = claim_of("x", *second);
+            claim.subject.uid = Uuid::from_u128(number);
+            RecordClaim { kind: kinds[*kind].into(), ..claim }
+        }).collect();
+        let over = |claim: &RecordClaim| {
+            let others: Vec<RecordClaim> = claims.iter().filter(|c| c.subject.uid != claim.subject.uid).cloned().collect();
+            winner(claim, &others).cloned()
+        };
+        let winners: Vec<&RecordClaim> = claims.iter().filter(|claim| over(claim).is_none()).collect();
+        prop_assert!(!winners.is_empty());
+        for (place, one) in winners.iter().enumerate() {
+            for other in &winners[place + 1..] {
+                prop_assert!(one.kind != other.kind && one.kind != "CNAME" && other.kind != "CNAME");
+            }
+        }
+        for loser in &claims {
+            if let Some(winner) = over(loser) {
+                prop_assert!(winners.contains(&&winner) && rank(&winner) < rank(loser));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loser_makes_room_for_a_set_that_cannot_stand_beside_its_own() {
+    let object = object_with(json!({}), false);
+    let mut seen = seen();
+    happened("same", &mut seen);
+    let older = claim_of("older", 1);
+    seen.rivals = vec![RecordClaim { kind: "CNAME".into(), ..older.clone() }];
+    assert_eq!(told(&decide(&object, &seen, Timestamp::UNIX_EPOCH)), "give way");
+    seen.look = Err(Refusal::new(Reason::Timeout, "x"));
+    assert_eq!(told(&decide(&object, &seen, Timestamp::UNIX_EPOCH)), "unreachable");
+    seen.rivals = vec![older];
+    assert_eq!(told(&decide(&object, &seen, Timestamp::UNIX_EPOCH)), "conflict", "the older one writes over it");
+    seen.fact.as_mut().unwrap().written = None;
+    seen.rivals[0].kind = "CNAME".into();
+    assert_eq!(told(&decide(&object, &seen, Timestamp::UNIX_EPOCH)), "conflict", "nothing of it stands");
+}
+
+#[test]
+fn who_does_not_ask_any_more_asks_again_by_writing() {
+    let object = object_with(json!({}), false);
+    let mut seen = seen();
+    happened("same", &mut seen);
+    seen.fact.as_mut().unwrap().asks = false;
+    assert_eq!(told(&decide(&object, &seen, Timestamp::UNIX_EPOCH)), "write");
+    seen.rivals = vec![claim_of("older", 1)];
+    assert_eq!(told(&decide(&object, &seen, Timestamp::UNIX_EPOCH)), "claim");
+    seen.rivals.clear();
+    seen.fact.as_mut().unwrap().asks = true;
+    assert_eq!(told(&decide(&object_with(json!({"policy": "Observe"}), false), &seen, Timestamp::UNIX_EPOCH)), "yield");
 }

@@ -15,7 +15,7 @@ use crate::api::{CloudCredential, DnsMode, DnsRecord, Reason};
 use crate::dns::{Name, RecordSet, RecordType, Zone};
 use crate::kinds::names::Asker;
 use crate::kinds::{Context, Refusal};
-use crate::ledger::{DomainFact, ObjectKind, RecordClaim, RecordFact, Subject, Taken};
+use crate::ledger::{DomainFact, ObjectKind, RecordClaim, RecordFact, Subject, Taken, WrittenSet};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::wake::key_of;
 use crate::reconcile::{conditions, subject_in};
@@ -54,6 +54,29 @@ pub struct Seen {
     pub objection: Option<String>,
     /// The commands that were taken, the newest of each.
     pub taken: Vec<Taken>,
+}
+
+impl Seen {
+    /// Whether it is put down that the object asks for the set.
+    pub(super) fn asks(&self) -> bool {
+        self.fact.as_ref().is_some_and(|fact| fact.asks)
+    }
+
+    /// What was last written for it, wherever that was.
+    pub(super) fn written(&self) -> Option<&WrittenSet> {
+        self.fact.as_ref()?.written.as_ref()
+    }
+
+    /// What was last written for it where the set belongs now.
+    pub(super) fn written_here(&self) -> Option<&WrittenSet> {
+        self.written().filter(|_| !self.moved())
+    }
+
+    /// Whether its set was written elsewhere: with another credential, or in another zone.
+    pub(super) fn moved(&self) -> bool {
+        let here = self.place.as_ref().map(|place| (place.account.credential.uid, place.zone.id.as_str()));
+        self.written().zip(here).is_some_and(|(written, here)| (written.credential, written.zone_id.as_str()) != here)
+    }
 }
 
 /// A name that the object may ask for.
@@ -274,6 +297,27 @@ async fn account(cx: &Context, seen: &Seen, credential: &CloudCredential) -> Res
     let digest = fact.and_then(|fact| fact.secret_digest).ok_or_else(|| not_ready("is not valid"))?;
     let account = cx.accounts.open(cx, &subject, credential, &digest).await?;
     if account.digest == digest { Ok(account) } else { Err(not_ready("was changed and is not proved yet")) }
+}
+
+/// Where the set was written before the domain's credential or zone changed; `None` where nobody can go there any more.
+pub(super) async fn former_place(
+    cx: &Context,
+    seen: &Seen,
+    written: &WrittenSet,
+    owner: &Name,
+) -> Result<Option<Place>> {
+    let is_it = |credential: &&Arc<CloudCredential>| {
+        let uid = credential.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok());
+        uid == Some(written.credential)
+    };
+    let all = cx.stores.credentials.state();
+    let Some(credential) = all.iter().find(is_it) else { return Ok(None) };
+    let account = account(cx, seen, credential).await?;
+    match cx.zones.zone_of(&account, owner, Some(&written.zone_id)).await {
+        Ok(Found::One(zone)) => Ok(Some(Place { account, zone })),
+        Ok(_) => Ok(None),
+        Err(trouble) => Err(Error::condition(trouble.reason, trouble.message)),
+    }
 }
 
 /// Asks the authoritative servers while they are not known to have what is wanted.

@@ -18,6 +18,8 @@ use crate::{Class, Error, Result};
 
 /// How often a set is looked at that nobody speaks of.
 const DRIFT: Duration = Duration::from_secs(600);
+/// How often a record is looked at that may not have its set.
+const UNACCEPTED: Duration = Duration::from_secs(3600);
 /// A finalizer's own change wakes the object; this is for the case that it is missed.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -32,6 +34,9 @@ pub(super) fn report(
         Ok(Done::Finalizer) => return Report::silent(Next::After(SOON)),
         Ok(Done::Told(event)) => return Report::silent(Next::Now).announce(event.clone()),
         Ok(Done::Claimed | Done::Lost) => return Report::silent(Next::Now),
+        Ok(Done::Asked(effect)) if *step == Step::GiveWay && refusal(effect).is_none() => {
+            return Report::silent(Next::Now);
+        }
         Ok(Done::Left(told)) => {
             let report = Report::silent(Next::AwaitChange);
             return told.iter().fold(report, |report, event| report.announce(event.clone()));
@@ -44,7 +49,7 @@ pub(super) fn report(
     let verdict = verdict(step, outcome);
     let shown = Shown { generation: object.metadata.generation, now };
     match &verdict {
-        Told::Leaving(refusal) => shown.set(&mut status, "Ready", false, refusal.reason, leaving(refusal)),
+        Told::Leaving(refusal) => shown.set(&mut status, "Ready", false, refusal.reason, &*refusal.message),
         Told::Verdict(verdict) => {
             show_facts(&mut status, seen, outcome);
             shown.verdict(&mut status, object, verdict);
@@ -77,9 +82,9 @@ fn verdict<'a>(step: &Step, outcome: Result<&Done, &'a Error>) -> Told<'a> {
         (_, Err(error)) => Told::Error(error),
         (Step::Remove, Ok(Done::Asked(effect))) => {
             let going = Refusal::new(Reason::Progressing, "the set is taken away");
-            Told::Leaving(refusal(effect).unwrap_or(going))
+            Told::Leaving(refusal(effect).as_ref().map_or(going, waits))
         }
-        (Step::Hold(refusal), _) => Told::Leaving(refusal.clone()),
+        (Step::Hold(refusal), _) => Told::Leaving(waits(refusal)),
         (_, Ok(Done::Asked(effect))) => {
             Told::Verdict(refusal(effect).map_or(Verdict::Programmed, Verdict::Unprogrammed))
         }
@@ -88,8 +93,13 @@ fn verdict<'a>(step: &Step, outcome: Result<&Done, &'a Error>) -> Told<'a> {
     }
 }
 
-fn leaving(refusal: &Refusal) -> String {
-    format!("the deletion waits: {}", refusal.message)
+/// With the way out, for who cannot or will not mend the cause.
+fn waits(refusal: &Refusal) -> Refusal {
+    let words = format!(
+        "the deletion waits: {}; mend that, or let spec.deletionPolicy be Retain, which leaves the set at the provider",
+        refusal.message
+    );
+    Refusal::new(refusal.reason, words)
 }
 
 /// What was found, whatever is made of it.
@@ -273,7 +283,8 @@ fn next(
             Some(refusal) => Some((refusal.reason, None)),
         },
         (Step::Hold(refusal) | Step::Rest(Verdict::Unprogrammed(refusal)), _) => Some((refusal.reason, seen.rest)),
-        (Step::Rest(Verdict::Unaccepted(_)), _) => return Next::AwaitChange,
+        // Most of what it waits for wakes it; the label of a namespace does not.
+        (Step::Rest(Verdict::Unaccepted(_)), _) => return Next::After(UNACCEPTED),
         _ => None,
     };
     match unmade {
@@ -282,7 +293,8 @@ fn next(
         Some((Reason::ProviderRejected | Reason::NotOwned | Reason::Conflict | Reason::Suspended, None)) => {
             Next::After(jittered(object))
         }
-        Some((reason, None)) if reason.class() == Class::Transient => Next::Backoff,
+        // Zones are made by others, and soon, where an object waits for one.
+        Some((reason, None)) if reason == Reason::ZoneNotFound || reason.class() == Class::Transient => Next::Backoff,
         Some(_) => Next::After(jittered(object)),
         None => Next::After(patience(status, now).unwrap_or_else(|| jittered(object))),
     }

@@ -113,7 +113,7 @@ fn what_is_not_accepted_says_so_alone_and_what_is_drifted_stays_ready() {
     is(&status, "Accepted", "False", "DomainNotVerified");
     is(&status, "Ready", "False", "DomainNotVerified");
     assert!(conditions::get(&status.conditions, "Programmed").is_none());
-    assert_eq!(next, Next::AwaitChange);
+    assert_eq!(next, Next::After(UNACCEPTED));
     let (status, _) = told(&seen, &Step::Rest(Verdict::Drifted("192.0.2.9".into())), Ok(&Done::Nothing));
     is(&status, "Drifted", "True", "Drifted");
     is(&status, "Ready", "True", "Drifted");

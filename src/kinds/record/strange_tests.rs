@@ -13,6 +13,7 @@ use crate::api::{DnsRecord, Reason};
 use crate::kinds::Refusal;
 use crate::kinds::objects::{Dice, any};
 use crate::kinds::strange::each_is_decided_on_and_told;
+use crate::ledger::RecordClaim;
 use crate::zones::{Answers, Effect, Look, Whose};
 
 fn any_reason(dice: &mut Dice) -> Refusal {
@@ -32,8 +33,9 @@ fn any_seen(dice: &mut Dice) -> Seen {
         fact.repairs = *dice.pick(&[0, 3, u32::MAX]);
         seen.fact = Some(fact);
     }
-    if dice.chance(20) {
-        seen.rivals = vec![claim_of("other", *dice.pick(&[1, 9]))];
+    if dice.chance(30) {
+        let kind = (*dice.pick(&["A", "CNAME"])).to_owned();
+        seen.rivals = vec![RecordClaim { kind, ..claim_of("other", *dice.pick(&[1, 9])) }];
     }
     if dice.chance(15) {
         seen.gate = Err(any_reason(dice));
@@ -70,5 +72,5 @@ fn every_strange_object_is_decided_on_and_told() {
     };
     let now = Timestamp::from_second(1_000_000).unwrap();
     let steps = each_is_decided_on_and_told::<Record>(any_object, any_seen, outcomes, now);
-    assert_eq!(steps.len(), 7, "{steps:?}");
+    assert_eq!(steps.len(), 9, "{steps:?}");
 }

@@ -57,7 +57,7 @@ pub(super) fn written(set: &RecordSet) -> RecordFact {
         data: set.values().iter().map(Data::present).collect(),
         digest: set.digest(),
     };
-    RecordFact { claim: claim_of("www", 5), written: Some(written), repairs: 0 }
+    RecordFact { claim: claim_of("www", 5), written: Some(written), repairs: 0, asks: true }
 }
 
 pub(super) fn domain(fqdn: &str, state: DomainState) -> DomainFact {

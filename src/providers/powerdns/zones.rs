@@ -143,6 +143,11 @@ impl Dns for PowerDns {
 }
 
 impl PowerDns {
+    /// Where calls go.
+    pub(crate) fn endpoint(&self) -> String {
+        self.server.to_string()
+    }
+
     async fn sets(&self, zone: &Zone, name: Option<&Name>) -> Result<Vec<Set>, Trouble> {
         let absolute = name.map(Name::absolute);
         let only: Vec<(&str, &str)> = absolute.iter().map(|name| ("rrset_name", name.as_str())).collect();

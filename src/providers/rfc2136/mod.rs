@@ -37,6 +37,11 @@ pub struct Rfc2136 {
 }
 
 impl Rfc2136 {
+    /// Where messages go.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("dns://{}", self.wire.server)
+    }
+
     /// `server` is an address that was permitted; `key_name` and `secret` (base64) are those of the server's key.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ const TRANSFER_LIMIT: usize = 32 * 1024 * 1024;
 
 /// A server and the key that it knows.
 pub(super) struct Wire {
-    server: SocketAddr,
+    pub(super) server: SocketAddr,
     signer: TSigner,
     pub(super) timeout: Duration,
 }
