@@ -1,7 +1,7 @@
 //! Commands that persons gave by annotation, other than approvals.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::Row;
 
 use super::{Actor, Event, Ledger, Subject, Writer};
@@ -56,35 +56,6 @@ impl Writer {
             actor: Actor::User(by.to_owned()),
             action: "command.taken",
             details: json!({"command": command, "value": value}),
-        });
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Puts on record who lets pass what the guard against mass changes holds. `details` say what that is.
-    ///
-    /// # Errors
-    /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn record_release(&self, subject: &Subject, (digest, by): (&str, &str), details: Value) -> Result<()> {
-        let mut tx = self.begin(&subject.organization).await?;
-        sqlx::query(
-            "INSERT INTO commands (organization_id, cluster_id, object_uid, command, value, given_by)
-             VALUES ($1, $2, $3, 'approve', $4, $5)
-             ON CONFLICT (organization_id, object_uid, command)
-             DO UPDATE SET value = excluded.value, given_by = excluded.given_by, taken_at = clock_timestamp()",
-        )
-        .bind(subject.organization.as_str())
-        .bind(subject.cluster)
-        .bind(subject.uid)
-        .bind(digest)
-        .bind(by)
-        .execute(tx.connection())
-        .await?;
-        tx.append(Event {
-            subject: subject.clone(),
-            actor: Actor::User(by.to_owned()),
-            action: "release.given",
-            details,
         });
         tx.commit().await?;
         Ok(())

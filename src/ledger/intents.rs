@@ -281,20 +281,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Intents of former leaders for this call by this credential into this zone, whose outcome nobody told, and their
-    /// details.
+    /// Intents for this call by this credential into this zone whose outcome nobody knows, and their details.
     ///
     /// # Errors
     /// Postgres's.
     pub async fn left_open(&self, call: &str, credential: Uuid, zone: &str) -> Result<Vec<(IntentId, Value)>> {
         let rows: Vec<(Uuid, Json<Value>)> = sqlx::query_as(
             "SELECT intent_id, details FROM intents
-             WHERE cluster_id = $1 AND epoch < $2 AND outcome IS NULL AND call = $3
-               AND details ->> 'credential' = $4 AND details ->> 'zone' = $5
+             WHERE cluster_id = $1 AND (outcome IS NULL OR outcome = 'Unknown') AND call = $2
+               AND details ->> 'credential' = $3 AND details ->> 'zone' = $4
              ORDER BY created_at",
         )
         .bind(self.cluster())
-        .bind(self.epoch())
         .bind(call)
         .bind(credential.to_string())
         .bind(zone)

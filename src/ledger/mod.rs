@@ -31,6 +31,7 @@ mod leadership;
 mod mirror;
 mod record_sets;
 mod references;
+mod releases;
 pub mod runs;
 mod schema;
 mod sealing;
@@ -52,6 +53,7 @@ pub use inventory::{Resource, Standing};
 pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored, deployment_standing};
 pub use record_sets::{RecordClaim, RecordFact, WrittenSet};
+pub use releases::{Release, Released};
 pub use runs::{
     Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
     Stopping,

@@ -1,5 +1,6 @@
 //! What every provider of DNS does for a zone: list, read, change under a condition, tell the serial.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ pub struct Change {
     before: Option<RecordSet>,
     after: Option<RecordSet>,
     marker: Option<String>,
+    marked: Option<Vec<String>>,
     beside: Option<Box<Change>>,
 }
 
@@ -68,7 +70,7 @@ impl Change {
         if !fits || !short {
             return Err(Error::Integrity("a change concerns one set, and a marker has at most 40 characters".into()));
         }
-        Ok(Self { before, after, marker, beside: None })
+        Ok(Self { before, after, marker, marked: None, beside: None })
     }
 
     /// The same, made together with a change of another set or not at all: the entry of a registry. For providers that hold
@@ -76,6 +78,12 @@ impl Change {
     #[must_use]
     pub fn along_with(self, beside: Self) -> Self {
         Self { beside: Some(Box::new(beside)), ..self }
+    }
+
+    /// The same under the condition that what was read has these markers still: whose it is was told by them.
+    #[must_use]
+    pub fn where_marked(self, markers: &[String]) -> Self {
+        Self { marked: self.before.is_some().then(|| markers.to_vec()), ..self }
     }
 
     /// What was read.
@@ -104,13 +112,27 @@ impl Change {
     }
 
     /// Whether the condition holds for what stands there.
-    pub(super) fn fits(&self, contents: &Contents) -> bool {
-        self.parts().all(|part| part.now(contents).map(|standing| &standing.set) == part.before.as_ref())
+    pub(super) fn fits(&self, standing: &Index<'_>) -> bool {
+        self.parts().all(|part| {
+            let now = part.now(standing);
+            let marked = part.marked.as_ref().is_none_or(|marked| now.is_some_and(|now| now.markers == *marked));
+            marked && now.map(|standing| &standing.set) == part.before.as_ref()
+        })
     }
 
     /// What stands there.
-    pub(super) fn now<'a>(&self, contents: &'a Contents) -> Option<&'a Standing> {
-        self.key().and_then(|(owner, kind)| contents.find(owner, kind))
+    pub(super) fn now<'a>(&self, standing: &Index<'a>) -> Option<&'a Standing> {
+        standing.0.get(&self.key()?).copied()
+    }
+}
+
+/// What stands in a zone, by name and type.
+pub(super) struct Index<'a>(HashMap<(&'a Name, RecordType), &'a Standing>);
+
+impl<'a> Index<'a> {
+    /// Of what was read.
+    pub(super) fn of(contents: &'a Contents) -> Self {
+        Self(contents.sets.iter().map(|standing| ((standing.set.owner(), standing.set.kind()), standing)).collect())
     }
 }
 

@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 use super::guard::Risk;
 use super::plan::{Write, plan};
 use super::wish::{Effect, Want, Wish};
-use super::writer::{Waiting, Writer, same};
+use super::writer::{Waiting, Writer, ended, same};
 use crate::Result;
+use crate::api::Reason;
 use crate::dns::{Data, Name, RecordSet, RecordType};
 use crate::ledger::{IntentId, NewIntent, Outcome as Told};
-use crate::providers::{Outcome, Standing};
+use crate::providers::{Outcome, Standing, Trouble};
 
 /// An outcome that the ledger has to hear of.
 pub(super) struct Conclusion {
@@ -32,7 +33,10 @@ struct Settled {
 impl Writer {
     /// Writes what the wishes need, and answers each.
     pub(super) async fn write(&mut self, batch: Vec<Waiting>) {
-        let Some(snapshot) = &self.snapshot else { return };
+        let Some(snapshot) = &self.snapshot else {
+            let unread = || Trouble { may_have_landed: false, ..ended() };
+            return batch.into_iter().for_each(|waiting| waiting.answer(Ok(Effect::Trouble(unread()))));
+        };
         let wishes: Vec<&Wish> = batch.iter().map(|waiting| &waiting.wish).collect();
         let plan = plan(&self.zone, snapshot, &self.ownership, &wishes);
         let sets: BTreeSet<(&Name, RecordType)> = wishes.iter().map(|wish| (&wish.owner, wish.kind)).collect();
@@ -99,11 +103,7 @@ impl Writer {
         self.conclude_late().await;
         let intent = NewIntent { approved_by, ..self.intent(&writes, waiting) };
         let intent = self.ledger.intend(intent).await?;
-        let changes: Vec<_> = writes.iter().map(|write| write.change.clone()).collect();
-        let outcomes = self.calls.apply(&self.zone, &changes).await;
-        let settled = writes.into_iter().zip(outcomes);
-        let mut settled: Vec<Settled> =
-            settled.map(|(write, outcome)| Settled { write, outcome, by_reading: false }).collect();
+        let mut settled = self.apply(writes, waiting).await;
         self.learn(&mut settled).await;
         let now = Instant::now();
         self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| {
@@ -118,6 +118,21 @@ impl Writer {
         self.unconcluded.push(conclusion(intent, &settled));
         self.conclude_late().await;
         Ok(settled)
+    }
+
+    /// The call. Postgres may have been waited for longer than an asker does: what nobody waits for any more is not written.
+    async fn apply(&self, writes: Vec<Write>, waiting: &[Option<Waiting>]) -> Vec<Settled> {
+        let awaited = |number: &usize| waiting.get(*number).and_then(Option::as_ref).is_some_and(Waiting::is_awaited);
+        let (writes, left): (Vec<Write>, Vec<Write>) =
+            writes.into_iter().partition(|write| write.wishes.iter().any(awaited));
+        let changes: Vec<_> = writes.iter().map(|write| write.change.clone()).collect();
+        let outcomes = match changes.is_empty() {
+            true => Vec::new(),
+            false => self.calls.apply(&self.zone, &changes).await,
+        };
+        let settled = |(write, outcome)| Settled { write, outcome, by_reading: false };
+        let left = left.into_iter().map(|write| settled((write, Outcome::Unsettled(unawaited()))));
+        writes.into_iter().zip(outcomes).map(settled).chain(left).collect()
     }
 
     /// What the ledger is told before the call: each wish with its set, as it stands and as it shall be.
@@ -243,6 +258,12 @@ impl Writer {
             }
         }
     }
+}
+
+/// Why a write was not made: whoever wished it has given up.
+fn unawaited() -> Trouble {
+    let message = "nobody waits for it any more".to_owned();
+    Trouble { reason: Reason::Timeout, message, retry_after: None, may_have_landed: false }
 }
 
 fn take(waiting: &mut [Option<Waiting>], number: usize) -> Option<Waiting> {

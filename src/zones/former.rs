@@ -1,32 +1,54 @@
-//! What a former leader was about to write when it ended: settled by reading, never by repeating.
+//! What a former leader or writer was about to write when it ended, or wrote without hearing of it: settled by reading,
+//! never by repeating.
+
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
 use super::batch::shown;
+use super::guard::Risk;
 use super::writer::Writer;
 use crate::Result;
 use crate::dns::{Name, RecordType};
-use crate::ledger::Outcome as Told;
+use crate::ledger::{Outcome as Told, Released};
 
 impl Writer {
-    /// Tells the ledger of each call of former leaders into this zone whose outcome nobody told, once the zone is read.
+    /// Tells the ledger of each earlier call by this credential into this zone whose outcome nobody knows, once the zone is
+    /// read.
     ///
     /// # Errors
     /// Postgres's; it is tried again.
     pub(super) async fn settle_former(&mut self) -> Result<()> {
-        if self.former_settled || self.snapshot.is_none() {
+        let (call, credential) = (self.calls.account.server.call(), self.calls.account.credential.uid);
+        if self.settled.contains(&credential) || self.snapshot.is_none() {
             return Ok(());
         }
-        let (call, credential) = (self.calls.account.server.call(), self.calls.account.credential.uid);
         for (intent, details) in self.ledger.left_open(call, credential, &self.zone.id).await? {
             let parts = details.get("parts").and_then(Value::as_array).cloned().unwrap_or_default();
             let found: Vec<(bool, Value)> = parts.iter().map(|part| self.found(part)).collect();
             let all = found.iter().all(|(stands, _)| *stands);
             let outcome = if all { Told::Settled } else { Told::Unknown };
             let parts = found.into_iter().map(|(_, part)| part).collect();
-            self.ledger.conclude_parts(intent, outcome, json!({"found": "by a later leader"}), parts).await?;
+            self.ledger.conclude_parts(intent, outcome, json!({"found": "later"}), parts).await?;
         }
-        self.former_settled = true;
+        self.admit_released().await?;
+        self.settled.insert(credential);
+        Ok(())
+    }
+
+    /// What a person let pass and nobody has made yet passes still.
+    async fn admit_released(&self) -> Result<()> {
+        let credential = &self.calls.account.credential;
+        let (given, used) = self.ledger.released(&credential.organization).await?;
+        let is_used = |risk: &Risk| used.contains(&(risk.owner.as_str().to_owned(), risk.kind.as_str().to_owned()));
+        let now = Instant::now();
+        self.guards.with(credential, &self.zone.id, |guard| {
+            for Released { by, changes } in given {
+                let risks = changes.iter().filter_map(|line| Risk::read(line));
+                let left = risks.filter(|risk| risk.owner.is_within(&self.zone.name) && !is_used(risk));
+                left.for_each(|risk| guard.admit(now, risk, &by));
+            }
+        });
         Ok(())
     }
 

@@ -35,6 +35,20 @@ impl Risk {
         Some(Self { owner, kind, before: before.digest(), after: after.map(RecordSet::digest) })
     }
 
+    /// As one line.
+    pub(super) fn line(&self) -> String {
+        let Self { owner, kind, before, after } = self;
+        format!("{owner} {kind} {before} {}", after.as_deref().unwrap_or("-"))
+    }
+
+    /// Of such a line.
+    pub(super) fn read(line: &str) -> Option<Self> {
+        let mut words = line.split(' ');
+        let (owner, kind) = (Name::presented(words.next()?).ok()?, words.next()?.parse().ok()?);
+        let (before, after) = (words.next()?.to_owned(), words.next()?);
+        Some(Self { owner, kind, before, after: (after != "-").then(|| after.to_owned()) })
+    }
+
     /// Whether the set goes.
     pub(super) fn goes(&self) -> bool {
         self.after.is_none()
@@ -98,6 +112,11 @@ impl Guard {
                 self.passes.insert(risk.clone(), (now, by.to_owned()));
             }
         }
+    }
+
+    /// This was let pass before, as the ledger knows.
+    pub(super) fn admit(&mut self, now: Instant, risk: Risk, by: &str) {
+        self.passes.insert(risk, (now, by.to_owned()));
     }
 
     /// Who let it pass.

@@ -26,6 +26,10 @@ fn only_what_takes_something_away_is_a_risk() {
     assert_eq!(Risk::of(None, Some(&set(1, 1))), None);
     assert_eq!(Risk::of(Some(&set(1, 1)), Some(&set(1, 1))), None);
     assert!(gone(1).goes() && !replaced(1).goes());
+    for risk in [gone(1), replaced(2)] {
+        assert_eq!(Risk::read(&risk.line()), Some(risk));
+    }
+    assert_eq!(Risk::read("www.example.com A"), None);
 }
 
 #[test]

@@ -30,6 +30,11 @@ impl Held {
         self.changes.len()
     }
 
+    /// Each change as one line: name, type, and the digests of the set as it stands and as it would be.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.changes.iter().map(Risk::line)
+    }
+
     /// Name and type of each set, and whether it would go.
     pub fn sets(&self) -> impl Iterator<Item = (&Name, RecordType, bool)> {
         self.changes.iter().map(|risk| (&risk.owner, risk.kind, risk.goes()))
@@ -71,8 +76,8 @@ impl Guards {
             return None;
         }
         let mut hash = Sha256::new();
-        for Risk { owner, kind, before, after } in &changes {
-            hash.update(format!("{owner} {kind} {before} {}\n", after.as_deref().unwrap_or("-")));
+        for risk in &changes {
+            hash.update(format!("{}\n", risk.line()));
         }
         Some(Held { digest: format!("sha256:{}", hex::encode(hash.finalize())), owned, changes })
     }

@@ -30,13 +30,13 @@ use self::calls::Calls;
 use self::guards::Guards;
 use self::pace::Pace;
 use self::writer::{Ask, Writer as ZoneWriter};
+use crate::Result;
 use crate::api::Organization;
 use crate::dns::which::{Which, zone_of};
 use crate::dns::{Name, RecordType, Zone};
 use crate::ledger::Writer;
 use crate::metrics::Metrics;
 use crate::providers::Trouble;
-use crate::{Error, Result};
 
 pub use self::account::{Account, permits};
 pub use self::guards::Held;
@@ -47,8 +47,12 @@ pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
 const LISTED_FOR: Duration = Duration::from_secs(300);
 /// How long, where a name lies in none of them.
 const MISSED_FOR: Duration = Duration::from_secs(10);
+/// Without a question for so long, a zone's writer ends.
+const IDLE: Duration = Duration::from_secs(600);
 /// Questions under way to one zone before askers wait.
 const QUEUE: usize = 1024;
+/// Writers that are asked one after the other, where one ends at the very moment.
+const TRIES: usize = 3;
 
 /// The zones of all credentials, in the hands of the leader. Clones share one writer for each zone; all of them end when the
 /// last clone is dropped.
@@ -59,6 +63,7 @@ struct Inner {
     ledger: Writer,
     guards: Arc<Guards>,
     alive: signal::Receiver<()>,
+    idle: Duration,
     paces: Mutex<HashMap<Uuid, Arc<Mutex<Pace>>>>,
     listed: Mutex<HashMap<Uuid, Arc<Turn<Option<Listed>>>>>,
     writers: Mutex<Writers>,
@@ -67,7 +72,8 @@ struct Inner {
 #[derive(Default)]
 struct Writers {
     tasks: JoinSet<()>,
-    by_zone: HashMap<(Uuid, String), mpsc::Sender<Ask>>,
+    /// By server and zone: of several credentials for one zone, none overwrites what another has written.
+    by_zone: HashMap<(String, String), mpsc::Sender<Ask>>,
 }
 
 /// The zones of an account as its provider listed them.
@@ -91,9 +97,14 @@ pub enum Found {
 impl Zones {
     /// Writes under this leadership. `alive` is held by all that works for it.
     pub fn new(ledger: Writer, metrics: Arc<Metrics>, alive: signal::Receiver<()>) -> Self {
+        Self::ending(ledger, metrics, alive, IDLE)
+    }
+
+    /// The same, where a writer that nobody asks for so long ends, and what it knows of its zone with it.
+    pub fn ending(ledger: Writer, metrics: Arc<Metrics>, alive: signal::Receiver<()>, idle: Duration) -> Self {
         let (paces, listed, writers) = Default::default();
         let guards = Arc::new(Guards::new(metrics));
-        Self(Arc::new(Inner { ledger, guards, alive, paces, listed, writers }))
+        Self(Arc::new(Inner { ledger, guards, alive, idle, paces, listed, writers }))
     }
 
     /// The zone of a name: the one of `zone_id` where that is given, else the longest. The account's list is asked for again
@@ -102,7 +113,12 @@ impl Zones {
     /// # Errors
     /// The provider does not list.
     pub async fn zone_of(&self, account: &Account, name: &Name, zone_id: Option<&str>) -> Result<Found, Trouble> {
-        let turn = locked(&self.0.listed).entry(account.credential.uid).or_default().clone();
+        let turn = {
+            let mut all = locked(&self.0.listed);
+            let counts = |listed: &Option<Listed>| listed.as_ref().is_some_and(|l| l.at.elapsed() < LISTED_FOR);
+            all.retain(|_, turn| Arc::strong_count(turn) > 1 || turn.try_lock().is_ok_and(|listed| counts(&listed)));
+            all.entry(account.credential.uid).or_default().clone()
+        };
         let mut listed = turn.lock().await;
         let known = listed.as_ref().filter(|l| l.digest == account.digest && l.at.elapsed() < LISTED_FOR);
         if let Some(known) = known {
@@ -144,7 +160,7 @@ impl Zones {
     pub async fn change(&self, account: &Account, zone: &Zone, wish: Wish) -> Result<Effect> {
         let (reply, answer) = oneshot::channel();
         self.ask(account, zone, Ask::Change { calls: self.calls(account), wish, reply }).await;
-        answer.await.unwrap_or_else(|_| Err(Error::Deposed("the zone's writer has ended".into())))
+        answer.await.unwrap_or_else(|_| Ok(Effect::Trouble(writer::ended())))
     }
 
     /// What is held of an organization's sets at and below a name.
@@ -152,33 +168,46 @@ impl Zones {
         self.0.guards.held(organization, within)
     }
 
-    /// Lets pass exactly what is named, in somebody's name; whoever wished it wishes it again within the hour. A restart
-    /// forgets it: what was not made by then is held anew.
+    /// Lets pass exactly what is named, in somebody's name; whoever wished it wishes it again within the hour. The ledger
+    /// holds it before: another leader asks it.
     pub fn release(&self, organization: &Organization, held: &Held, by: &str) {
         self.0.guards.release(organization, held, by);
     }
 
     fn calls(&self, account: &Account) -> Calls {
-        let pace = locked(&self.0.paces).entry(account.credential.uid).or_default().clone();
-        Calls::new(account.clone(), pace)
+        let mut paces = locked(&self.0.paces);
+        let now = Instant::now();
+        paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !locked(pace).is_idle(now));
+        Calls::new(account.clone(), paces.entry(account.credential.uid).or_default().clone())
     }
 
-    async fn ask(&self, account: &Account, zone: &Zone, ask: Ask) {
-        // A writer ends with its leadership alone; what it does not take is dropped, and the asker told.
-        let _ = self.writer(account, zone).send(ask).await;
+    async fn ask(&self, account: &Account, zone: &Zone, mut ask: Ask) {
+        // One that has ended takes nothing; another one does. What is dropped tells its asker.
+        for _ in 0..TRIES {
+            match self.writer(account, zone).send(ask).await {
+                Ok(()) => return,
+                Err(returned) => ask = returned.0,
+            }
+        }
     }
 
     fn writer(&self, account: &Account, zone: &Zone) -> mpsc::Sender<Ask> {
         let mut guard = locked(&self.0.writers);
         let Writers { tasks, by_zone } = &mut *guard;
-        let key = (account.credential.uid, zone.id.clone());
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a zone's writer broke off; another one takes its place");
+            }
+        }
+        by_zone.retain(|_, sender| !sender.is_closed());
+        let key = (account.server.endpoint(), zone.id.clone());
         let sender = by_zone.entry(key).or_insert_with(|| {
             let (sender, asks) = mpsc::channel(QUEUE);
             let writer =
                 ZoneWriter::new(self.0.ledger.clone(), self.0.guards.clone(), self.calls(account), zone.clone());
-            let alive = self.0.alive.clone();
+            let (alive, idle) = (self.0.alive.clone(), self.0.idle);
             tasks.spawn(async move {
-                writer.run(asks).await;
+                writer.run(asks, idle).await;
                 drop(alive);
             });
             sender

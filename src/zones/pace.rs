@@ -45,6 +45,11 @@ impl Pace {
         Turn::Now
     }
 
+    /// Whether it holds nobody back.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.due.is_none_or(|due| due <= now) && self.rests_until.is_none_or(|until| until <= now)
+    }
+
     /// The provider asked to slow down, for so long if it said.
     pub(super) fn rest(&mut self, now: Instant, asked: Option<Duration>) {
         let until = now + asked.unwrap_or(REST);
@@ -75,6 +80,7 @@ mod tests {
         pace.rest(start, Some(seconds(120)));
         pace.rest(start, Some(seconds(10)));
         assert_eq!(pace.turn(start + seconds(60)), Turn::Rest(seconds(60)), "the longer rest counts");
+        assert!(!pace.is_idle(start + seconds(60)) && pace.is_idle(start + seconds(120)));
         assert_eq!(pace.turn(start + seconds(120)), Turn::Now);
         pace.rest(start + seconds(200), None);
         assert_eq!(pace.turn(start + seconds(200)), Turn::Rest(REST));

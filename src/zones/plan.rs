@@ -94,7 +94,8 @@ fn one(zone: &Zone, snapshot: &Snapshot, ownership: &Ownership, wish: &Wish) -> 
     };
     let marker = ownership.marker();
     if marker.is_some() {
-        return made(before.cloned(), after, marker);
+        let markers = snapshot.find(owner, kind).map(|standing| standing.markers.as_slice()).unwrap_or_default();
+        return Ok(made(before.cloned(), after, marker)?.where_marked(markers));
     }
     let entry = ownership.entry(zone, owner, kind).map_err(Effect::Rejected)?;
     let noted = snapshot.set(entry.owner(), RecordType::Txt).cloned();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::calls::Calls;
 use super::guard::LEAST;
@@ -53,6 +54,9 @@ pub(super) enum Ask {
 pub(super) struct Waiting {
     pub(super) wish: Wish,
     pub(super) tries: u8,
+    calls: Calls,
+    /// It has waited for others that leave.
+    waited: bool,
     reply: oneshot::Sender<Result<Effect>>,
 }
 
@@ -61,6 +65,11 @@ impl Waiting {
     pub(super) fn answer(self, effect: Result<Effect>) {
         // Who does not wait any more looks again.
         let _ = self.reply.send(effect);
+    }
+
+    /// Whether anybody still waits for it. Who does not may wish something else by now: it is not made true.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.reply.is_closed()
     }
 
     /// Whether it may be merged once more with what another has written.
@@ -85,11 +94,12 @@ impl Leaving {
 
     fn push(&mut self, waiting: Waiting, now: Instant) {
         self.came = Some((self.came.map_or(now, |(first, _)| first), now));
-        self.wishes.push(waiting);
+        self.wishes.push(Waiting { waited: true, ..waiting });
     }
 }
 
 struct Looking {
+    calls: Calls,
     owner: Name,
     kind: RecordType,
     since: Option<Instant>,
@@ -100,22 +110,23 @@ struct Looking {
 pub(super) struct Writer {
     pub(super) ledger: ledger::Writer,
     pub(super) guards: Arc<Guards>,
-    /// With the newest Secret.
+    /// Of the credential whose turn it is.
     pub(super) calls: Calls,
     pub(super) zone: Zone,
     pub(super) ownership: Ownership,
     pub(super) snapshot: Option<Snapshot>,
     pub(super) unconcluded: Vec<super::batch::Conclusion>,
-    pub(super) former_settled: bool,
+    /// Credentials whose open intents of former writers are settled.
+    pub(super) settled: BTreeSet<Uuid>,
     wishes: VecDeque<Waiting>,
     leaving: Leaving,
     looks: Vec<Looking>,
 }
 
-/// Why a round cannot be asked for: the writer is gone.
+/// Why nobody answers: the writer ended in the middle of it. The next one asks is answered by another.
 pub(super) fn ended() -> Trouble {
-    let message = "the zone's writer has ended with its leadership".into();
-    Trouble { reason: Reason::Deposed, message, retry_after: None, may_have_landed: false }
+    let message = "the writer of the zone ended before it answered; it is asked again".into();
+    Trouble { reason: Reason::ProviderUnavailable, message, retry_after: None, may_have_landed: true }
 }
 
 impl Writer {
@@ -129,21 +140,28 @@ impl Writer {
             ownership,
             snapshot: None,
             unconcluded: Vec::new(),
-            former_settled: false,
+            settled: BTreeSet::new(),
             wishes: VecDeque::new(),
             leaving: Leaving::default(),
             looks: Vec::new(),
         }
     }
 
-    /// Works until nobody can ask any more.
-    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>) {
+    /// Works until nobody can ask any more, or nobody has for so long: what it knows, the credential's secret with it, goes
+    /// along.
+    pub(super) async fn run(mut self, mut asks: mpsc::Receiver<Ask>, idle: Duration) {
         loop {
             let mut taken = Vec::new();
-            if self.wishes.is_empty() {
-                match tokio::time::timeout(self.rest(), asks.recv_many(&mut taken, ROUND)).await {
-                    Ok(0) => return,
+            if self.wishes.is_empty() && self.looks.is_empty() {
+                match tokio::time::timeout(self.rest(idle), asks.recv_many(&mut taken, ROUND)).await {
+                    Ok(0) if self.has_nothing_left() => return,
+                    Ok(0) => {
+                        tokio::time::sleep(self.rest(idle)).await;
+                        self.conclude_late().await;
+                    }
                     Ok(_) => {}
+                    // What was asked until now is still answered.
+                    Err(_) if self.has_nothing_left() => asks.close(),
                     Err(_) => self.conclude_late().await,
                 }
             }
@@ -160,21 +178,23 @@ impl Writer {
     }
 
     /// How long there is nothing to do, if nobody asks.
-    fn rest(&self) -> Duration {
+    fn rest(&self, idle: Duration) -> Duration {
         let due = self.leaving.due().map(|due| due.saturating_duration_since(Instant::now()));
         let late = (!self.unconcluded.is_empty()).then_some(REST);
-        due.into_iter().chain(late).min().unwrap_or(Duration::MAX)
+        due.into_iter().chain(late).min().unwrap_or(idle)
+    }
+
+    fn has_nothing_left(&self) -> bool {
+        self.unconcluded.is_empty() && self.leaving.wishes.is_empty()
     }
 
     fn take(&mut self, ask: Ask) {
         match ask {
             Ask::Look { calls, owner, kind, since, reply } => {
-                self.calls = calls;
-                self.looks.push(Looking { owner, kind, since, reply });
+                self.looks.push(Looking { calls, owner, kind, since, reply });
             }
             Ask::Change { calls, wish, reply } => {
-                self.calls = calls;
-                self.wishes.push_back(Waiting { wish, tries: 0, reply });
+                self.wishes.push_back(Waiting { wish, tries: 0, calls, waited: false, reply });
             }
         }
     }
@@ -182,13 +202,15 @@ impl Writer {
     /// Deletions in a guarded zone are put aside until they are due; a set that is wanted again needs none.
     async fn part_leaving(&mut self) {
         let now = Instant::now();
-        if self.wishes.iter().any(|waiting| waiting.wish.goes()) {
+        let first = |waiting: &Waiting| waiting.wish.goes() && !waiting.waited;
+        if let Some(waiting) = self.wishes.iter().find(|waiting| first(waiting)) {
             if self.snapshot.is_none() {
+                self.calls = waiting.calls.clone();
                 // What cannot be read is told when it is needed.
                 let _ = self.read_whole().await;
             }
             if self.owned() >= LEAST {
-                let (go, stay) = std::mem::take(&mut self.wishes).into_iter().partition(|w| w.wish.goes());
+                let (go, stay) = std::mem::take(&mut self.wishes).into_iter().partition(first);
                 self.wishes = stay;
                 let go: VecDeque<Waiting> = go;
                 go.into_iter().for_each(|waiting| self.leaving.push(waiting, now));
@@ -214,10 +236,17 @@ impl Writer {
         self.snapshot.as_ref().map_or(0, |snapshot| self.ownership.owned(&self.zone, snapshot))
     }
 
-    /// Reads what is needed for all, answers those who look, and writes.
+    /// Reads what is needed for all, writes, and answers those who look: what was wished before they asked is made by then.
     async fn round(&mut self) {
-        let looks = std::mem::take(&mut self.looks);
-        let batch = self.next_batch();
+        let Some(calls) = self.next_calls() else { return };
+        let credential = calls.account.credential.uid;
+        self.calls = calls;
+        let (looks, others) = std::mem::take(&mut self.looks)
+            .into_iter()
+            .partition(|look| look.calls.account.credential.uid == credential);
+        self.looks = others;
+        let looks: Vec<Looking> = looks;
+        let batch = self.next_batch(credential);
         let now = Instant::now();
         let since = match batch.is_empty() {
             true => looks.iter().filter_map(|look| look.since).max(),
@@ -225,10 +254,14 @@ impl Writer {
         };
         let asked = looks.iter().map(|l| (&l.owner, l.kind));
         let names = self.names(asked.chain(batch.iter().map(|w| (&w.wish.owner, w.wish.kind))));
-        let read = match looks.is_empty() && batch.is_empty() {
-            true => Ok(()),
-            false => self.refresh(since, &names, !looks.is_empty()).await,
-        };
+        let mut read = self.refresh(since, &names, !looks.is_empty()).await;
+        match &read {
+            Ok(()) => self.settle_and_write(batch).await,
+            Err(trouble) => batch.into_iter().for_each(|w| w.answer(Ok(Effect::Trouble(trouble.clone())))),
+        }
+        if read.is_ok() && self.snapshot.is_none() && !looks.is_empty() {
+            read = self.read_whole().await;
+        }
         for look in looks {
             let answer = match &read {
                 Ok(()) => self.seen(&look.owner, look.kind),
@@ -236,27 +269,36 @@ impl Writer {
             };
             let _ = look.reply.send(answer);
         }
-        let settled = match &read {
-            Ok(()) if !batch.is_empty() => self.settle_former().await,
-            _ => Ok(()),
-        };
-        if let Err(error) = settled {
-            return batch.into_iter().for_each(|waiting| waiting.answer(Err(same(&error))));
+    }
+
+    async fn settle_and_write(&mut self, mut batch: Vec<Waiting>) {
+        // Reading may have taken longer than somebody waits.
+        batch.retain(Waiting::is_awaited);
+        if batch.is_empty() {
+            return;
         }
-        match read {
+        match self.settle_former().await {
             Ok(()) => self.write(batch).await,
-            Err(trouble) => batch.into_iter().for_each(|w| w.answer(Ok(Effect::Trouble(trouble.clone())))),
+            Err(error) => batch.into_iter().for_each(|waiting| waiting.answer(Err(same(&error)))),
         }
     }
 
+    /// The way of the credential whose turn it is, with its newest Secret: a call is made by one credential, for its own.
+    fn next_calls(&self) -> Option<Calls> {
+        let all = || self.looks.iter().map(|look| &look.calls).chain(self.wishes.iter().map(|wish| &wish.calls));
+        let first = all().next()?.account.credential.uid;
+        all().rfind(|calls| calls.account.credential.uid == first).cloned()
+    }
+
     /// The wishes of the next batch: of one set one, or all where it is shared. The others wait for the next.
-    fn next_batch(&mut self) -> Vec<Waiting> {
+    fn next_batch(&mut self, credential: Uuid) -> Vec<Waiting> {
         let mut taken: BTreeSet<(Name, RecordType)> = BTreeSet::new();
         let (mut batch, mut later) = (Vec::new(), VecDeque::new());
-        for waiting in std::mem::take(&mut self.wishes) {
+        for waiting in std::mem::take(&mut self.wishes).into_iter().filter(Waiting::is_awaited) {
             let shares = matches!(waiting.wish.want, Want::Share { .. } | Want::Unshare { .. });
-            let is_free = taken.insert((waiting.wish.owner.clone(), waiting.wish.kind));
-            if is_free || shares { batch.push(waiting) } else { later.push_back(waiting) }
+            let is_its = waiting.calls.account.credential.uid == credential;
+            let is_free = is_its && taken.insert((waiting.wish.owner.clone(), waiting.wish.kind));
+            if is_free || (is_its && shares) { batch.push(waiting) } else { later.push_back(waiting) }
         }
         self.wishes = later;
         batch

@@ -119,6 +119,29 @@ async fn alone(dns: &impl Dns, zone: &Zone) {
     assert_eq!(standing(dns, zone, &alias).await, None);
 }
 
+/// Whose a set is was read from its marker: where that is another's by now, the same values are no reason to write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_another_has_marked_since_it_was_read_is_left_alone() {
+    let _turn = turn().await;
+    let dns = powerdns();
+    let zone = world::zone(&dns, "PDNS_ZONE").await;
+    let owner = format!("www.remarked.{}", zone.name);
+    clear(&dns, &zone, &owner).await;
+    let ours = set(&owner, RecordType::A, &["192.0.2.1"]);
+    pass(&dns, &zone, std::slice::from_ref(&ours)).await;
+    let patch = json!({"rrsets": [{"name": format!("{owner}."), "type": "A", "ttl": 60, "changetype": "REPLACE",
+        "records": [{"content": "192.0.2.1", "disabled": false}],
+        "comments": [{"content": "managed", "account": "landfall:another"}]}]});
+    raw(&format!("{owner}."), Some(patch)).await;
+    let marked = [MARKER.to_owned()];
+    for after in [None, Some(set(&owner, RecordType::A, &["192.0.2.2"]))] {
+        let outcomes = dns.apply(&zone, &[change(Some(ours.clone()), after).where_marked(&marked)]).await;
+        assert!(matches!(&outcomes[..], [Outcome::Changed(Some(now))] if now.set == ours), "{outcomes:?}");
+    }
+    assert_eq!(standing(&dns, &zone, &ours).await.unwrap().markers, ["landfall:another"]);
+    clear(&dns, &zone, &owner).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_marker_stays_with_its_set_and_beside_what_others_note() {
     let _turn = turn().await;

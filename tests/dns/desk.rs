@@ -72,6 +72,13 @@ impl Desk {
         self._alive = alive;
     }
 
+    /// The same with writers that end when nobody has asked for so long.
+    pub fn ending(&mut self, idle: std::time::Duration) {
+        let (alive, held) = watch::channel(());
+        self.zones = Zones::ending(self.ledger.clone(), self.metrics.clone(), held, idle);
+        self._alive = alive;
+    }
+
     /// A name below the zone.
     pub fn at(&self, left: &str) -> Name {
         name(&format!("{left}.{}", self.zone.name))

@@ -84,48 +84,37 @@ fn check(told: &Trouble, reason: Reason, word: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_answer_is_taken_for_what_it_is() {
-    use Reason::{ClockSkew, InvalidCredentials, ProviderUnavailable, Timeout};
+    use Reason::{ClockSkew, InsufficientPermissions, InvalidCredentials, ProviderUnavailable, Timeout};
     let zone = Zone { id: "example.test".into(), name: name("example.test") };
-    // What happened, the reason of the trouble, whether the change may have been made.
-    for (lie, reason, word, landed) in [
-        (Lie::Tsig(TsigError::BadSig), InvalidCredentials, "BADSIG", false),
-        (Lie::Tsig(TsigError::BadKey), InvalidCredentials, "BADKEY", false),
-        (Lie::Tsig(TsigError::BadTime), ClockSkew, "BADTIME", false),
-        (Lie::Tsig(TsigError::BadTrunc), ProviderUnavailable, "22", false),
-        (Lie::Code(ResponseCode::NotImp), ProviderUnavailable, "NOTIMP", false),
-        (Lie::Code(ResponseCode::NoError), ProviderUnavailable, "signature", true),
-        (Lie::Truncated, ProviderUnavailable, "cut", true),
-        (Lie::OtherId, ProviderUnavailable, "another question", true),
-        (Lie::Garbage, ProviderUnavailable, "no DNS message", true),
-        (Lie::HangUp, ProviderUnavailable, "broke", true),
-        (Lie::Silence, Timeout, "within", true),
+    // Nobody has signed any of it: what became of an update is not known.
+    for (lie, reason, word) in [
+        (Lie::Tsig(TsigError::BadSig), InvalidCredentials, "BADSIG"),
+        (Lie::Tsig(TsigError::BadKey), InvalidCredentials, "BADKEY"),
+        (Lie::Tsig(TsigError::BadTime), ClockSkew, "BADTIME"),
+        (Lie::Tsig(TsigError::BadTrunc), ProviderUnavailable, "22"),
+        (Lie::Code(ResponseCode::NotImp), ProviderUnavailable, "NOTIMP"),
+        (Lie::Code(ResponseCode::Refused), InsufficientPermissions, "REFUSED"),
+        (Lie::Code(ResponseCode::FormErr), ProviderUnavailable, "FORMERR"),
+        (Lie::Code(ResponseCode::ServFail), ProviderUnavailable, "SERVFAIL"),
+        (Lie::Code(ResponseCode::NotZone), ProviderUnavailable, "NOTZONE"),
+        (Lie::Code(ResponseCode::NXRRSet), ProviderUnavailable, "NXRRSET"),
+        (Lie::Code(ResponseCode::NoError), ProviderUnavailable, "signature"),
+        (Lie::Truncated, ProviderUnavailable, "cut"),
+        (Lie::OtherId, ProviderUnavailable, "another question"),
+        (Lie::Garbage, ProviderUnavailable, "no DNS message"),
+        (Lie::HangUp, ProviderUnavailable, "broke"),
+        (Lie::Silence, Timeout, "within"),
     ] {
         let dns = client(liar(lie).await);
-        let Outcome::Unsettled(told) = outcome(&dns, &zone).await else { panic!("{lie:?}") };
+        let told = outcome(&dns, &zone).await;
+        let Outcome::Unsettled(told) = told else { panic!("{lie:?}: {told:?}") };
         check(&told, reason, word);
-        assert_eq!(told.may_have_landed, landed, "{lie:?}");
+        assert!(told.may_have_landed, "{lie:?}");
         for told in [dns.read(&zone, None).await.unwrap_err(), dns.serial(&zone).await.unwrap_err()] {
             check(&told, reason, word);
             assert!(!told.may_have_landed, "reading changes nothing: {lie:?}");
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_of_the_set_and_an_unsigned_yes_is_none() {
-    let zone = Zone { id: "example.test".into(), name: name("example.test") };
-    for (code, word) in [
-        (ResponseCode::Refused, "REFUSED"),
-        (ResponseCode::FormErr, "FORMERR"),
-        (ResponseCode::ServFail, "SERVFAIL"),
-        (ResponseCode::NotZone, "NOTZONE"),
-    ] {
-        let dns = client(liar(Lie::Code(code)).await);
-        let told = outcome(&dns, &zone).await;
-        assert!(matches!(&told, Outcome::Rejected(text) if text.contains(word)), "{told:?}");
-    }
-    let dns = client(liar(Lie::Code(ResponseCode::Refused)).await);
-    check(&dns.read(&zone, None).await.unwrap_err(), Reason::InsufficientPermissions, "REFUSED");
 }
 
 #[tokio::test(flavor = "multi_thread")]

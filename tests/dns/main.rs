@@ -20,6 +20,7 @@ mod lies;
 mod lookup;
 mod many;
 mod mass;
+mod patience;
 mod pdns;
 mod refusals;
 mod round_trip;

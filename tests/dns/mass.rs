@@ -8,11 +8,12 @@ use axum::Router;
 use futures::future::join_all;
 use landfall::api::{Organization, Reason};
 use landfall::dns::{Name, RecordSet};
+use landfall::ledger::{ObjectKind, Release};
 use landfall::providers::Server;
 use landfall::zones::{Adoption, Effect, Want};
 use serde_json::json;
 
-use crate::desk::{Desk, servers};
+use crate::desk::{Desk, servers, subject_in};
 use crate::pdns::powerdns_at;
 use crate::world::turn;
 
@@ -76,6 +77,39 @@ async fn when_all_vanish_at_once_nothing_goes_until_it_is_released() {
         assert_eq!(desk.sql(approved).await, json!(200), "who approved it stands with each");
         desk.clear("mass").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_released_passes_with_the_next_leader_too_and_once() {
+    let _turn = turn().await;
+    let mut desk = Desk::new(servers().into_iter().next().unwrap().0, "PDNS_ZONE").await;
+    desk.clear("next").await;
+    let sets: Vec<RecordSet> = (0..20).map(|n| desk.a(&format!("n{n}.next"), "192.0.2.1")).collect();
+    join_all(sets.iter().map(|set| desk.set(set, Adoption::Never))).await;
+    assert!(all_gone(&desk, &sets, 20).await.iter().all(|effect| *effect == Effect::Held));
+    let whose = desk.account.credential.organization.clone();
+    let held = desk.zones.held(&whose, &desk.zone.name).unwrap();
+    let release = Release {
+        domain: subject_in(whose.as_str(), desk.ledger.cluster(), ObjectKind::OrganizationDomain, "d"),
+        digest: held.digest.clone(),
+        changes: held.lines().collect(),
+        by: "alice".into(),
+        details: json!({}),
+    };
+    desk.ledger.record_release(&release).await.unwrap();
+    desk.zones.release(&whose, &held, "alice");
+    let applied = |effects: Vec<Effect>| {
+        assert!(effects.iter().all(|effect| matches!(effect, Effect::Applied { .. })), "{effects:?}");
+    };
+    applied(all_gone(&desk, &sets[..8], 20).await);
+
+    desk.lead_again().await;
+    applied(all_gone(&desk, &sets[8..], 12).await);
+    join_all(sets.iter().map(|set| desk.set(set, Adoption::Never))).await;
+    desk.lead_again().await;
+    let again = all_gone(&desk, &sets, 20).await;
+    assert!(again.iter().all(|effect| *effect == Effect::Held), "{again:?}");
+    desk.clear("next").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -50,6 +50,59 @@ pub async fn counted(url: &str) -> (String, Arc<AtomicUsize>) {
     (base.await, count)
 }
 
+/// A server in this process that forwards each request once it is let.
+pub struct Gate {
+    pub base: String,
+    open: tokio::sync::watch::Sender<bool>,
+    came: tokio::sync::watch::Receiver<usize>,
+}
+
+impl Gate {
+    pub async fn new(url: &str) -> Self {
+        let (open, opened) = tokio::sync::watch::channel(true);
+        let (count, came) = tokio::sync::watch::channel(0);
+        let target = forwarding(url, |_, status| status).await;
+        let (client, count) = (client(), Arc::new(count));
+        let pass = move |request: Request| {
+            let (client, target, count, mut opened) = (client.clone(), target.clone(), count.clone(), opened.clone());
+            async move {
+                count.send_modify(|count| *count += 1);
+                opened.wait_for(|open| *open).await.unwrap();
+                let (head, body) = request.into_parts();
+                let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+                let far = client.request(head.method, format!("{target}{}", head.uri)).headers(head.headers).body(body);
+                let answer = far.send().await.unwrap();
+                let near = Response::builder().status(answer.status());
+                near.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(pass)).await });
+        Self { base, open, came }
+    }
+
+    /// Requests stand still from now on.
+    pub fn close(&self) {
+        self.open.send_replace(false);
+    }
+
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Requests that came.
+    pub fn count(&self) -> usize {
+        *self.came.borrow()
+    }
+
+    /// Waits until more than so many requests have come.
+    pub async fn came(&mut self, more_than: usize) {
+        let came = self.came.wait_for(|count| *count > more_than);
+        tokio::time::timeout(Duration::from_secs(60), came).await.unwrap().unwrap();
+    }
+}
+
 /// One that forwards each change, and then fails.
 pub async fn lossy(url: &str) -> String {
     let fails = |method: &Method, status| if method == Method::PATCH { StatusCode::BAD_GATEWAY } else { status };

@@ -12,7 +12,7 @@ use crate::Result;
 use crate::api::OrganizationDomain;
 use crate::dns::RecordType;
 use crate::kinds::{Context, wake};
-use crate::ledger::{DomainFact, DomainPut, NewDomain};
+use crate::ledger::{DomainFact, DomainPut, NewDomain, Release};
 use crate::reconcile::commands::Command;
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
 
@@ -64,7 +64,14 @@ pub(super) async fn act(cx: &Context, object: &OrganizationDomain, seen: &Seen, 
 /// Puts the approval on record, then lets pass exactly what was read.
 async fn release(cx: &Context, object: &OrganizationDomain, seen: &Seen, command: &Command) -> Result<Done> {
     let Some(held) = &seen.held else { return Ok(Done::Nothing) };
-    cx.ledger.record_release(&seen.subject, (&held.digest, &command.by), held::told(held)).await?;
+    let release = Release {
+        domain: seen.subject.clone(),
+        digest: held.digest.clone(),
+        changes: held.lines().collect(),
+        by: command.by.clone(),
+        details: held::told(held),
+    };
+    cx.ledger.record_release(&release).await?;
     cx.zones.release(&seen.subject.organization, held, &command.by);
     commands::clear(cx, object, command).await?;
     wake::released(&cx.stores, &cx.waker, object);

@@ -57,7 +57,7 @@ fn message(object: &OrganizationDomain, held: &Held) -> String {
     let name = object.metadata.name.as_deref().unwrap_or_default();
     format!(
         "of {} sets of ours {going} would go and {} be replaced within ten minutes: {}{more}; that is held until somebody who \
-         may approve sets landfall.dev/approve={} on orgdomain/{name}",
+         may approve lets it pass: `landfall approve orgdomain/{name} --digest {}`",
         held.owned,
         count.saturating_sub(going),
         named.join(", "),

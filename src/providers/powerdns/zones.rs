@@ -3,7 +3,7 @@
 //! The API has no conditional write. Each change reads what it concerns, compares, and writes at once: another's write is
 //! overwritten only in that moment between.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
@@ -16,7 +16,7 @@ use crate::access::text::line;
 use crate::access::{Redactor, SecretBytes};
 use crate::api::{PowerDnsCredential, Reason};
 use crate::dns::{Data, Name, RecordSet, RecordType, Zone};
-use crate::providers::dns::{Change, Contents, Dns, Other, Outcome, Standing, Trouble};
+use crate::providers::dns::{Change, Contents, Dns, Index, Other, Outcome, Standing, Trouble};
 use crate::providers::isolation::{Isolation, Reply};
 use crate::providers::lots::{lots, units};
 use crate::providers::{Answer, Http};
@@ -124,13 +124,17 @@ impl Dns for PowerDns {
             Ok(standing) => standing,
             Err(trouble) => return vec![Outcome::Unsettled(trouble); changes.len()],
         };
-        let seen = contents(&standing);
-        for (number, change) in changes.iter().enumerate().filter(|(_, change)| !change.fits(&seen)) {
-            isolation.put(number, Outcome::Changed(change.now(&seen).cloned()));
+        let all: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
+        for (number, outcome) in unfit(&all, &standing) {
+            isolation.put(number, outcome);
         }
+        let mut first = Some(standing);
         while let Some(group) = isolation.next() {
             let lot: Vec<(usize, &Change)> = group.iter().filter_map(|n| Some((*n, changes.get(*n)?))).collect();
-            let reply = self.patch(zone, &lot, &standing).await;
+            let reply = match first.take() {
+                Some(standing) => self.patch(zone, &lot, &standing).await,
+                None => self.compare_and_patch(zone, &lot).await,
+            };
             isolation.settle(group, reply);
         }
         isolation.outcomes()
@@ -158,8 +162,12 @@ impl PowerDns {
     }
 
     /// What stands at the names of these changes, or more.
-    async fn concerned(&self, zone: &Zone, changes: &[Change]) -> Result<Vec<Set>, Trouble> {
-        let names: BTreeSet<&Name> = changes.iter().filter_map(|c| c.key().map(|(name, _)| name)).collect();
+    async fn concerned<'a>(
+        &self,
+        zone: &Zone,
+        changes: impl IntoIterator<Item = &'a Change>,
+    ) -> Result<Vec<Set>, Trouble> {
+        let names: BTreeSet<&Name> = changes.into_iter().filter_map(|c| c.key().map(|(name, _)| name)).collect();
         if names.len() > SINGLE_READS {
             return self.sets(zone, None).await;
         }
@@ -167,15 +175,26 @@ impl PowerDns {
         Ok(futures::future::try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
+    /// The same once more: between two calls others may have written.
+    async fn compare_and_patch(&self, zone: &Zone, lot: &[(usize, &Change)]) -> Reply {
+        let standing = match self.concerned(zone, lot.iter().map(|(_, change)| *change)).await {
+            Ok(standing) => standing,
+            Err(trouble) => return Reply::Trouble(trouble),
+        };
+        let changed = unfit(lot, &standing);
+        if changed.is_empty() { self.patch(zone, lot, &standing).await } else { Reply::Settled(changed) }
+    }
+
     /// One PATCH, which the server takes as a whole or not at all. It looks at the sets one after the other: what goes, goes
     /// first, so that a CNAME may take the place of another type.
     async fn patch(&self, zone: &Zone, lot: &[(usize, &Change)], standing: &[Set]) -> Reply {
         let (come, go): (Vec<&Change>, _) = lot.iter().map(|(_, change)| *change).partition(|c| c.after().is_some());
-        let rrsets: Vec<Value> = go.into_iter().chain(come).filter_map(|change| rrset(change, standing)).collect();
+        let comments = comments(standing);
+        let rrsets: Vec<Value> = go.into_iter().chain(come).filter_map(|change| rrset(change, &comments)).collect();
         let body = Bytes::from(json!({ "rrsets": rrsets }).to_string());
         let answer = match self.send(Method::PATCH, &["zones", &zone.id], &[], body).await {
             Ok(answer) => answer,
-            Err(trouble) => return Reply::Trouble(trouble.open()),
+            Err(trouble) => return Reply::Trouble(trouble),
         };
         match answer.status {
             200..300 => Reply::Done,
@@ -193,7 +212,9 @@ impl PowerDns {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, Trouble> {
-        let answer = self.send(Method::GET, path, query, Bytes::new()).await?;
+        let answer = self.send(Method::GET, path, query, Bytes::new()).await;
+        // A question changes nothing.
+        let answer = answer.map_err(|trouble| Trouble { may_have_landed: false, ..trouble })?;
         if answer.status != 200 {
             return Err(self.trouble(&answer));
         }
@@ -222,7 +243,10 @@ impl PowerDns {
         let request = request.body(body).map_err(|_| {
             Trouble::new(Reason::ProviderUnavailable, "spec.powerdns.serverId makes no URL; correct it")
         })?;
-        let unanswered = |u: crate::providers::Unanswered| Trouble::new(u.reason, format!("{NAME}: {}", u.message));
+        let unanswered = |u: crate::providers::Unanswered| {
+            let trouble = Trouble::new(u.reason, format!("{NAME}: {}", u.message));
+            if u.sent { trouble.open() } else { trouble }
+        };
         self.http.send_up_to(request, ZONE_LIMIT).await.map_err(unanswered)
     }
 
@@ -274,8 +298,22 @@ fn read(set: &Set) -> Result<RecordSet, String> {
     RecordSet::gathered(owner, kind, values).map_err(|e| e.to_string())
 }
 
+/// The changes of a lot whose condition does not hold.
+fn unfit(lot: &[(usize, &Change)], standing: &[Set]) -> Vec<(usize, Outcome)> {
+    let contents = contents(standing);
+    let index = Index::of(&contents);
+    let changed = lot.iter().filter(|(_, change)| !change.fits(&index));
+    changed.map(|(number, change)| (*number, Outcome::Changed(change.now(&index).cloned()))).collect()
+}
+
+/// The comments of each set, by name and type.
+fn comments(standing: &[Set]) -> HashMap<(Name, &str), &[Comment]> {
+    let key = |set: &'_ Set| Name::presented(&set.name).ok();
+    standing.iter().filter_map(|set| Some(((key(set)?, set.kind.as_str()), set.comments.as_slice()))).collect()
+}
+
 /// The change as PATCH has it. Comments of others are kept.
-fn rrset(change: &Change, standing: &[Set]) -> Option<Value> {
+fn rrset(change: &Change, comments: &HashMap<(Name, &str), &[Comment]>) -> Option<Value> {
     let (owner, kind) = change.key()?;
     let (name, kind) = (owner.absolute(), kind.as_str());
     let Some(after) = change.after() else {
@@ -287,8 +325,7 @@ fn rrset(change: &Change, standing: &[Set]) -> Option<Value> {
     let Some(marker) = change.marker() else {
         return Some(json!({"name": name, "type": kind, "changetype": "REPLACE", "ttl": ttl, "records": records}));
     };
-    let is_same = |set: &&Set| set.kind == kind && Name::presented(&set.name).is_ok_and(|n| n == *owner);
-    let before = standing.iter().find(is_same).map(|set| set.comments.as_slice()).unwrap_or_default();
+    let before = comments.get(&(owner.clone(), kind)).copied().unwrap_or_default();
     let others = before.iter().filter(|c| c.content != COMMENT).map(|c| json!(c));
     let comments: Vec<Value> = others.chain([json!({"content": COMMENT, "account": marker})]).collect();
     Some(json!({

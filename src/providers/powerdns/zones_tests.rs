@@ -48,7 +48,7 @@ fn comments_of_others_stay_and_ours_is_one() {
         "name": "www.example.test.", "type": "A", "ttl": 60, "records": [{"content": "192.0.2.1", "disabled": false}],
         "comments": [comment("ask Ada", "ada"), comment(COMMENT, "landfall:old")],
     }))];
-    let made = rrset(&create("www.example.test", RecordType::A, "192.0.2.2"), &standing).unwrap();
+    let made = rrset(&create("www.example.test", RecordType::A, "192.0.2.2"), &comments(&standing)).unwrap();
     assert_eq!(
         made,
         json!({
@@ -58,9 +58,9 @@ fn comments_of_others_stay_and_ours_is_one() {
         })
     );
     let unmarked = Change::new(None, Some(wanted("a.test", RecordType::A, "192.0.2.2")), None).unwrap();
-    assert!(rrset(&unmarked, &standing).unwrap().get("comments").is_none());
+    assert!(rrset(&unmarked, &comments(&standing)).unwrap().get("comments").is_none());
     let gone = Change::new(Some(wanted("a.test", RecordType::A, "192.0.2.2")), None, None).unwrap();
-    assert_eq!(rrset(&gone, &[]).unwrap(), json!({"name": "a.test.", "type": "A", "changetype": "DELETE"}));
+    assert_eq!(rrset(&gone, &comments(&[])).unwrap(), json!({"name": "a.test.", "type": "A", "changetype": "DELETE"}));
 }
 
 #[test]

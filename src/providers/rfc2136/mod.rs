@@ -13,7 +13,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType as WireType};
 
 use self::wire::Wire;
-use super::dns::{Change, Contents, Dns, Outcome, Trouble};
+use super::dns::{Change, Contents, Dns, Index, Outcome, Trouble};
 use super::isolation::{Isolation, Reply};
 use super::lots::{lots, units};
 use crate::Result;
@@ -122,7 +122,7 @@ impl Rfc2136 {
             ResponseCode::NXRRSet | ResponseCode::YXRRSet | ResponseCode::NXDomain | ResponseCode::YXDomain => {
                 self.compare(zone, lot, answer.response_code).await
             }
-            code @ (ResponseCode::Refused | ResponseCode::FormErr | ResponseCode::NotZone | ResponseCode::ServFail) => {
+            code @ (ResponseCode::Refused | ResponseCode::FormErr | ResponseCode::NotZone) => {
                 Reply::Refused(told(code))
             }
             _ => Reply::Trouble(
@@ -139,9 +139,10 @@ impl Rfc2136 {
             Ok(contents) => contents,
             Err(trouble) => return Reply::Trouble(trouble),
         };
-        let changed = lot.iter().filter(|(_, change)| !change.fits(&contents));
+        let index = Index::of(&contents);
+        let changed = lot.iter().filter(|(_, change)| !change.fits(&index));
         let mut settled: Vec<_> =
-            changed.map(|(number, change)| (*number, Outcome::Changed(change.now(&contents).cloned()))).collect();
+            changed.map(|(number, change)| (*number, Outcome::Changed(change.now(&index).cloned()))).collect();
         if settled.is_empty() {
             let hindered =
                 lot.iter().filter_map(|(number, change)| Some((*number, hindrance(change, &contents, lot)?)));

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
-use super::{Algorithm, refused};
+use super::{Algorithm, refused, told};
 use crate::access::SecretText;
 use crate::api::Reason;
 use crate::dns::Name;
@@ -63,7 +63,7 @@ impl Wire {
         self.exchange(question(zone, kind)?).await
     }
 
-    /// Sends one message and answers what came back: verified, or with a code that says that nothing was done.
+    /// Sends one message and answers what came back: verified, or with a code of who refuses a question.
     pub(super) async fn exchange(&self, message: Message) -> Result<Message, Trouble> {
         let writes = message.op_code == OpCode::Update;
         self.within(async {
@@ -165,11 +165,15 @@ impl Line {
             return Err(broken("the answer is cut, or to another question").into());
         }
         if let Some(trouble) = unsigned(&message) {
-            return Err(Unheard { trouble, settled: true });
+            return Err(trouble.into());
         }
-        // A refusal may come unsigned, from who does not know the key or does not listen to this address.
+        // A refusal may come unsigned, from who does not know the key or does not listen to this address, or from somebody
+        // on the way: it says nothing of what became of an update.
         if message.response_code != ResponseCode::NoError && message.signature.is_none() {
-            return Ok(message);
+            return match self.op_code {
+                OpCode::Update => Err(Unheard::from(believed(&message))),
+                _ => Ok(message),
+            };
         }
         match self.verifier.verify(&bytes) {
             Ok(_) => Ok(message),
@@ -183,6 +187,15 @@ impl Line {
         self.stream.read_exact(&mut bytes).await?;
         Ok(bytes)
     }
+}
+
+/// A refusal of an update that nobody signed.
+fn believed(message: &Message) -> Trouble {
+    let reason = match message.response_code {
+        ResponseCode::Refused | ResponseCode::NotAuth => Reason::InsufficientPermissions,
+        _ => Reason::ProviderUnavailable,
+    };
+    Trouble::new(reason, format!("{}, and has not signed it", told(message.response_code)))
 }
 
 /// What the server found wrong with our signature.

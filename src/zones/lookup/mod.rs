@@ -61,7 +61,8 @@ impl Lookup {
         Self(Arc::new(Inner { resolvers, authorities, listed, port, seen: Mutex::default() }))
     }
 
-    /// What each server of the name's zone says of it, within three seconds. An alias on which all agree is followed.
+    /// What each server of the name's zone says of it, within three seconds. An alias on which all agree is followed, but
+    /// from elsewhere not into the installation's own zones; one that is not followed is no answer.
     pub async fn ask(&self, name: &Name, kind: RecordType) -> Answers {
         self.ask_through(name, kind).await.last
     }
@@ -69,13 +70,17 @@ impl Lookup {
     /// The same, with what was said of the name itself.
     pub async fn ask_through(&self, name: &Name, kind: RecordType) -> Through {
         let end = Instant::now() + PATIENCE;
+        let own = |name: &Name| self.0.authorities.iter().any(|cut| name.is_within(&cut.zone));
+        let may_follow = |target: &Name| own(name) || !own(target);
         let first = self.once(name, kind, end).await;
         let (mut last, mut passed) = (first.clone(), vec![name.clone()]);
-        while let Some(target) = last.alias(kind).filter(|t| passed.len() <= ALIASES && !passed.contains(t)) {
+        while let Some(target) =
+            last.alias(kind).filter(|t| passed.len() <= ALIASES && !passed.contains(t) && may_follow(t))
+        {
             last = self.once(&target, kind, end).await;
             passed.push(target);
         }
-        Through { first, last }
+        Through { first, last: last.without_aliases(kind) }
     }
 
     /// What is said of the name itself: an alias is the answer, and is not followed.

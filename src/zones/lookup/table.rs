@@ -96,6 +96,18 @@ impl Answers {
         all
     }
 
+    /// The same, where who told of an alias has told nothing: where it leads was not asked.
+    pub(super) fn without_aliases(mut self, kind: RecordType) -> Self {
+        for heard in &mut self.servers {
+            if let Said::Values { values, .. } = &heard.answer
+                && let ([Data::Cname(target)], true) = (values.as_slice(), kind != RecordType::Cname)
+            {
+                heard.answer = Said::Nothing(format!("an alias of {target}, which is not followed"));
+            }
+        }
+        self
+    }
+
     /// The name that this one is an alias of, where all that answered say so.
     pub(super) fn alias(&self, kind: RecordType) -> Option<Name> {
         let alias = |values: &[Data]| match values {

@@ -66,3 +66,18 @@ fn an_alias_is_followed_where_all_that_answered_agree() {
     }
     assert_eq!(answers(vec![alias("a.example")]).alias(RecordType::Cname), None, "who asks for it wants it");
 }
+
+#[test]
+fn an_alias_that_is_not_followed_is_no_answer() {
+    let value = Data::Txt(b"v".to_vec());
+    // Who tells of an alias tells nothing; what the others say stands.
+    let told = answers(vec![alias("elsewhere.example.net"), Said::NoName]).without_aliases(RecordType::Txt);
+    assert!(told.none_has(&value), "the one that answered has it not: {told:?}");
+    assert!(
+        matches!(told.servers.first().map(|heard| &heard.answer), Some(Said::Nothing(why)) if why.contains("elsewhere.example.net"))
+    );
+    let told = answers(vec![alias("a.example.net"), alias("b.example.net")]).without_aliases(RecordType::Txt);
+    assert!(told.undecided(&value) && !told.answered());
+    let told = answers(vec![alias("a.example.net")]).without_aliases(RecordType::Cname);
+    assert!(told.answered(), "who asks for the alias has its answer");
+}
