@@ -4,7 +4,8 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::give::{Given, Patience, Wish, World};
-use super::target::{Target, run_id};
+use super::release;
+use super::target::{Approvable, Target, object_name, run_id};
 use crate::api::{
     ApprovalStatus, Change, DeploymentPhase, PlanStatus, Reason, RunStatus, TerraformDeployment, annotation,
 };
@@ -14,9 +15,16 @@ use crate::{Error, Result};
 /// `landfall approve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Approve {
-    #[command(flatten)]
-    target: Target,
-    /// The digest that you have read; the command fails where another plan is current.
+    /// The deployment whose plan is approved, or the domain of whose records changes are held: `tfd/NAME` or `orgdomain/NAME`.
+    #[arg(value_name = "tfd/NAME")]
+    object: Approvable,
+    /// Its namespace; the kubeconfig's where it is left out.
+    #[arg(short, long, value_parser = object_name)]
+    namespace: Option<String>,
+    /// JSON for scripts.
+    #[arg(long)]
+    json: bool,
+    /// The digest that you have read; the command fails where another plan is current, or something else is held.
     #[arg(long, value_name = "sha256:…", value_parser = full_digest)]
     digest: Option<String>,
     #[command(flatten)]
@@ -43,12 +51,22 @@ fn full_digest(text: &str) -> Result<String, String> {
     }
 }
 
-/// Approves the current plan, and says what the controller made of it.
+/// Approves the current plan, or what is held, and says what the controller made of it.
 ///
 /// # Errors
-/// No plan waits or none is ever applied, another one is current, admission refuses, the approval was discarded, or nobody answered in time.
+/// Nothing waits or none is ever applied, another one is current, admission refuses, the approval was discarded, or nobody answered in time.
 pub(super) async fn approve(arguments: &Approve) -> Result<String> {
-    let mut world = World::of(arguments.target.namespace.as_ref(), &arguments.target.object.0).await?;
+    let Approve { namespace, digest, patience, json, .. } = arguments;
+    match &arguments.object {
+        Approvable::Plan(name) => approve_plan(arguments, name).await,
+        Approvable::Held(name) => {
+            release::release((namespace.as_ref(), name), digest.as_deref(), patience, *json).await
+        }
+    }
+}
+
+async fn approve_plan(arguments: &Approve, name: &str) -> Result<String> {
+    let mut world = World::of(arguments.namespace.as_ref(), name).await?;
     let plan = waiting(&world.object)?.clone();
     if let Some(read) = arguments.digest.as_deref().filter(|d| *d != plan.digest) {
         return Err(stale(&format!("--digest {read}"), Some(&plan.digest)));
@@ -59,7 +77,7 @@ pub(super) async fn approve(arguments: &Approve) -> Result<String> {
     };
     let wish = Wish { verb: Verb::Approve, value: &plan.digest, patience: &arguments.patience };
     let given = world.give(wish, needed).await?;
-    let (json, before) = (arguments.target.json, approval_of(&world.object, &plan.digest));
+    let (json, before) = (arguments.json, approval_of(&world.object, &plan.digest));
     match (given, before) {
         (Given::Sent(by), _) => Ok(sent(Verb::Approve, &plan.digest, &by, json)),
         (Given::Stale, _) => {
@@ -118,7 +136,7 @@ fn already(before: &ApprovalStatus, json: bool) -> String {
 }
 
 /// What nobody has answered yet is no answer.
-fn sent(verb: Verb, value: &str, by: &str, json: bool) -> String {
+pub(super) fn sent(verb: Verb, value: &str, by: &str, json: bool) -> String {
     let word = verb.word();
     if json {
         return line(&json!({"sent": word, "value": value, "by": by}));
@@ -126,7 +144,7 @@ fn sent(verb: Verb, value: &str, by: &str, json: bool) -> String {
     format!("{by} gave {word} {value}; whether it is taken stands in status.lastHandled\n")
 }
 
-fn line(value: &Value) -> String {
+pub(super) fn line(value: &Value) -> String {
     format!("{value}\n")
 }
 

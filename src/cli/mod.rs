@@ -11,6 +11,7 @@ mod near;
 mod plan;
 mod rbac;
 mod reading;
+mod release;
 mod renew;
 mod runner;
 mod runs;
@@ -53,7 +54,7 @@ enum Command {
     Crds,
     /// Approve the current plan of a deployment.
     #[command(
-        after_help = "Examples:\n  landfall approve tfd/web -n shop\n  landfall approve tfd/web --digest sha256:…        only if that plan is the current one"
+        after_help = "Examples:\n  landfall approve tfd/web -n shop\n  landfall approve tfd/web --digest sha256:…        only if that plan is the current one\n  landfall approve orgdomain/example-com -n shop      lets pass what is held of its records"
     )]
     Approve(command::Approve),
     /// Stop a run gracefully.

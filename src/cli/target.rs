@@ -10,7 +10,7 @@ use kube::{Api, Client, Config};
 use uuid::Uuid;
 
 use super::near;
-use crate::api::{Certificate, LastHandled, Reason, TerraformDeployment};
+use crate::api::{Certificate, LastHandled, OrganizationDomain, Reason, TerraformDeployment};
 use crate::controller::{CLUSTER_CONFIG, cluster_of};
 use crate::reconcile::Object;
 use crate::reconcile::patch::is_not_found;
@@ -55,6 +55,14 @@ pub(super) trait Commanded: Object {
 
 impl Commanded for TerraformDeployment {
     const WORD: &'static str = "tfd";
+
+    fn handled(&self) -> Option<&LastHandled> {
+        self.status.as_ref().map(|status| &status.last_handled)
+    }
+}
+
+impl Commanded for OrganizationDomain {
+    const WORD: &'static str = "orgdomain";
 
     fn handled(&self) -> Option<&LastHandled> {
         self.status.as_ref().map(|status| &status.last_handled)
@@ -151,6 +159,27 @@ impl FromStr for CertificateName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         named(text, &["lcert", "certificate", "certificates"]).map(Self)
+    }
+}
+
+/// What an approval can be for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Approvable {
+    /// The plan of a deployment: `tfd/NAME`, or the name alone.
+    Plan(String),
+    /// What is held of a domain's records: `orgdomain/NAME`.
+    Held(String),
+}
+
+impl FromStr for Approvable {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const DOMAIN: [&str; 3] = ["orgdomain", "organizationdomain", "organizationdomains"];
+        match text.split_once('/') {
+            Some((kind, _)) if DOMAIN.contains(&kind) => named(text, &DOMAIN).map(Self::Held),
+            _ => text.parse().map(|DeploymentName(name)| Self::Plan(name)),
+        }
     }
 }
 

@@ -16,4 +16,5 @@ mod life;
 mod mass;
 mod moved;
 mod ownership;
+mod race;
 mod world;

@@ -98,6 +98,15 @@ impl World {
         self.controller = Some(home.start().await);
     }
 
+    /// What the program says to a user who has it do something in the test's namespace, and it did.
+    pub(crate) async fn landfall(&self, user: User, arguments: &[&str]) -> String {
+        let mut command = self.controller.as_ref().unwrap().home.landfall(arguments);
+        command.args(["-n", &self.namespace]).env("KUBECONFIG", user.kubeconfig());
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// The counters of the controller that runs.
     pub(crate) fn metrics(&self) -> Arc<landfall::metrics::Metrics> {
         self.controller.as_ref().unwrap().metrics.clone()
