@@ -33,11 +33,12 @@ no_runs() { [ -z "$(sessions_of_runs "$1")" ]; }
 
 # end_runs DIR asks the runners there to stop, which gives their states to the controller, and ends what is left after a while.
 end_runs() {
+    # A bare `return` would answer what the shell is ending with, for this runs in a trap.
     local dir=$1 session
-    no_runs "$dir" && return
+    no_runs "$dir" && return 0
     say '.. stopping the runs under way'
     for session in $(sessions_of_runs "$dir"); do kill -TERM "$session" 2>/dev/null || true; done
-    within 20 no_runs "$dir" && return
+    within 20 no_runs "$dir" && return 0
     for session in $(sessions_of_runs "$dir"); do
         # shellcheck disable=SC2046
         kill -KILL $(pgrep -s "$session") 2>/dev/null || true
