@@ -81,6 +81,7 @@ reasons! {
     SourceNotFound, Blocked, "The ConfigMap of the source or of a variable does not exist, or lacks the key; the message names it.";
     SourceInvalid, Blocked, "The source, or a variable, is not acceptable; the message names it.";
     CredentialNotReady, Blocked, "The credential is not valid yet.";
+    DependencyNotReady, Blocked, "An object that this one goes by has not what is needed yet; the message names it.";
     InitFailed, Transient, "`init` failed; the engine's first error is in the message.";
     PlanFailed, Transient, "`plan` failed; the engine's first error is in the message.";
     ApprovalRequired, Blocked, "A plan waits for approval.";

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{TEXT, rule, rule_at};
+use super::common::{IDENTIFIER, OBJECT_NAME, TEXT, rule, rule_at};
 use super::{Condition, LastHandled, Reference};
 
 /// One record set below a domain that the organization has proved.
@@ -34,7 +34,8 @@ use super::{Condition, LastHandled, Reference};
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     rule_at(".domainRef", "self.domainRef == oldSelf.domainRef", "cannot change; make another DnsRecord"),
-    rule_at(".values", "self.type != 'CNAME' || self.values.size() == 1", "a CNAME has one value"),
+    rule_at(".values", "has(self.values) != has(self.valueFrom)", "exactly one of values and valueFrom is needed"),
+    rule_at(".values", "self.type != 'CNAME' || !has(self.values) || self.values.size() == 1", "a CNAME has one value"),
     rule_at(".name", "self.type != 'NS' || !self.name.startsWith('*')", "NS may not stand at a wildcard"),
 ]))]
 pub struct DnsRecordSpec {
@@ -64,12 +65,16 @@ pub struct DnsRecordSpec {
     #[schemars(range(min = 1, max = 86_400))]
     pub ttl: u32,
     /// The whole set, in presentation form; of TXT the text as it is meant, never quoted or split.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 100),
         inner(length(max = 4096), regex(pattern = TEXT)),
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub values: Vec<String>,
+    /// Whence the values come, where they do not stand in `values`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<RecordSource>,
     /// What may be done to the set.
     #[serde(default)]
     pub policy: RecordPolicy,
@@ -89,6 +94,26 @@ pub struct DnsRecordSpec {
 
 fn five_minutes() -> u32 {
     300
+}
+
+/// Whence a set's values come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordSource {
+    /// An output of a deployment: text or a number, or a list of these.
+    pub output: OutputReference,
+}
+
+/// An output of a TerraformDeployment of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputReference {
+    /// Name of the TerraformDeployment.
+    #[schemars(length(max = 253), regex(pattern = OBJECT_NAME))]
+    pub deployment: String,
+    /// Name of the output. It must not be sensitive.
+    #[schemars(length(max = 253), regex(pattern = IDENTIFIER))]
+    pub name: String,
 }
 
 /// Types of record sets.

@@ -138,7 +138,7 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::TerraformDeployment,
             writer: writers.deployments,
-            tap: wake::tell_of_deployments(cx.queue.clone(), cx.waker.clone()),
+            tap: wake::tell_of_deployments(cx.queue.clone(), cx.stores.clone(), cx.waker.clone()),
             moved: wake::tell_waiting(&cx),
             listed: deployments_listed,
         },

@@ -8,6 +8,7 @@
 //! | a credential's spec or status changes | deployments and domains that refer to it | [`tell_of_credentials`] |
 //! | what the ledger knows of a credential changes | deployments and domains that refer to it | [`credential_changed`] |
 //! | a deployment or a domain comes, goes or refers to another credential | the credential | [`tell_credentials`] |
+//! | a deployment comes, goes or has another state | records whose values are outputs of it | [`tell_of_deployments`] |
 //! | a domain comes, goes, its spec or what was found of it changes | records that refer to it, to one above or below it, certificates with names in it, domains that waited for it | [`tell_of_domains`] |
 //! | what the ledger knows of a credential changes | records below the domains that refer to it | [`credential_changed`] |
 //! | a record is written or goes | records that ask for a set of the same name | `wake` of the record's `act` |
@@ -126,15 +127,41 @@ pub(super) fn released(stores: &Stores, waker: &Waker, domain: &OrganizationDoma
     }
 }
 
-/// Wakes who waits behind a deployment that goes, and credentials as [`tell_credentials`] does.
-pub(super) fn tell_of_deployments(queue: Arc<Queue>, waker: Waker) -> Tap<TerraformDeployment> {
+/// Wakes who waits behind a deployment that goes, the records whose values are its outputs when it has another state, and
+/// credentials as [`tell_credentials`] does.
+pub(super) fn tell_of_deployments(queue: Arc<Queue>, stores: Stores, waker: Waker) -> Tap<TerraformDeployment> {
     let mut credentials = tell_credentials(waker.clone(), credential_of);
+    let mut known: HashMap<Key, Option<String>> = HashMap::new();
     Box::new(move |change| {
-        if let Change::Deleted(object) = change {
-            queue.drop_out(&waker, object);
+        match change {
+            Change::Deleted(object) => {
+                queue.drop_out(&waker, object);
+                let key = key_of(object.as_ref());
+                known.remove(&key);
+                tell_records(&stores, &waker, &key);
+            }
+            Change::Applied { object, .. } => {
+                let key = key_of(object.as_ref());
+                let state = object.status.as_ref().and_then(|status| Some(status.state.as_ref()?.sha256.clone()));
+                if known.insert(key.clone(), state.clone()) != Some(state) {
+                    tell_records(&stores, &waker, &key);
+                }
+            }
+            Change::Listed => {}
         }
         credentials(change);
     })
+}
+
+/// Wakes the records whose values are outputs of this deployment.
+fn tell_records(stores: &Stores, waker: &Waker, (home, deployment): &Key) {
+    for record in stores.records.state() {
+        let (namespace, name) = key_of(record.as_ref());
+        let source = record.spec.value_from.as_ref().map(|source| &source.output.deployment);
+        if source == Some(deployment) && namespace == *home {
+            waker.wake(ObjectKind::DnsRecord, &namespace, &name);
+        }
+    }
 }
 
 /// Wakes credentials when an object begins or ceases to refer to them.

@@ -19,7 +19,6 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         unset(Record, "/domainRef/name", "spec.domainRef.name"),
         unset(Record, "/name", "spec.name"),
         unset(Record, "/type", "spec.type"),
-        unset(Record, "/values", "spec.values"),
         become_(Record, with(json!({"domainRef": {"name": "other"}})), "spec.domainRef", fixed),
         become_(Record, with(json!({"domainRef": {"name": "domain", "namespace": "b"}})), "spec.domainRef", fixed),
         become_(Record, with(json!({"name": "other"})), "spec.name", fixed),
@@ -49,6 +48,30 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         set(Record, "/deletionPolicy", json!("Orphan"), "spec.deletionPolicy", "supported values: \"Delete\""),
         set(Record, "/suspend", json!("yes"), "spec.suspend", "must be of type boolean"),
     ];
+    let output = |change: Value| {
+        let mut output = json!({"deployment": "web", "name": "ip"});
+        output.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({"domainRef": {"name": "domain"}, "name": "www", "type": "A", "valueFrom": {"output": output}})
+    };
+    let (deployment, name) = ("spec.valueFrom.output.deployment", "spec.valueFrom.output.name");
+    for (change, field, words) in [
+        (json!({"deployment": "Web"}), deployment, "should match"),
+        (json!({"deployment": long(254)}), deployment, "may not be more than 253"),
+        (json!({"deployment": null}), deployment, "equired"),
+        (json!({"name": "1ip"}), name, "should match"),
+        (json!({"name": long(254)}), name, "may not be more than 253"),
+        (json!({"name": null}), name, "equired"),
+    ] {
+        rows.push(made(output(change), field, words));
+    }
+    let neither = json!({"domainRef": {"name": "domain"}, "name": "www", "type": "A"});
+    rows.push(made(neither, "spec.values", "exactly one of values and valueFrom"));
+    let mut both = output(json!({}));
+    both["values"] = json!(["192.0.2.1"]);
+    rows.push(made(both, "spec.values", "exactly one of values and valueFrom"));
+    let mut empty = output(json!({}));
+    empty["valueFrom"] = json!({});
+    rows.push(made(empty, "spec.valueFrom.output", "equired"));
     let cname = json!({"domainRef": {"name": "domain"}, "name": "www", "type": "CNAME", "values": ["a.", "b."]});
     let wild = json!({"domainRef": {"name": "domain"}, "name": "*.www", "type": "NS", "values": ["a."]});
     rows.push(made(cname, "spec.values", "a CNAME has one value"));

@@ -28,6 +28,7 @@ const ROWS: &[Row] = &[
     Row("domain.yaml", User::Bob, &[], None),
     Row("domain-managed.yaml", User::Bob, &[], None),
     Row("record.yaml", User::Bob, &[], None),
+    Row("record-output.yaml", User::Bob, &[], None),
     Row("certificate-acme.yaml", User::Bob, &[], None),
     Row("certificate-ca.yaml", User::Bob, &[], None),
     Row("certificate-imported.yaml", User::Bob, &[], None),
@@ -142,9 +143,10 @@ async fn keeps_its_promise(world: &World, file: &str) {
             assert!(outputs.contains_key("session") && !applied.status.unwrap().outputs.contains_key("session"));
         }
         // The domain is nobody's whom a test may ask.
-        "record.yaml" => {
+        "record.yaml" | "record-output.yaml" => {
+            let name = if file == "record.yaml" { "www" } else { "web" };
             let query = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}";
-            let reason = async || run(world, User::Bob, &["get", "dnsrec", "www", "-o", query], "").unwrap();
+            let reason = async || run(world, User::Bob, &["get", "dnsrec", name, "-o", query], "").unwrap();
             wait_until(PLENTY, "the reason", async || reason().await == "DomainNotVerified").await;
         }
         "domain.yaml" => {

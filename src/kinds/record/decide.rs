@@ -111,15 +111,21 @@ pub(super) fn decide(object: &DnsRecord, seen: &Seen, _now: Timestamp) -> Step {
         return commanded(command, seen);
     }
     let only_looks = object.spec.policy == RecordPolicy::Observe;
-    let refused = seen.gate.as_ref().map(drop).and(seen.set.as_ref().map(drop)).err();
-    if seen.asks() && (only_looks || refused.is_some()) {
+    let refused = seen.gate.as_ref().err().or(seen.set.as_ref().err());
+    // What was written for who waits for other values is still its own.
+    let keeps = seen.written().is_some() && refused.is_some_and(|refusal| refusal.reason == Reason::DependencyNotReady);
+    if seen.asks() && (only_looks || refused.is_some() && !keeps) {
         return Step::Yield;
     }
-    if let Some(refusal) = refused {
-        return Step::Rest(Verdict::Unaccepted(refusal.clone()));
+    let unaccepted = |refusal: &Refusal| Step::Rest(Verdict::Unaccepted(refusal.clone()));
+    if let Some(refusal) = refused.filter(|_| !keeps) {
+        return unaccepted(refusal);
     }
     if let Some(winner) = winner_over(seen).filter(|_| !only_looks) {
         return lose(seen, winner);
+    }
+    if let Some(refusal) = refused {
+        return unaccepted(refusal);
     }
     if object.spec.suspend && !only_looks {
         let words = "spec.suspend is true: nothing is written";

@@ -5,6 +5,7 @@ mod decide;
 mod gate;
 mod observe;
 mod report;
+mod source;
 #[cfg(test)]
 mod tests;
 

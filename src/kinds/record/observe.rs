@@ -9,7 +9,7 @@ use kube::runtime::reflector::ObjectRef;
 use uuid::Uuid;
 
 use super::decide::{self, Step, Verdict};
-use super::gate;
+use super::{gate, source};
 use crate::access;
 use crate::api::{CloudCredential, DnsMode, DnsRecord, Reason};
 use crate::dns::{Name, RecordSet, RecordType, Zone};
@@ -127,7 +127,13 @@ pub(super) async fn observe(cx: &Context, object: &Arc<DnsRecord>) -> Result<See
         cx.ledger.referred(cx.cluster, subject.uid, ObjectKind::OrganizationDomain),
     )?;
     let gate = gated(cx, object, (&subject, &labels), &domains);
-    let set = gate.clone().and_then(|gated| wanted(object, gated));
+    let set = match &gate {
+        Ok(gated) => {
+            let values = source::values(cx, object, &subject).await?;
+            values.and_then(|values| source::set(object, (gated.owner.clone(), gated.kind), &values))
+        }
+        Err(refusal) => Err(refusal.clone()),
+    };
     let fact = fact.filter(|fact| gate.as_ref().map_or(true, |gated| gated.is_what_was_asked(fact, &subject, &below)));
     let claim = match (&gate, &fact) {
         (Ok(gated), _) => Some(claim(object, &subject, gated)),
@@ -168,11 +174,6 @@ fn claim(object: &DnsRecord, subject: &Subject, gated: &Gated) -> RecordClaim {
         kind: gated.kind.as_str().to_owned(),
         created_at: object.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0),
     }
-}
-
-fn wanted(object: &DnsRecord, gated: Gated) -> Result<RecordSet, Refusal> {
-    RecordSet::from_spec(gated.owner, gated.kind, object.spec.ttl, &object.spec.values)
-        .map_err(|e| Refusal::new(Reason::InvalidRecord, e.to_string()))
 }
 
 /// The name, where the object may ask for it. What the ledger knows of the domain counts, never the domain's status.
