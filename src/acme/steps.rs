@@ -160,16 +160,16 @@ impl Account {
         Ok(chains.swap_remove(best))
     }
 
-    /// Revokes a certificate (DER) that this account was given, for a reason by RFC 5280. Done before counts as done.
+    /// Revokes a certificate (DER) that this account was given, for a reason by RFC 5280. Whether that was done before.
     ///
     /// # Errors
     /// As the CA says.
-    pub async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<(), Trouble> {
+    pub async fn revoke(&self, certificate: &[u8], reason: u8) -> Result<bool, Trouble> {
         let certificate = CertificateDer::from(certificate.to_vec());
         let done = self.step(|account| revoke(account, certificate.clone(), reason)).await;
         match done {
-            Err(trouble) if trouble.cause != Cause::AlreadyRevoked => Err(trouble),
-            _ => Ok(()),
+            Err(trouble) if trouble.cause == Cause::AlreadyRevoked => Ok(true),
+            done => done.map(|_| false),
         }
     }
 

@@ -48,6 +48,11 @@ use super::{Condition, DurationText, LastHandled, LocalReference};
         "secretName must not be the Secret of the CA",
     ),
     rule_at(
+        ".revokeOnDelete",
+        "!self.revokeOnDelete || has(self.issuer.acme)",
+        "revokeOnDelete needs issuer.acme: of other issuers, no CA is told of a revocation",
+    ),
+    rule_at(
         ".renewal.before",
         "!has(self.renewal.before) || duration(self.renewal.before) < duration(self.duration)",
         "renewal.before must be less than duration",
@@ -77,7 +82,10 @@ pub struct CertificateSpec {
     /// When to issue the next.
     #[serde(default)]
     pub renewal: RenewalSettings,
-    /// Nothing is issued while true.
+    /// Whether the certificate in use is revoked before this object goes. The deletion waits for the CA.
+    #[serde(default)]
+    pub revoke_on_delete: bool,
+    /// Nothing is issued or revoked while true.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -265,11 +273,80 @@ pub struct CertificateStatus {
     /// The names that it is for, in canonical form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns_names: Vec<String>,
+    /// The last certificate of this object that was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<CertificateRevocation>,
     /// What was taken of each command annotation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_handled: LastHandled,
-    /// `Ready`, `Issuing`.
+    /// `Ready`, `Issuing`, `Revoked`.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// A certificate that its CA has revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRevocation {
+    /// Lower-case hex.
+    pub serial_number: String,
+    /// The reason that the CA was told.
+    pub reason: String,
+    /// When the CA said that it is.
+    pub time: String,
+}
+
+/// Why a certificate is revoked: what a subscriber may say of the reasons of RFC 5280, 5.3.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RevocationReason {
+    /// Nothing is said.
+    Unspecified,
+    /// Somebody else has the private key, or may have it.
+    KeyCompromise,
+    /// The names, or who has them, are called otherwise now.
+    AffiliationChanged,
+    /// Another certificate stands for it.
+    Superseded,
+    /// The names are no longer served.
+    CessationOfOperation,
+}
+
+impl RevocationReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Unspecified,
+        Self::KeyCompromise,
+        Self::AffiliationChanged,
+        Self::Superseded,
+        Self::CessationOfOperation,
+    ];
+
+    /// As RFC 5280 spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::KeyCompromise => "keyCompromise",
+            Self::AffiliationChanged => "affiliationChanged",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessationOfOperation",
+        }
+    }
+
+    /// Its code there.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Unspecified => 0,
+            Self::KeyCompromise => 1,
+            Self::AffiliationChanged => 3,
+            Self::Superseded => 4,
+            Self::CessationOfOperation => 5,
+        }
+    }
+
+    /// The reason of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
 }

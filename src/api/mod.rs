@@ -47,4 +47,6 @@ pub mod annotation {
     pub const CANCEL: &str = "landfall.dev/cancel";
     /// Serial number: renew the certificate that has it.
     pub const RENEW: &str = "landfall.dev/renew";
+    /// Serial number and reason, as `5f3a,superseded`: renew the certificate that has it, then revoke it.
+    pub const REVOKE: &str = "landfall.dev/revoke";
 }

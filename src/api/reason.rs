@@ -137,6 +137,8 @@ reasons! {
     ChallengeFailed, Transient, "A proof in DNS is not there yet, or the CA did not find it.";
     OrderInvalid, Transient, "The CA refuses the order; its words are in the message.";
     CaaForbids, Transient, "A CAA record forbids this CA to issue for a name.";
+    Revoked, Blocked, "The CA has revoked the certificate that the message names; it is not the one in use.";
+    RevocationRefused, Transient, "The CA does not revoke the certificate; its words are in the message.";
     KeyMismatch, Blocked, "The private key is not the certificate's.";
     NameMismatch, Blocked, "The certificate does not cover all of `spec.dnsNames`.";
     CertificateInvalid, Blocked, "The certificate, its chain or its key is not fit for use; the message says what is wrong.";

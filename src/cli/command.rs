@@ -1,4 +1,4 @@
-//! `landfall approve`, `cancel`, `retry`, `renew`: commands as annotations, in the caller's own name.
+//! `landfall approve`, `cancel`, `retry`, `renew`, `revoke`: commands as annotations, in the caller's own name.
 
 use kube::ResourceExt;
 use serde_json::{Value, json};

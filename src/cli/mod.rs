@@ -13,6 +13,7 @@ mod rbac;
 mod reading;
 mod release;
 mod renew;
+mod revoke;
 mod runner;
 mod runs;
 mod settings;
@@ -68,6 +69,11 @@ enum Command {
         after_help = "Examples:\n  landfall renew lcert/www -n shop\n  landfall renew lcert/www --serial 5f3a…            only if that certificate is in use"
     )]
     Renew(renew::Renew),
+    /// Have a certificate revoked by its CA; one in use is followed by another first.
+    #[command(
+        after_help = "Examples:\n  landfall revoke lcert/www -n shop --reason keyCompromise\n  landfall revoke lcert/www --serial 5f3a… --reason superseded        a former one"
+    )]
+    Revoke(revoke::Revoke),
     /// List the runs of a deployment, newest first.
     #[command(after_help = "Examples:\n  landfall runs tfd/web -n shop\n  landfall runs tfd/web --limit 5 --json")]
     Runs(runs::Runs),
@@ -125,6 +131,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Cancel(arguments) => answer(command::cancel(&arguments)),
         Command::Retry(arguments) => answer(command::retry(&arguments)),
         Command::Renew(arguments) => answer(renew::renew(&arguments)),
+        Command::Revoke(arguments) => answer(revoke::revoke(&arguments)),
         Command::Runs(arguments) => read(arguments.target.json, "[]", runs::runs(&arguments)),
         Command::Logs(arguments) => read(arguments.target.json, logs::NONE, logs::logs(&arguments)),
         Command::Plan(arguments) => read(arguments.target.json, plan::NONE, plan::plan(&arguments)),

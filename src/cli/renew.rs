@@ -23,7 +23,7 @@ pub(super) struct Renew {
 }
 
 /// Lower-case hex without colons and zeros before it, as status has it; OpenSSL's form is taken too.
-fn serial(text: &str) -> Result<String, String> {
+pub(super) fn serial(text: &str) -> Result<String, String> {
     let plain = text.replace(':', "").to_ascii_lowercase();
     let plain = plain.trim_start_matches('0');
     match (1..=40).contains(&plain.len()) && plain.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -60,12 +60,12 @@ pub(super) async fn renew(arguments: &Renew) -> Result<String> {
     })
 }
 
-fn line(value: &serde_json::Value) -> String {
+pub(super) fn line(value: &serde_json::Value) -> String {
     format!("{value}\n")
 }
 
 /// The serial number in use, which is the only one that a command may name.
-fn in_use(object: &Certificate, named: Option<&str>) -> Result<String> {
+pub(super) fn in_use(object: &Certificate, named: Option<&str>) -> Result<String> {
     let name = object.name_any();
     let none =
         || format!("lcert/{name} has no certificate yet; see `kubectl describe certificates.landfall.dev {name}`");

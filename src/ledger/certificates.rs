@@ -244,7 +244,7 @@ fn details(new: &NewCertificate) -> Value {
            "notAfter": new.not_after, "secret": new.secret, "why": new.why})
 }
 
-fn read(row: &PgRow) -> Result<CertificateFact> {
+pub(super) fn read(row: &PgRow) -> Result<CertificateFact> {
     let terms = json_maybe(row, "terms")?.ok_or_else(|| Error::Integrity("certificates_issued: no terms".into()))?;
     Ok(CertificateFact {
         id: row.try_get("certificate_id")?,

@@ -32,6 +32,7 @@ mod mirror;
 mod record_sets;
 mod references;
 mod releases;
+mod revocations;
 pub mod runs;
 mod schema;
 mod sealing;
@@ -39,7 +40,9 @@ pub mod states;
 mod subject;
 mod words;
 
-pub use acme::{AcmeAccount, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmePlace, AcmeStage, Mark, NewAcmeOrder};
+pub use acme::{
+    AcmeAccount, AcmeChain, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmePlace, AcmeStage, Mark, NewAcmeOrder,
+};
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;
@@ -54,6 +57,7 @@ pub use leadership::{Fence, Writer};
 pub use mirror::{MirrorRow, Mirrored, deployment_standing};
 pub use record_sets::{RecordClaim, RecordFact, WrittenSet};
 pub use releases::{Release, Released};
+pub use revocations::{Hindrance, Revocation, RevocationState};
 pub use runs::{
     Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
     Stopping,

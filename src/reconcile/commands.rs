@@ -36,10 +36,12 @@ pub enum Verb {
     Reconcile,
     /// Issue the next certificate.
     Renew,
+    /// Have a certificate revoked.
+    Revoke,
 }
 
 impl Verb {
-    const ALL: [Self; 5] = [Self::Approve, Self::Cancel, Self::Retry, Self::Reconcile, Self::Renew];
+    const ALL: [Self; 6] = [Self::Approve, Self::Cancel, Self::Retry, Self::Reconcile, Self::Renew, Self::Revoke];
 
     /// The annotation.
     pub const fn annotation(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Verb {
             Self::Retry => annotation::RETRY,
             Self::Reconcile => annotation::RECONCILE,
             Self::Renew => annotation::RENEW,
+            Self::Revoke => annotation::REVOKE,
         }
     }
 
@@ -60,6 +63,7 @@ impl Verb {
             Self::Retry => "retry",
             Self::Reconcile => "reconcile",
             Self::Renew => "renew",
+            Self::Revoke => "revoke",
         }
     }
 }

@@ -75,10 +75,10 @@ async fn a_revoked_certificate_is_revoked_and_may_be_revoked_again() {
     };
     let status = async || world.pebble.told(&format!("/cert-status-by-serial/{serial}")).await;
     assert!(status().await.contains("Valid"), "{}", status().await);
-    world.account.revoke(&certificate, 4).await.unwrap();
+    assert!(!world.account.revoke(&certificate, 4).await.unwrap(), "it was not revoked before");
     let told = status().await;
     assert!(told.contains("Revoked") && told.contains('4'), "{told}");
-    world.account.revoke(&certificate, 4).await.unwrap();
+    assert!(world.account.revoke(&certificate, 4).await.unwrap(), "it was");
     let stranger = crate::world::account(&world.ca).await;
     let (other, _) = order(&world.account, &[domain()], None).await;
     let other = leaf(&world.account.download(&other, None).await.unwrap());

@@ -187,6 +187,7 @@ pub(crate) fn refusals() -> Vec<Refusal> {
         set(of, "/renewal/policy", json!("Never"), "spec.renewal.policy", "supported values: \"Automatic\""),
         set(of, "/renewal/before", json!("2160h"), "spec.renewal.before", "renewal.before must be less than duration"),
         set(of, "/suspend", json!("no"), "spec.suspend", "must be of type boolean"),
+        set(of, "/revokeOnDelete", json!(true), "spec.revokeOnDelete", "revokeOnDelete needs issuer.acme"),
     ];
     rows.extend(durations(of, "/renewal/before", "spec.renewal.before"));
     rows.extend(names(of, "/secretName", "spec.secretName"));
@@ -224,6 +225,12 @@ pub(crate) fn acceptances() -> Vec<(Base, &'static str, Value)> {
         (of, "/renewal", json!({"policy": "Manual"})),
         (of, "/renewal", json!({"before": "2159h59m59s"})),
         (of, "/suspend", json!(true)),
+        (
+            of,
+            "",
+            json!({"dnsNames": ["example.com"], "secretName": "tls", "revokeOnDelete": true,
+                   "issuer": {"acme": {"server": "https://ca.example/dir"}}}),
+        ),
     ]
 }
 
@@ -247,4 +254,31 @@ async fn a_renewal_is_commanded_by_who_may_operate_and_names_a_serial_number() {
     send(User::Carol, command("renew", "5f3a", "carol")).await.unwrap();
     let deployment = world.patch(User::Admin, command("renew", "5f3a", "admin")).await;
     refused(deployment, &[policy, "landfall.dev/renew is no command of terraformdeployments"]);
+}
+
+#[tokio::test]
+async fn a_revocation_is_commanded_by_who_may_operate_and_names_serial_number_and_reason() {
+    let world = World::new().await;
+    let base = Base::Certificate.spec();
+    world.create(User::Admin, object("Certificate", "www", base)).await.unwrap();
+    let send = async |user: User, value: &str, by: &str| {
+        let api = kind(user.client().await, &world.namespace, "Certificate");
+        api.patch("www", &PatchParams::default(), &Patch::Merge(&command("revoke", value, by))).await
+    };
+    let policy = "landfall-commands";
+    let good = "5f3a,keyCompromise";
+    refused(send(User::Bob, good, "bob").await, &[policy, "\"bob\" lacks the verb operate"]);
+    grant(&world.namespace, User::Carol, &["landfall-operator"]).await;
+    for bad in
+        ["", "5f3a", "5f3a,", "5f3a,cACompromise", "5f3a, superseded", "5F3A,superseded", "5f3a,1", ",superseded"]
+    {
+        refused(
+            send(User::Carol, bad, "carol").await,
+            &[policy, "must be a serial number in hex, a comma, and unspecified"],
+        );
+    }
+    refused(send(User::Carol, good, "bob").await, &[policy, "must be \"carol\""]);
+    send(User::Carol, good, "carol").await.unwrap();
+    let deployment = world.patch(User::Admin, command("revoke", good, "admin")).await;
+    refused(deployment, &[policy, "landfall.dev/revoke is no command of terraformdeployments"]);
 }

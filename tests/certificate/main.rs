@@ -19,5 +19,6 @@ mod issuing;
 mod kills;
 mod openssl;
 mod renewing;
+mod revoking;
 mod secrets;
 mod world;

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::decide::{self, Step, Why, keeps_key, stored};
 use super::issuers::{self, Made, Material, Request};
 use super::observe::{Seen, Stored, Wanted, secret_name};
-use super::{Refusal, secret};
+use super::{Refusal, revoking, secret};
 use crate::access::text;
 use crate::acme::order;
-use crate::api::Certificate;
+use crate::api::{Certificate, RevocationReason};
 use crate::kinds::Context;
 use crate::ledger::{Actor, CertificateFact, Event, NewCertificate, Outcome};
 use crate::pki::Chain;
@@ -48,6 +49,9 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         Step::LetGo => let_go(cx, object, seen).await,
         Step::Settle { landed } => settle(cx, seen, *landed).await,
         Step::Take(command) => {
+            if command.verb == Verb::Revoke {
+                ask_revocation(cx, seen, command).await?;
+            }
             cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
             commands::clear(cx, object.as_ref(), command).await?;
             Ok(Done::Told(Announcement::of(&COMMAND_TAKEN, told(command))))
@@ -58,6 +62,7 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         Step::Issue(why) => issue(cx, object, seen, *why).await,
         Step::Advance(step) => advance(cx, object, seen, step).await,
         Step::AskRenewal => ask_renewal(cx, seen).await,
+        Step::Revoke(_) | Step::Recall(_) | Step::GiveUp { .. } => revocation(cx, object, seen, step).await,
         Step::Restore => restore(cx, object, seen).await,
         Step::TakeIn => take_in(cx, object, seen).await,
         Step::Rest { .. } => Ok(Done::Nothing),
@@ -67,8 +72,38 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
 fn told(command: &Command) -> String {
     match command.verb {
         Verb::Renew => format!("{} renews serial {}", command.by, command.value),
+        Verb::Revoke => format!("{} revokes serial {}", command.by, command.value.replace(',', ", ")),
         _ => format!("{} asks for a look", command.by),
     }
+}
+
+/// Before the command is on record as taken: whoever comes next takes it again.
+async fn ask_revocation(cx: &Context, seen: &Seen, command: &Command) -> Result<()> {
+    let asked = revoking::asked(&command.value, seen, cx.clock.now()).map_err(Error::Integrity);
+    let (fact, reason) = asked?;
+    cx.ledger.ask_revocation(&seen.subject, fact.id, reason, Some(&command.by)).await
+}
+
+async fn revocation(cx: &Context, object: &Certificate, seen: &Seen, step: &Step) -> Result<Done> {
+    let of = |id: &Uuid| seen.revocations.iter().find(|one| one.fact.id == *id);
+    match step {
+        Step::Recall(id) => {
+            let reason = RevocationReason::CessationOfOperation;
+            cx.ledger.ask_revocation(&seen.subject, *id, reason, None).await?;
+        }
+        Step::Revoke(id) => {
+            if let Some(one) = of(id) {
+                issuers::acme::revoke(cx, object.spec.issuer.acme.as_ref(), one).await?;
+            }
+        }
+        Step::GiveUp { certificate, why } => {
+            if let Some(one) = of(certificate) {
+                cx.ledger.revocation_given_up(one, why, cx.clock.now()).await?;
+            }
+        }
+        _ => return Ok(Done::Nothing),
+    }
+    Ok(Done::Moved)
 }
 
 async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -> Result<Done> {

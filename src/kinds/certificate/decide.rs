@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
 
 use super::issuers::{self, Work};
 use super::observe::{Held, Seen, Stored, Wanted};
-use super::{Refusal, renewal};
+use super::{Refusal, renewal, revoking};
 use crate::acme::order;
 use crate::api::{Certificate, CertificateSpec, Reason, RenewalPolicy, RotationPolicy};
 use crate::ledger::{CertificateFact, Taken};
@@ -43,6 +44,17 @@ pub enum Step {
     Advance(Box<order::Step>),
     /// Ask the CA when it would have the certificate in use renewed.
     AskRenewal,
+    /// Ask the CA to revoke this certificate.
+    Revoke(Uuid),
+    /// Write down that this certificate is to be revoked, for its object goes.
+    Recall(Uuid),
+    /// Write down that the CA is not asked any more to revoke this certificate.
+    GiveUp {
+        /// Which.
+        certificate: Uuid,
+        /// Why.
+        why: &'static str,
+    },
     /// Put back what was damaged around a sound key, from the ledger.
     Restore,
     /// Write down what stands in the Secret.
@@ -71,6 +83,8 @@ pub enum Why {
     Due,
     /// A person asked for it.
     Asked,
+    /// The one in use, or its key, is to be revoked.
+    Recalled,
 }
 
 impl Why {
@@ -83,6 +97,7 @@ impl Why {
             Self::Key => "the private key was lost or replaced",
             Self::Due => "its time has come",
             Self::Asked => "a person asked for it",
+            Self::Recalled => "the former one is to be revoked",
         }
     }
 }
@@ -100,13 +115,25 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
     }
     if leaving {
         return match without_order(seen, rest(None), now) {
-            Step::Rest { until: None, .. } => Step::LetGo,
+            Step::Rest { until: None, .. } => revoking::at_the_end(object, seen, now).unwrap_or(Step::LetGo),
             step => step,
         };
     }
     if let Some(command) = &seen.command {
-        return commanded(command, seen);
+        return commanded(command, seen, now);
     }
+    if let Some(step) = revoking::next(object, seen, now) {
+        return step;
+    }
+    match held_or_brought(object, seen, now) {
+        Step::Rest { until, refused } => {
+            Step::Rest { until: until.into_iter().chain(revoking::next_look(seen, now)).min(), refused }
+        }
+        step => step,
+    }
+}
+
+fn held_or_brought(object: &Certificate, seen: &Seen, now: Timestamp) -> Step {
     match &seen.wanted {
         Ok(wanted) if object.spec.issuer.imported.is_some() => without_order(seen, brought(seen, wanted, now), now),
         Ok(wanted) => kept(&object.spec, seen, wanted, now),
@@ -125,7 +152,7 @@ fn without_order(seen: &Seen, step: Step, now: Timestamp) -> Step {
     }
 }
 
-fn commanded(command: &Command, seen: &Seen) -> Step {
+fn commanded(command: &Command, seen: &Seen, now: Timestamp) -> Step {
     let discard = |why| Step::Discard { command: command.clone(), why };
     match (&seen.objection, command.verb) {
         (Some(why), _) => discard(commands::Refusal::Gate(why.clone())),
@@ -137,6 +164,10 @@ fn commanded(command: &Command, seen: &Seen) -> Step {
                 let why = format!("it names the serial number {:?}, and that in use is {current}", command.value);
                 discard(commands::Refusal::Pointless(why))
             }
+        },
+        (None, Verb::Revoke) => match revoking::asked(&command.value, seen, now) {
+            Ok(_) => Step::Take(command.clone()),
+            Err(why) => discard(commands::Refusal::Pointless(why)),
         },
         (None, Verb::Approve | Verb::Cancel | Verb::Retry) => {
             discard(commands::Refusal::Pointless("it is no command of a Certificate".into()))
@@ -266,10 +297,11 @@ fn same_names(one: &[String], other: &[String]) -> bool {
     sorted(one) == sorted(other)
 }
 
-/// A person asked for the next one, by the serial number of this one.
+/// A person asked for the next one, by the serial number of this one; or for its revocation.
 fn asked(seen: &Seen, fact: &CertificateFact) -> Option<Why> {
     let asked = |taken: &&Taken| taken.command == Verb::Renew.word() && taken.value == fact.certificate.serial;
-    seen.taken.iter().find(asked).map(|_| Why::Asked)
+    let recalled = revoking::must_follow(seen, fact).then_some(Why::Recalled);
+    recalled.or_else(|| seen.taken.iter().find(asked).map(|_| Why::Asked))
 }
 
 /// Nothing is to be issued: what was damaged is put right, and then there is time.
@@ -324,7 +356,8 @@ fn suits(stored: &Stored, seen: &Seen, wanted: &Wanted, now: Timestamp) -> bool 
 pub(super) fn keeps_key(spec: &CertificateSpec, seen: &Seen) -> bool {
     let fits = || {
         let key = stored(seen)?.key.as_ref().ok()?;
-        let own = known(seen).is_some_and(|fact| fact.certificate.public_key == key.public().digest());
+        let is_own = |fact: &&CertificateFact| fact.certificate.public_key == key.public().digest();
+        let own = known(seen).filter(is_own).is_some_and(|fact| !revoking::must_follow(seen, fact));
         (own && key.algorithm() == seen.wanted.as_ref().ok()?.algorithm).then_some(())
     };
     spec.private_key.rotation_policy == RotationPolicy::Never && fits().is_some()

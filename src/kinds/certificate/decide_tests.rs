@@ -57,6 +57,8 @@ impl World {
             facts: CertificateFacts::default(),
             order: None,
             command: None,
+            named: None,
+            revocations: Vec::new(),
             objection: None,
             taken: Vec::new(),
         };
@@ -329,7 +331,7 @@ fn commands_are_taken_or_taken_away() {
     world.seen.objection = Some("no gate".into());
     assert!(matches!(world.decide(1), Step::Discard { why: commands::Refusal::Gate(_), .. }));
     world.seen.objection = None;
-    for verb in [Verb::Approve, Verb::Cancel, Verb::Retry] {
+    for verb in [Verb::Approve, Verb::Cancel, Verb::Retry, Verb::Revoke] {
         world.seen.command = Some(command(verb));
         assert!(matches!(world.decide(1), Step::Discard { why: commands::Refusal::Pointless(_), .. }));
     }
@@ -406,6 +408,8 @@ proptest! {
     }
 }
 
+#[path = "revoking_tests.rs"]
+mod revoking_tests;
 #[path = "strange_tests.rs"]
 mod strange;
 #[path = "unwanted_tests.rs"]

@@ -6,6 +6,7 @@ mod issuers;
 mod observe;
 mod renewal;
 mod report;
+mod revoking;
 mod secret;
 
 use std::sync::Arc;

@@ -6,15 +6,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::issuers::{self, Material};
-use super::{Refusal, secret};
+use super::{Refusal, revoking, secret};
 use crate::access;
 use crate::api::{Certificate, CertificateSpec, KeyAlgorithm, PrivateKeySettings, Reason};
 use crate::dns::Name;
 use crate::kinds::Context;
 use crate::kinds::names::{Asker, permit};
-use crate::ledger::{AcmeOrder, CertificateFact, CertificateFacts, CertificateTerms, ObjectKind, Subject, Taken};
+use crate::ledger::{
+    AcmeOrder, CertificateFact, CertificateFacts, CertificateTerms, ObjectKind, Revocation, Subject, Taken,
+};
 use crate::pki::{Algorithm, Chain, Flaw, Key};
-use crate::reconcile::commands::{self, Command};
+use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::subject_in;
 use crate::reconcile::wake::key_of;
 use crate::{Error, Result};
@@ -39,6 +41,10 @@ pub struct Seen {
     pub(super) order: Option<AcmeOrder>,
     /// A command that waits to be taken.
     pub(super) command: Option<Command>,
+    /// The certificate whose revocation the command asks for, where there is such a one.
+    pub(super) named: Option<CertificateFact>,
+    /// What is to be revoked, the oldest first; behind that, what was, the last first.
+    pub(super) revocations: Vec<Revocation>,
     /// Why commands are not taken, if they are not.
     pub(super) objection: Option<String>,
     /// The commands that were taken, the newest of each.
@@ -106,10 +112,11 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
     let (organization, labels) = access::tenant(&cx.client, cx.cluster, &namespace).await?;
     let subject = subject_in(organization, cx.cluster, ObjectKind::Certificate, object)
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let (facts, taken, order) = tokio::try_join!(
+    let (facts, taken, order, revocations) = tokio::try_join!(
         cx.ledger.certificate_facts(cx.cluster, subject.uid),
         cx.ledger.commands(&subject),
         cx.ledger.acme_order(cx.cluster, subject.uid),
+        cx.ledger.revocations(&subject),
     )?;
     let mut material = issuers::observe(cx, object, order.as_ref()).await?;
     let wanted = wanted(&object.spec, &material);
@@ -125,7 +132,28 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
         Some(_) => commands::objection(cx, object, command.as_ref()).await?,
         None => None,
     };
-    Ok(Seen { subject, wanted, gate, material, secret, delivery, facts, order, command, objection, taken })
+    let named = match command.as_ref().filter(|command| command.verb == Verb::Revoke) {
+        Some(command) => {
+            let serial = revoking::named(&command.value).map_or("", |(serial, _)| serial);
+            cx.ledger.certificate_with(&subject, serial).await?
+        }
+        None => None,
+    };
+    Ok(Seen {
+        subject,
+        wanted,
+        gate,
+        material,
+        secret,
+        delivery,
+        facts,
+        order,
+        command,
+        named,
+        revocations,
+        objection,
+        taken,
+    })
 }
 
 /// What is brought was issued by somebody else, who has asked whose the names are.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::act::Done;
 use super::decide::{Step, due, known, stored};
 use super::observe::{Held, Seen};
-use super::{Refusal, renewal};
+use super::{Refusal, renewal, revoking};
 use crate::api::{Certificate, CertificateStatus, Condition, Reason, RenewalPolicy};
 use crate::ledger::CertificateFact;
 use crate::reconcile::conditions::{self, whole_seconds};
@@ -31,7 +31,8 @@ pub(super) fn report(
     match (step, outcome) {
         (Step::AddFinalizer, Ok(_)) => return Report::silent(Next::After(SOON)),
         (Step::LetGo, Ok(_)) => return Report::silent(Next::AwaitChange),
-        (Step::Settle { .. } | Step::Advance(_) | Step::AskRenewal, Ok(_)) => return Report::silent(Next::Now),
+        (Step::Settle { .. } | Step::Advance(_) | Step::AskRenewal, Ok(_))
+        | (Step::Revoke(_) | Step::Recall(_) | Step::GiveUp { .. }, Ok(_)) => return Report::silent(Next::Now),
         (_, Err(error)) if error.is_fleeting() => return Report::silent(Next::Backoff),
         (_, Ok(Done::Told(event))) => return Report::silent(Next::Now).announce(event.clone()),
         _ => {}
@@ -45,6 +46,7 @@ pub(super) fn report(
         _ => known(seen),
     };
     show_fact(&mut status, object, fact);
+    revoking::show(&mut status, object, seen, now);
     let told = Told::of(object, seen, step, outcome, now);
     told.show(&mut status, object, now);
     announce(Report::new(&status, next(step, outcome, now)), (&before, &status), outcome, told.notice)
@@ -196,7 +198,7 @@ fn announce(
         }
         _ => report,
     };
-    let news = ["Ready", "Issuing"].into_iter().filter_map(|kind| {
+    let news = ["Ready", "Issuing", "Revoked"].into_iter().filter_map(|kind| {
         let (old, new) = (conditions::get(&before.conditions, kind), conditions::get(&after.conditions, kind)?);
         (old.map(key) != Some(key(new))).then_some(new)
     });
@@ -210,14 +212,18 @@ fn announce(
     })
 }
 
-/// The notice of 14 days is news after that of 30.
+/// The notice of 14 days is news after that of 30, and so is the revocation of another one.
 fn key(condition: &Condition) -> (&str, &str, &str) {
-    let message = if condition.reason == Reason::ExpiresSoon.as_str() { condition.message.as_str() } else { "" };
+    let told = [Reason::ExpiresSoon.as_str(), Reason::Revoked.as_str()].contains(&condition.reason.as_str());
+    let message = if told { condition.message.as_str() } else { "" };
     (&condition.status, &condition.reason, message)
 }
 
 fn warning(condition: &Condition, notice: Option<i32>) -> Option<Announcement> {
     let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == condition.reason)?;
+    if reason == Reason::Revoked {
+        return Some(Announcement::normal(reason, "Revoke", &*condition.message));
+    }
     let quiet = matches!(reason, Reason::Issued | Reason::Suspended) || reason.class() == Class::Transient;
     // Events of one reason and action are counted as one.
     let action = match notice.filter(|_| reason == Reason::ExpiresSoon) {

@@ -119,7 +119,7 @@ fn commanded(command: &Command, seen: &Seen) -> Step {
     match (&seen.gate, command.verb) {
         (Some(why), _) => discard(Refusal::Gate(why.clone())),
         (None, Verb::Reconcile) => Step::Take(command.clone()),
-        (None, Verb::Approve | Verb::Cancel | Verb::Retry | Verb::Renew) => {
+        (None, Verb::Approve | Verb::Cancel | Verb::Retry | Verb::Renew | Verb::Revoke) => {
             discard(Refusal::Pointless("it is no command of a CloudCredential".into()))
         }
     }

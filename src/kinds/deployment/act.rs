@@ -79,7 +79,7 @@ async fn take(cx: &Context, object: &TerraformDeployment, seen: &Observed, comma
             let why = Refusal::Pointless(why);
             return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Told);
         }
-        Verb::Renew => {
+        Verb::Renew | Verb::Revoke => {
             let why = Refusal::Pointless("it is no command of a TerraformDeployment".into());
             return commands::discard(cx, object, &seen.subject, command, &why).await.map(Outcome::Told);
         }

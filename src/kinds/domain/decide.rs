@@ -143,7 +143,7 @@ fn commanded(command: &Command, seen: &Seen) -> Step {
             Some(held) => discard(Refusal::Pointless(format!("stale: {} is held now", held.digest))),
             None => discard(Refusal::Pointless("nothing of the domain is held".into())),
         },
-        (None, Verb::Cancel | Verb::Retry | Verb::Renew) => {
+        (None, Verb::Cancel | Verb::Retry | Verb::Renew | Verb::Revoke) => {
             discard(Refusal::Pointless("it is no command of an OrganizationDomain".into()))
         }
     }

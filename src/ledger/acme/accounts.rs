@@ -30,7 +30,11 @@ pub struct AcmeAccount {
 }
 
 impl Ledger {
-    async fn find_acme_account(&self, subject: &Subject, identity: &AcmeIdentity) -> Result<Option<AcmeAccount>> {
+    /// The account of the object's organization, where it has one.
+    ///
+    /// # Errors
+    /// Postgres's; a key that does not open.
+    pub async fn find_acme_account(&self, subject: &Subject, identity: &AcmeIdentity) -> Result<Option<AcmeAccount>> {
         let row: Option<(Uuid, Option<String>)> = sqlx::query_as(
             "SELECT account_id, url FROM acme_accounts
              WHERE cluster_id = $1 AND organization_id = $2 AND server = $3 AND email = $4 AND external_key_id = $5",

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 pub use accounts::{AcmeAccount, AcmeIdentity};
-pub use orders::{AcmeOrder, Mark, NewAcmeOrder};
+pub use orders::{AcmeChain, AcmeOrder, Mark, NewAcmeOrder};
 
 use super::{Aad, Ledger, Sealed, Transaction};
 use crate::api::Organization;

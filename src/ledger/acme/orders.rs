@@ -82,6 +82,17 @@ pub struct AcmeOrder {
     pub made_at: Timestamp,
 }
 
+/// What an order brought.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct AcmeChain {
+    /// With which account.
+    pub account: Uuid,
+    /// URL of the CA's directory.
+    pub server: String,
+    /// PEM, the certificate first.
+    pub chain: String,
+}
+
 /// What is put on record together with an order.
 #[derive(Clone, Debug)]
 pub enum Mark {
@@ -156,6 +167,23 @@ impl Ledger {
         let row =
             sqlx::query(sqlx::AssertSqlSafe(statement)).bind(cluster).bind(uid).fetch_optional(&self.pool).await?;
         row.as_ref().map(AcmeOrder::read).transpose()
+    }
+
+    /// What the orders of an object brought, the newest first.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn acme_chains(&self, subject: &Subject) -> Result<Vec<AcmeChain>> {
+        Ok(sqlx::query_as(
+            "SELECT o.account_id AS account, a.server, o.chain FROM acme_orders o JOIN acme_accounts a USING (account_id)
+             WHERE o.cluster_id = $1 AND o.object_uid = $2 AND o.organization_id = $3 AND o.chain IS NOT NULL
+             ORDER BY o.attempt DESC",
+        )
+        .bind(subject.cluster)
+        .bind(subject.uid)
+        .bind(subject.organization.as_str())
+        .fetch_all(&self.pool)
+        .await?)
     }
 
     /// The private key of an order's certificate, as it was given.

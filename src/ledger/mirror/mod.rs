@@ -13,7 +13,9 @@ use uuid::Uuid;
 use self::row::Columns;
 pub use self::row::MirrorRow;
 pub use self::standing::deployment_standing;
-use super::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains, former_sets};
+use super::{
+    Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains, former_sets, revocations,
+};
 use crate::Result;
 use crate::api::Organization;
 
@@ -281,6 +283,10 @@ impl Writer {
         if kind == ObjectKind::Certificate {
             let actor = Actor::Controller(self.holder().to_owned());
             certificates::bury(transaction, &actor, self.cluster(), &uids).await?;
+            // What is not watched may be watched again, and is still to be revoked then.
+            if reason != NOT_WATCHED {
+                revocations::bury(transaction, &actor, self.cluster(), &uids).await?;
+            }
         }
         if kind == ObjectKind::OrganizationDomain {
             let actor = Actor::Controller(self.holder().to_owned());

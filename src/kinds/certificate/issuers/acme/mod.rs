@@ -3,6 +3,7 @@
 mod act;
 mod dns;
 mod renewal;
+mod revoke;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +13,7 @@ use zeroize::Zeroizing;
 
 pub(in crate::kinds::certificate) use act::{act, end};
 pub(in crate::kinds::certificate) use renewal::renewal_info;
+pub(in crate::kinds::certificate) use revoke::revoke;
 
 use super::{Made, Request, Work};
 use crate::acme::order::{self, Answer, Question, Step};
