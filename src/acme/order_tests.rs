@@ -25,6 +25,7 @@ fn order(stage: AcmeStage) -> AcmeOrder {
         subject,
         attempt: 1,
         account: Uuid::nil(),
+        account_url: None,
         terms: TERMS.into(),
         names: vec!["a.test".into()],
         profile: None,

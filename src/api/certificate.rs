@@ -273,6 +273,9 @@ pub struct CertificateStatus {
     /// The names that it is for, in canonical form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dns_names: Vec<String>,
+    /// What is known of the CA, where the issuer is one by ACME.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeStatus>,
     /// The last certificate of this object that was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<CertificateRevocation>,
@@ -283,6 +286,59 @@ pub struct CertificateStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// The last order at a CA, and when it would have the certificate in use renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmeStatus {
+    /// The CA's name for the last order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_url: Option<String>,
+    /// The CA's name for the account that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The proofs that stand in DNS for it, or are about to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<AcmeChallengeStatus>,
+    /// When the CA would have the certificate in use renewed (RFC 9773), where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ari: Option<RenewalInfoStatus>,
+}
+
+/// A proof that a CA asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcmeChallengeStatus {
+    /// The name that is proved; of a wildcard, what stands below `*`.
+    pub domain: String,
+    /// `Dns01`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `Pending`: not in DNS yet. `Presented`: there, and its servers may not all have it. `Validating`: the CA looks at it.
+    /// `Valid`: the CA found it. `Failed`: the order came to nothing. The last two stand until DNS is cleaned up.
+    pub state: String,
+}
+
+/// When a CA would have a certificate renewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalInfoStatus {
+    /// Between these times.
+    pub window: RenewalWindow,
+    /// Page that says why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation_url: Option<String>,
+}
+
+/// From when, and until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalWindow {
+    /// From when.
+    pub start: String,
+    /// Until when.
+    pub end: String,
 }
 
 /// A certificate that its CA has revoked.

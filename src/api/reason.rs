@@ -125,7 +125,7 @@ reasons! {
     Conflict, Blocked, "An older object has the set, or another type at the name that cannot stand beside it.";
     NotOwned, Blocked, "What stands there is not this installation's, and is left alone.";
     ProviderRejected, Blocked, "The provider does not take the set; its own text is in the message.";
-    Contended, Transient, "Somebody else writes the set too; what he wrote stands for a while.";
+    Contended, Transient, "Somebody else writes the set or the Secret too; what he wrote stands for a while.";
     ZoneNotFound, Blocked, "The credential has no zone for the name, or several of one name.";
 
     // Certificate
@@ -133,6 +133,7 @@ reasons! {
     Issuing, Transient, "A certificate is being issued; there is no valid one yet.";
     ExpiresSoon, Blocked, "The certificate is valid, its end is near, and nothing renews it.";
     SecretNotOwned, Blocked, "The Secret belongs to somebody else; nothing is written to it.";
+    SecretRejected, Transient, "The API server refuses to have the Secret written; its words are in the message.";
     CaUnavailable, Blocked, "The CA cannot sign: its Secret or its key is missing or unfit; or it does not answer as it should.";
     ChallengeFailed, Transient, "A proof in DNS is not there yet, or the CA did not find it.";
     OrderInvalid, Transient, "The CA refuses the order; its words are in the message.";

@@ -15,6 +15,9 @@ use super::{Actor, Event, IntentId, Ledger, NewIntent, ObjectKind, Outcome, Subj
 use crate::api::Organization;
 use crate::{Error, Result};
 
+/// Why a certificate is issued whose key does not stand in its Secret any more.
+pub const KEY_LOST: &str = "the private key was lost or replaced";
+
 /// What a spec asks of a certificate. Another answer to any of it needs another certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,13 +76,17 @@ pub struct CertificateFact {
     pub intent: Option<IntentId>,
     /// From when and until when the CA would have it renewed, where it tells.
     pub window: Option<(Timestamp, Timestamp)>,
+    /// Where the CA says why.
+    pub page: Option<String>,
     /// When the CA is asked for that again.
     pub ask_at: Option<Timestamp>,
+    /// The intent of a repair of its Secret whose outcome is not known.
+    pub restoring: Option<IntentId>,
 }
 
 impl CertificateFact {
     fn new(certificate: NewCertificate, intent: Option<IntentId>) -> Self {
-        Self { id: Uuid::now_v7(), certificate, intent, window: None, ask_at: None }
+        Self { id: Uuid::now_v7(), certificate, intent, window: None, page: None, ask_at: None, restoring: None }
     }
 }
 
@@ -172,12 +179,13 @@ impl Writer {
     ) -> Result<()> {
         let mut transaction = self.begin(&fact.certificate.subject.organization).await?;
         sqlx::query(
-            "UPDATE certificates_issued SET renew_from = $2, renew_until = $3, ask_at = $4 WHERE certificate_id = $1",
+            "UPDATE certificates_issued SET renew_from = $2, renew_until = $3, ask_at = $4, renew_page = $5 WHERE certificate_id = $1",
         )
         .bind(fact.id)
         .bind(window.map(|(from, _)| from.to_sqlx()))
         .bind(window.map(|(_, until)| until.to_sqlx()))
         .bind(ask_at.to_sqlx())
+        .bind(page)
         .execute(transaction.connection())
         .await?;
         if window != fact.window {
@@ -209,7 +217,7 @@ impl Writer {
 }
 
 impl Ledger {
-    /// What is known of the certificates of a live object.
+    /// What is known of the certificates of a live object, whatever it was taken for before.
     ///
     /// # Errors
     /// Postgres's.
@@ -217,9 +225,9 @@ impl Ledger {
         let rows = sqlx::query(
             "SELECT certificate_id, organization_id, cluster_id, uid, namespace, name, secret_name, state, why, terms, issuer,
                     serial_number, fingerprint_sha256, public_key_sha256, not_before, not_after, chain, roots, intent_id, made_at,
-                    renew_from, renew_until, ask_at
+                    renew_from, renew_until, renew_page, ask_at, restore_intent_id
              FROM certificates_issued
-             WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL AND (state = 'Issuing' OR state = 'Issued' AND superseded_at IS NULL)",
+             WHERE cluster_id = $1 AND uid = $2 AND (state = 'Issuing' OR state = 'Issued' AND superseded_at IS NULL)",
         )
         .bind(cluster)
         .bind(uid)
@@ -250,7 +258,9 @@ pub(super) fn read(row: &PgRow) -> Result<CertificateFact> {
         id: row.try_get("certificate_id")?,
         intent: row.try_get::<Option<Uuid>, _>("intent_id")?.map(IntentId),
         window: time_maybe(row, "renew_from")?.zip(time_maybe(row, "renew_until")?),
+        page: row.try_get("renew_page")?,
         ask_at: time_maybe(row, "ask_at")?,
+        restoring: row.try_get::<Option<Uuid>, _>("restore_intent_id")?.map(IntentId),
         certificate: NewCertificate {
             subject: Subject {
                 organization: Organization(row.try_get("organization_id")?),
@@ -332,6 +342,18 @@ async fn move_on(transaction: &mut Transaction, fact: &CertificateFact, to: &str
             .execute(transaction.connection())
             .await?;
     super::touched(moved.rows_affected(), 1, "certificates_issued")
+}
+
+/// Objects that were taken for gone are there again.
+pub(super) async fn unbury(transaction: &mut Transaction, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
+    sqlx::query(
+        "UPDATE certificates_issued SET gone_at = NULL WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NOT NULL",
+    )
+    .bind(cluster)
+    .bind(uids)
+    .execute(transaction.connection())
+    .await?;
+    Ok(())
 }
 
 /// Of objects that are gone, nobody will say whether a delivery landed.

@@ -32,6 +32,7 @@ mod mirror;
 mod record_sets;
 mod references;
 mod releases;
+mod repairs;
 mod revocations;
 pub mod runs;
 mod schema;
@@ -46,7 +47,7 @@ pub use acme::{
 pub use activity::Transaction;
 pub use approvals::{ApprovalRow, ApprovalTaken};
 pub use artifacts::LARGEST_LOG;
-pub use certificates::{CertificateFact, CertificateFacts, CertificateTerms, NewCertificate};
+pub use certificates::{CertificateFact, CertificateFacts, CertificateTerms, KEY_LOST, NewCertificate};
 pub use commands::{DISCARDED, Taken};
 pub use domains::{DomainFact, DomainPublished, DomainPut, DomainStanding, DomainState, NewDomain};
 pub use health::CredentialFact;

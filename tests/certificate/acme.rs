@@ -127,12 +127,21 @@ async fn a_domain_whose_owner_writes_the_zone_waits_for_him_and_goes_on_when_it_
     ca.certificate("web", json!([domain])).await;
     let object = ca.world.until("web", "Issuing", "False", "ChallengeFailed").await;
     let value = ca.orders("challenges -> 0 ->> 'value'").await;
+    let shown = serde_json::to_value(object.status.as_ref().unwrap().acme.as_ref()).unwrap();
+    assert_eq!(shown["challenges"], json!([{"domain": domain, "type": "Dns01", "state": "Presented"}]));
+    assert!(shown["orderUrl"].as_str().unwrap().starts_with(&ca.front.origin), "{shown}");
     let told = message(&object, "Issuing");
     assert!(told.contains(&format!("_acme-challenge.{domain}")) && told.contains(&value), "{told}");
     assert_eq!(ca.front.count("/chalZ/"), 0, "the CA is told nothing that is not so");
     set_txt(&format!("_acme-challenge.{domain}"), std::slice::from_ref(&value)).await;
     ca.verified("web", &domain).await;
     assert_eq!(ca.front.count(NEW_ORDER), 1);
+    let clean = async || ca.world.get("web").await.status.unwrap().acme.is_some_and(|acme| acme.challenges.is_empty());
+    wait_until(PLENTY, "a status without proofs", clean).await;
+    let known =
+        ca.world.ask("SELECT o.url || ' ' || a.url FROM acme_orders o JOIN acme_accounts a USING (account_id)").await;
+    let acme = ca.world.get("web").await.status.unwrap().acme.unwrap();
+    assert_eq!(known, Some(format!("{} {}", acme.order_url.unwrap(), acme.account.unwrap())));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,11 +225,17 @@ async fn a_ca_that_wants_a_certificate_renewed_is_followed_and_told_which_one_go
     let (first, usual) = (serial(&ca.world.get("web").await), ca.world.get("web").await.status.unwrap().renewal_time);
     ca.world.pass(SignedDuration::from_mins(61));
     ca.world.wake("web-tls").await;
-    let window = "SELECT details ->> 'page' FROM activity_log WHERE action = 'certificate.renewal_window' ORDER BY seq DESC LIMIT 1";
+    let page = "SELECT details ->> 'page' FROM activity_log WHERE action = 'certificate.renewal_window' ORDER BY seq DESC LIMIT 1";
     let told = "SELECT count(*) FROM certificates_issued WHERE renew_from > now() AND ask_at > now()";
     wait_until(PLENTY, "a window", async || ca.world.ask(told).await.as_deref() == Some("1")).await;
     let moved = async || ca.world.get("web").await.status.unwrap().renewal_time != usual;
     wait_until(PLENTY, "the renewal to be in the window", moved).await;
+    let window = ca
+        .world
+        .ask("SELECT to_char(renew_from AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM certificates_issued")
+        .await;
+    let ari = ca.world.get("web").await.status.unwrap().acme.unwrap().ari.unwrap();
+    assert_eq!((Some(ari.window.start), ari.explanation_url), (window, None));
 
     let past = json!({"suggestedWindow": {"start": "2020-01-01T00:00:00Z", "end": "2020-01-02T00:00:00Z"}, "explanationURL": "https://ca.example/why"});
     let body = json!({"certificate": data["tls.crt"], "ariResponse": past.to_string()}).to_string();
@@ -229,7 +244,7 @@ async fn a_ca_that_wants_a_certificate_renewed_is_followed_and_told_which_one_go
     ca.world.pass(SignedDuration::from_hours(25));
     ca.world.wake("web-tls").await;
     ca.world.next("web", &first).await;
-    assert_eq!(ca.world.ask(window).await.as_deref(), Some("https://ca.example/why"));
+    assert_eq!(ca.world.ask(page).await.as_deref(), Some("https://ca.example/why"));
     let why = ca.world.ask("SELECT why FROM certificates_issued WHERE superseded_at IS NULL").await;
     assert_eq!(why.as_deref(), Some("its time has come"));
     assert_eq!(ca.orders("replaces IS NOT NULL").await, "false true");

@@ -61,3 +61,24 @@ async fn what_the_ledger_has_forgotten_is_taken_in_and_not_issued_again() {
     let (again, held) = world.ready("web").await;
     assert_eq!((serial(&again), held), (serial(&first), data));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_for_gone_is_known_again_when_its_object_is_back() {
+    let mut world = World::new().await;
+    world.certificate("web", own(), json!({})).await;
+    let (first, data) = world.ready("web").await;
+    wait_until(PLENTY, "the mirror", async || {
+        world.ask("SELECT 1 FROM ssl_certificates WHERE ready = 'True'").await.is_some()
+    })
+    .await;
+    let home = world.controller.take().unwrap().stop().await;
+    // As when the namespace was not watched for a while.
+    let mut sql = world.database.superuser().await;
+    let gone = "UPDATE certificates_issued SET gone_at = now();
+                UPDATE ssl_certificates SET deleted_at = now(), delete_reason = 'NotWatched'";
+    sqlx::raw_sql(gone).execute(&mut sql).await.unwrap();
+    world.controller = Some(home.start().await);
+    wait_until(PLENTY, "the row", async || world.issued("gone_at IS NULL").await == 1).await;
+    let (again, held) = world.ready("web").await;
+    assert_eq!((serial(&again), held, world.issued("true").await), (serial(&first), data, 1));
+}

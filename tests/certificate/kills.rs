@@ -23,13 +23,13 @@ enum At {
 }
 
 /// A write to the ledger that waits as long as the test holds it.
-struct Gate {
+pub(crate) struct Gate {
     lock: PgConnection,
     table: &'static str,
 }
 
 impl Gate {
-    async fn before(url: &str, table: &'static str, condition: &str, name: &str) -> Self {
+    pub(crate) async fn before(url: &str, table: &'static str, condition: &str, name: &str) -> Self {
         let mut lock = PgConnection::connect(url).await.unwrap();
         let build = format!(
             "SELECT pg_advisory_lock(4711);
@@ -43,13 +43,13 @@ impl Gate {
     }
 
     /// Whether somebody waits there.
-    async fn holds(&mut self) -> bool {
+    pub(crate) async fn holds(&mut self) -> bool {
         let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
         sqlx::query_scalar(waits).fetch_one(&mut self.lock).await.unwrap()
     }
 
-    async fn open(mut self) {
+    pub(crate) async fn open(mut self) {
         let gone = format!("SELECT pg_advisory_unlock(4711); DROP TRIGGER gate ON landfall.{}", self.table);
         sqlx::raw_sql(AssertSqlSafe(gone)).execute(&mut self.lock).await.unwrap();
     }

@@ -3,6 +3,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::harness::wait_until;
+use crate::kills::Gate;
 use crate::openssl::Openssl;
 use crate::world::{PLENTY, World, message, own, serial};
 
@@ -19,13 +20,12 @@ async fn what_is_damaged_around_a_sound_key_is_put_right_without_another_certifi
     let damages = [
         json!({"tls.crt": encoded("damaged")}),
         json!({"tls.crt": encoded(&whole["tls.crt"].as_str().unwrap().replace("MII", "MIE"))}),
-        json!({"ca.crt": null}),
-        json!({"tls.crt": null, "ca.crt": encoded("")}),
+        json!({"tls.crt": null, "ca.crt": null}),
     ];
     for (number, damage) in damages.into_iter().enumerate() {
         // The API server lets no kubernetes.io/tls lack its keys.
         let damage = if damage["tls.crt"].is_null() && damage.get("tls.crt").is_some() {
-            json!({"tls.crt": ""})
+            json!({"tls.crt": "", "ca.crt": null})
         } else {
             damage
         };
@@ -104,4 +104,67 @@ async fn of_two_that_wait_for_one_secret_the_older_gets_it_and_then_the_other() 
     assert!(message(&object, "Ready").contains("Certificate \"one\" names Secret \"shared\" too and is older"));
     world.delete("one").await;
     world.ready("two").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_somebody_changes_again_and_again_is_left_alone_for_a_while() {
+    let world = World::new().await;
+    world.certificate("web", own(), json!({})).await;
+    let (_, data) = world.ready("web").await;
+    let spoilt = format!("{}\n", data["tls.crt"].as_str().unwrap());
+    let restored = "SELECT count(*)::text FROM activity_log WHERE action = 'certificate.restored'";
+    for number in 1..=3 {
+        world.touch("web-tls", json!({"stringData": {"tls.crt": spoilt}})).await;
+        let again = async || world.ask(restored).await == Some(number.to_string());
+        wait_until(PLENTY, "the certificate to be put right", again).await;
+        assert_eq!(world.data("web-tls").await["tls.crt"], data["tls.crt"]);
+    }
+    world.touch("web-tls", json!({"stringData": {"tls.crt": spoilt}})).await;
+    let object = world.until("web", "Issuing", "False", "Contended").await;
+    assert_eq!(crate::world::condition(&object, "Ready").unwrap().status, "True", "it serves all the same");
+    assert_eq!(world.data("web-tls").await["tls.crt"], json!(spoilt));
+    let calls = "SELECT string_agg(outcome, ' ') FROM intents WHERE call = 'certificate.restore'";
+    assert_eq!(world.ask(calls).await.as_deref(), Some("Done Done Done"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_the_api_server_refuses_costs_no_certificate() {
+    let world = World::new().await;
+    world.certificate("web", own(), json!({})).await;
+    world.ready("web").await;
+    world.touch("web-tls", json!({"immutable": true})).await;
+    world.patch("web", json!({"spec": {"dnsNames": ["shop.example.com"]}})).await;
+    let object = world.until("web", "Issuing", "False", "SecretRejected").await;
+    assert!(message(&object, "Issuing").contains("immutable"), "{}", message(&object, "Issuing"));
+    assert_eq!(
+        (world.issued("true").await, world.ask("SELECT count(*) FROM intents").await.as_deref()),
+        (1, Some("1"))
+    );
+    world.api::<Secret>().delete("web-tls", &DeleteParams::default()).await.unwrap();
+    let issued = async || world.issued("'shop.example.com' = ANY(dns_names) AND state = 'Issued'").await == 1;
+    wait_until(PLENTY, "the next one", issued).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_whose_end_is_not_known_is_settled_by_what_stands_there() {
+    let mut world = World::new().await;
+    world.certificate("web", own(), json!({})).await;
+    let (_, data) = world.ready("web").await;
+    let ends = "NEW.restore_intent_id IS NULL AND NEW.state = 'Issued'";
+    let mut gate = Gate::before(&world.database.url, "certificates_issued", ends, "web").await;
+    world.touch("web-tls", json!({"stringData": {"tls.crt": "damaged"}})).await;
+    let whole = async || world.data("web-tls").await["tls.crt"] == data["tls.crt"];
+    wait_until(PLENTY, "the Secret to be whole", whole).await;
+    let end = std::time::Instant::now() + PLENTY;
+    while !gate.holds().await {
+        assert!(std::time::Instant::now() < end, "waited for the outcome to be written");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let home = world.controller.take().unwrap().kill().await;
+    gate.open().await;
+    world.controller = Some(home.start().await);
+    let calls = "SELECT string_agg(outcome, ' ') FROM intents WHERE call = 'certificate.restore'";
+    wait_until(PLENTY, "its outcome", async || world.ask(calls).await.as_deref() == Some("Settled")).await;
+    let told = "SELECT count(*) FROM activity_log WHERE action = 'certificate.restored'";
+    assert_eq!((world.ask(told).await.as_deref(), world.issued("true").await), (Some("1"), 1));
 }

@@ -63,6 +63,13 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         Step::Advance(step) => advance(cx, object, seen, step).await,
         Step::AskRenewal => ask_renewal(cx, seen).await,
         Step::Revoke(_) | Step::Recall(_) | Step::GiveUp { .. } => revocation(cx, object, seen, step).await,
+        Step::SettleRestore { landed } => {
+            let outcome = if *landed { Outcome::Settled } else { Outcome::Failed };
+            if let Some(fact) = &seen.facts.current {
+                cx.ledger.restored(fact, outcome, (!landed).then_some("the Secret does not hold it")).await?;
+            }
+            Ok(Done::Settled)
+        }
         Step::Restore => restore(cx, object, seen).await,
         Step::TakeIn => take_in(cx, object, seen).await,
         Step::Rest { .. } => Ok(Done::Nothing),
@@ -108,6 +115,9 @@ async fn revocation(cx: &Context, object: &Certificate, seen: &Seen, step: &Step
 
 async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -> Result<Done> {
     let wanted = seen.wanted.as_ref().map_err(refuse)?;
+    let version = stored(seen).map(|stored| stored.version.as_str());
+    // Before a key is made and anything is on record: what is refused each time must not cost a certificate each time.
+    secret::try_out(cx, object, (secret_name(&object.spec), version)).await?;
     let made = make(cx, object, seen, wanted).await?;
     let chain = Chain::read(made.chain.as_bytes()).map_err(|flaw| Error::condition(flaw.reason, flaw.message))?;
     let new = NewCertificate {
@@ -117,7 +127,6 @@ async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -
     };
     let domains = seen.gate.as_ref().map_err(refuse)?;
     let fact = cx.ledger.begin_certificate(new, domains).await?;
-    let version = stored(seen).map(|stored| stored.version.as_str());
     let pair = (made.key.pem(), made.chain.as_str(), made.roots.as_deref());
     if let Err(error) = secret::write(cx, object, (secret_name(&object.spec), version), pair).await {
         // What was surely refused is told. Of anything else the next look sees whether it landed.
@@ -138,6 +147,10 @@ async fn advance(cx: &Context, object: &Certificate, seen: &Seen, step: &order::
         }
         return Ok(Done::Moved);
     };
+    if *step == order::Step::Open {
+        let version = stored(seen).map(|stored| stored.version.as_str());
+        secret::try_out(cx, object, (secret_name(&object.spec), version)).await?;
+    }
     let wanted = seen.wanted.as_ref().map_err(refuse);
     let request = wanted.as_ref().ok().map(|wanted| decide::request(&object.spec, seen, wanted));
     // Another CA knows nothing of it.
@@ -203,9 +216,14 @@ async fn restore(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done
     let Ok(key) = &stored.key else { return Ok(Done::Nothing) };
     let certificate = &fact.certificate;
     let pair = (key.pem(), certificate.chain.as_str(), certificate.roots.as_deref());
-    secret::write(cx, object, (secret_name(&object.spec), Some(&stored.version)), pair).await?;
-    let details = serde_json::json!({"secret": certificate.secret, "serial": certificate.serial});
-    cx.ledger.record(event(cx, seen, "certificate.restored", details)).await?;
+    let begun = cx.ledger.begin_restore(fact).await?;
+    if let Err(error) = secret::write(cx, object, (secret_name(&object.spec), Some(&stored.version)), pair).await {
+        if is_refusal(&error) {
+            cx.ledger.restored(&begun, Outcome::Failed, Some(&error.to_string())).await?;
+        }
+        return Err(error);
+    }
+    cx.ledger.restored(&begun, Outcome::Done, None).await?;
     Ok(Done::Restored)
 }
 
@@ -235,7 +253,7 @@ async fn ask_renewal(cx: &Context, seen: &Seen) -> Result<Done> {
     let told = issuers::acme::renewal_info(cx, ca, &fact.certificate.chain).await;
     let (window, page) = match &told.window {
         // What the CA said before counts while it says nothing.
-        None => (fact.window, None),
+        None => (fact.window, fact.page.as_deref()),
         Some((from, until, page)) => (Some((*from, *until)), page.as_deref()),
     };
     let ask_at = cx.clock.now().checked_add(told.rest).unwrap_or(Timestamp::MAX);

@@ -6,16 +6,19 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::issuers::{self, Work};
-use super::observe::{Held, Seen, Stored, Wanted};
+use super::observe::{Held, LATELY, Seen, Stored, Wanted};
 use super::{Refusal, renewal, revoking};
 use crate::acme::order;
 use crate::api::{Certificate, CertificateSpec, Reason, RenewalPolicy, RotationPolicy};
-use crate::ledger::{CertificateFact, Taken};
+use crate::ledger::{CertificateFact, KEY_LOST, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::finalizer;
 
 /// After a certificate was made, its CA is asked when it is to be renewed.
 const FIRST_QUESTION: SignedDuration = SignedDuration::from_hours(1);
+
+/// So many repairs of late are too many.
+const REPAIRS: i64 = 3;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +57,11 @@ pub enum Step {
         certificate: Uuid,
         /// Why.
         why: &'static str,
+    },
+    /// A repair of the Secret was under way when its outcome was last heard of.
+    SettleRestore {
+        /// Whether the Secret is whole.
+        landed: bool,
     },
     /// Put back what was damaged around a sound key, from the ledger.
     Restore,
@@ -94,7 +102,7 @@ impl Why {
             Self::First => "there was none",
             Self::Spec => "the spec asks for another one",
             Self::Signer => "the CA is another one",
-            Self::Key => "the private key was lost or replaced",
+            Self::Key => KEY_LOST,
             Self::Due => "its time has come",
             Self::Asked => "a person asked for it",
             Self::Recalled => "the former one is to be revoked",
@@ -112,6 +120,10 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
         // By the key alone: what stands around it may have been touched since, and is put right.
         let place = seen.delivery.as_ref().unwrap_or(&seen.secret);
         return Step::Settle { landed: matches!(place, Held::Ours(stored) if stored.has_key_of(open)) };
+    }
+    if let Some(fact) = seen.facts.current.as_ref().filter(|fact| fact.restoring.is_some()) {
+        let landed = stored(seen).is_some_and(|stored| stored.has_key_of(fact) && stored.has_all_of(fact));
+        return Step::SettleRestore { landed };
     }
     if leaving {
         return match without_order(seen, rest(None), now) {
@@ -208,6 +220,9 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
             Some(fact) => outgrown(spec, stored, fact, wanted, now).or_else(|| asked(seen, fact)),
         },
     };
+    if let Some(refusal) = contended(seen).filter(|_| why == Some(Why::Key)) {
+        return Step::Rest { until: now.checked_add(LATELY).ok(), refused: Some(refusal) };
+    }
     let Some(why) = why else { return without_order(seen, in_use(spec, seen, now), now) };
     if spec.suspend {
         let message = "spec.suspend is true: nothing is issued".to_owned();
@@ -307,7 +322,10 @@ fn asked(seen: &Seen, fact: &CertificateFact) -> Option<Why> {
 /// Nothing is to be issued: what was damaged is put right, and then there is time.
 fn whole(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Step {
     if is_damaged(seen) && !spec.suspend {
-        return Step::Restore;
+        return match contended(seen) {
+            None => Step::Restore,
+            Some(refusal) => Step::Rest { until: now.checked_add(LATELY).ok(), refused: Some(refusal) },
+        };
     }
     Step::Rest { until: next_look(spec, seen, now), refused: None }
 }
@@ -326,6 +344,13 @@ fn next_look(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Option<Time
     let life = (fact.certificate.not_before, fact.certificate.not_after);
     let all = [due(spec, fact), renewal::notice(life, now).1, Some(life.1)];
     all.into_iter().flatten().filter(|at| *at > now).min()
+}
+
+/// Somebody changes the Secret again and again. What he wrote stands for a while: a write each time would be one without an end.
+fn contended(seen: &Seen) -> Option<Refusal> {
+    let message = "something else changes the Secret as often as it is written, and so it is left alone for ten minutes; \
+                   see its metadata.managedFields for who it is";
+    (seen.repairs >= REPAIRS).then(|| Refusal { reason: Reason::Contended, message: message.to_owned() })
 }
 
 /// The key is sound, and what stands around it is not what was issued.

@@ -54,6 +54,7 @@ impl World {
             material,
             secret: Held::None,
             delivery: None,
+            repairs: 0,
             facts: CertificateFacts::default(),
             order: None,
             command: None,
@@ -112,8 +113,15 @@ impl World {
             roots: made.roots.clone(),
             made_at: at(now),
         };
-        self.seen.facts.current =
-            Some(CertificateFact { id: Uuid::nil(), certificate, intent: None, window: None, ask_at: None });
+        self.seen.facts.current = Some(CertificateFact {
+            id: Uuid::nil(),
+            certificate,
+            intent: None,
+            window: None,
+            page: None,
+            ask_at: None,
+            restoring: None,
+        });
         self.hold(made.key, &made.chain, made.roots.as_deref());
     }
 
@@ -230,6 +238,31 @@ fn what_is_damaged_around_a_sound_key_is_put_right_without_another_certificate()
         world.spec(json!({"suspend": true}));
         assert!(matches!(world.decide(1), Step::Rest { .. }), "nothing is written while it is suspended");
     }
+}
+
+#[test]
+fn who_changes_the_secret_as_often_as_it_is_written_is_left_alone() {
+    let mut world = World::issued(json!({}));
+    world.stored().certificate.push(b'\n');
+    world.seen.repairs = REPAIRS - 1;
+    assert_eq!(world.decide(1), Step::Restore);
+    world.seen.repairs = REPAIRS;
+    assert_eq!(world.rests(1), (Some(at(601)), Some(Reason::Contended)));
+    world.stored().key = Ok(OTHER.clone());
+    assert_eq!(world.rests(1), (Some(at(601)), Some(Reason::Contended)));
+    world.spec(json!({"duration": "720h"}));
+    assert_eq!(world.decide(1), Step::Issue(Why::Spec), "another spec is another certificate");
+}
+
+#[test]
+fn a_repair_whose_end_is_not_known_is_settled_by_what_stands_in_the_secret() {
+    let mut world = World::issued(json!({}));
+    world.seen.facts.current.as_mut().unwrap().restoring = Some(crate::ledger::IntentId(Uuid::nil()));
+    assert_eq!(world.decide(1), Step::SettleRestore { landed: true });
+    world.stored().certificate.push(b'\n');
+    assert_eq!(world.decide(1), Step::SettleRestore { landed: false });
+    world.seen.secret = Held::None;
+    assert_eq!(world.decide(1), Step::SettleRestore { landed: false });
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::reconcile::subject_in;
 use crate::reconcile::wake::key_of;
 use crate::{Error, Result};
 
+/// Repairs of this time count.
+pub(super) const LATELY: Duration = Duration::from_secs(600);
+
 /// What is known before a decision.
 pub struct Seen {
     /// The certificate as the ledger names it.
@@ -35,6 +38,8 @@ pub struct Seen {
     pub(super) secret: Held,
     /// The Secret that a delivery was for whose end is not known, where the spec names another one now.
     pub(super) delivery: Option<Held>,
+    /// How often of late what stands in the Secret was put right, or its key replaced; not asked while it is whole.
+    pub(super) repairs: i64,
     /// What the ledger knows.
     pub(super) facts: CertificateFacts,
     /// The last order at a CA, whatever the spec says now.
@@ -127,6 +132,11 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
     }
     let secret = held(cx, object).await?;
     let delivery = delivery(cx, object, &facts).await?;
+    let touched = match (&secret, &facts.current) {
+        (Held::Ours(stored), Some(fact)) => !(stored.has_key_of(fact) && stored.has_all_of(fact)),
+        _ => false,
+    };
+    let repairs = if touched { cx.ledger.certificate_repairs(&subject, LATELY).await? } else { 0 };
     let command = Command::read(object.metadata.annotations.as_ref());
     let objection = match &command {
         Some(_) => commands::objection(cx, object, command.as_ref()).await?,
@@ -146,6 +156,7 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
         material,
         secret,
         delivery,
+        repairs,
         facts,
         order,
         command,

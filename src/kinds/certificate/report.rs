@@ -8,8 +8,11 @@ use super::act::Done;
 use super::decide::{Step, due, known, stored};
 use super::observe::{Held, Seen};
 use super::{Refusal, renewal, revoking};
-use crate::api::{Certificate, CertificateStatus, Condition, Reason, RenewalPolicy};
-use crate::ledger::CertificateFact;
+use crate::api::{
+    AcmeChallengeStatus, AcmeStatus, Certificate, CertificateStatus, Condition, Reason, RenewalInfoStatus,
+    RenewalPolicy, RenewalWindow,
+};
+use crate::ledger::{AcmeChallenge, AcmeStage, CertificateFact};
 use crate::reconcile::conditions::{self, whole_seconds};
 use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::{Class, Error, Result};
@@ -31,7 +34,7 @@ pub(super) fn report(
     match (step, outcome) {
         (Step::AddFinalizer, Ok(_)) => return Report::silent(Next::After(SOON)),
         (Step::LetGo, Ok(_)) => return Report::silent(Next::AwaitChange),
-        (Step::Settle { .. } | Step::Advance(_) | Step::AskRenewal, Ok(_))
+        (Step::Settle { .. } | Step::SettleRestore { .. } | Step::Advance(_) | Step::AskRenewal, Ok(_))
         | (Step::Revoke(_) | Step::Recall(_) | Step::GiveUp { .. }, Ok(_)) => return Report::silent(Next::Now),
         (_, Err(error)) if error.is_fleeting() => return Report::silent(Next::Backoff),
         (_, Ok(Done::Told(event))) => return Report::silent(Next::Now).announce(event.clone()),
@@ -47,6 +50,7 @@ pub(super) fn report(
     };
     show_fact(&mut status, object, fact);
     revoking::show(&mut status, object, seen, now);
+    status.acme = object.spec.issuer.acme.as_ref().and_then(|_| shown(seen, fact));
     let told = Told::of(object, seen, step, outcome, now);
     told.show(&mut status, object, now);
     announce(Report::new(&status, next(step, outcome, now)), (&before, &status), outcome, told.notice)
@@ -89,6 +93,37 @@ fn show_fact(status: &mut CertificateStatus, object: &Certificate, fact: Option<
     status.dns_names = certificate.map(|c| c.terms.names.clone()).unwrap_or_default();
     let renewed = fact.filter(|_| object.spec.issuer.imported.is_none());
     status.renewal_time = renewed.and_then(|fact| due(&object.spec, fact)).map(text);
+}
+
+/// What is known of the CA: of the last order, and of when the CA would have the certificate renewed.
+fn shown(seen: &Seen, fact: Option<&CertificateFact>) -> Option<AcmeStatus> {
+    let order = seen.order.as_ref().filter(|order| order.subject.organization == seen.subject.organization);
+    let state = order.map(|order| match order.stage {
+        AcmeStage::Prepared | AcmeStage::Placing | AcmeStage::Placed | AcmeStage::Presenting => "Pending",
+        AcmeStage::Presented => "Presented",
+        AcmeStage::Responding | AcmeStage::Validating => "Validating",
+        AcmeStage::Finalizing | AcmeStage::Issued | AcmeStage::Delivered => "Valid",
+        AcmeStage::Failed | AcmeStage::Abandoned => "Failed",
+    });
+    let challenges = order.map(|order| order.challenges.as_slice()).unwrap_or_default();
+    let challenge = |one: &AcmeChallenge| AcmeChallengeStatus {
+        domain: one.identifier.clone(),
+        kind: "Dns01".to_owned(),
+        state: state.unwrap_or_default().to_owned(),
+    };
+    let text = |at: Timestamp| whole_seconds(at).to_string();
+    let ari = fact.and_then(|fact| {
+        let (start, end) = fact.window?;
+        let window = RenewalWindow { start: text(start), end: text(end) };
+        Some(RenewalInfoStatus { window, explanation_url: fact.page.clone() })
+    });
+    let status = AcmeStatus {
+        order_url: order.and_then(|order| order.url.clone()),
+        account: order.and_then(|order| order.account_url.clone()),
+        challenges: challenges.iter().map(challenge).collect(),
+        ari,
+    };
+    (status != AcmeStatus::default()).then_some(status)
 }
 
 /// What the conditions say.

@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 use zeroize::Zeroize;
 
 use super::observe::{Held, Stored};
-use crate::access::SecretBytes;
+use crate::access::{SecretBytes, text};
 use crate::api::{Certificate, FIELD_MANAGER, Reason};
 use crate::kinds::Context;
 use crate::pki::{Chain, Flaw, Key};
@@ -22,6 +22,11 @@ const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 /// The roots.
 const ROOTS: &str = "ca.crt";
+/// Of an RSA key of 4096 bits and of a long chain, bytes.
+const KEY_SIZE: usize = 3300;
+const CHAIN_SIZE: usize = 8192;
+/// The longest sentence of the API server that is passed on, bytes.
+const WORDS: usize = 500;
 
 /// The Secret of that name as it stands.
 ///
@@ -77,14 +82,46 @@ fn wipe(found: &mut Secret) {
 pub(super) async fn write(
     cx: &Context,
     object: &Certificate,
+    place: (&str, Option<&str>),
+    pair: (&str, &str, Option<&str>),
+) -> Result<()> {
+    send(cx, object, place, pair, false).await
+}
+
+/// Whether a pair could be written, as far as the API server tells without doing it: of the size that a pair has, and without one.
+///
+/// # Errors
+/// `SecretRejected` where it would refuse; or the API server's.
+pub(super) async fn try_out(cx: &Context, object: &Certificate, place: (&str, Option<&str>)) -> Result<()> {
+    let (key, chain) = ("0".repeat(KEY_SIZE), "0".repeat(CHAIN_SIZE));
+    match send(cx, object, place, (&key, &chain, Some(&chain)), true).await {
+        Err(Error::Cluster(cause)) => match cause.as_ref() {
+            kube::Error::Api(status) if matches!(status.code, 403 | 413 | 422) => {
+                let words = text::line(&status.message, WORDS);
+                let message =
+                    format!("spec.secretName: the API server refuses to have Secret {:?} written: {words}", place.0);
+                Err(Error::condition(Reason::SecretRejected, message))
+            }
+            // It does not try this out; the write itself will tell.
+            kube::Error::Api(status) if status.code == 400 => Ok(()),
+            _ => Err(Error::Cluster(cause)),
+        },
+        other => other,
+    }
+}
+
+async fn send(
+    cx: &Context,
+    object: &Certificate,
     (name, version): (&str, Option<&str>),
     (key, chain, roots): (&str, &str, Option<&str>),
+    dry_run: bool,
 ) -> Result<()> {
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     let mut data = BTreeMap::from([(CERTIFICATE.to_owned(), bytes(chain)), (KEY.to_owned(), bytes(key))]);
     data.extend(roots.map(|roots| (ROOTS.to_owned(), bytes(roots))));
     let api = secrets(cx, object);
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+    let params = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
     let written = match version {
         None => api.create(&params, &fresh(object, name, data)).await,
         Some(version) => {

@@ -11,6 +11,7 @@ pub(super) fn order(stage: AcmeStage, subject: &Subject) -> AcmeOrder {
         subject: subject.clone(),
         attempt: 1,
         account: Uuid::nil(),
+        account_url: None,
         terms: "sha256:terms".into(),
         names: vec!["example.com".into()],
         profile: None,

@@ -44,6 +44,8 @@ pub struct AcmeOrder {
     pub attempt: i32,
     /// With which account.
     pub account: Uuid,
+    /// The CA's name for that, where it is known.
+    pub account_url: Option<String>,
     /// Digest of what it was made for.
     pub terms: String,
     /// The names.
@@ -113,7 +115,8 @@ pub enum Mark {
 
 const COLUMNS: &str = "order_id, organization_id, cluster_id, object_uid, namespace, name, attempt, account_id, terms, names, profile, replaces,
     stage, revision, url, challenges, intent_id, failures, failed_orders, cause, message, retry_at,
-    cleaning_failures, clean_at, chain, made_at";
+    cleaning_failures, clean_at, chain, made_at,
+    (SELECT a.url FROM acme_accounts a WHERE a.account_id = acme_orders.account_id) AS account_url";
 
 impl AcmeOrder {
     fn read(row: &PgRow) -> Result<Self> {
@@ -129,6 +132,7 @@ impl AcmeOrder {
             },
             attempt: row.try_get("attempt")?,
             account: row.try_get("account_id")?,
+            account_url: row.try_get("account_url")?,
             terms: row.try_get("terms")?,
             names: json_maybe(row, "names")?.unwrap_or_default(),
             profile: row.try_get("profile")?,

@@ -14,7 +14,8 @@ use self::row::Columns;
 pub use self::row::MirrorRow;
 pub use self::standing::deployment_standing;
 use super::{
-    Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains, former_sets, revocations,
+    Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains, former_sets, repairs,
+    revocations,
 };
 use crate::Result;
 use crate::api::Organization;
@@ -238,6 +239,13 @@ impl Writer {
         self.release(transaction, kind, &written).await?;
         let written: HashSet<Uuid> = written.into_iter().collect();
         mirrored.written += written.len();
+        if kind == ObjectKind::Certificate {
+            let back = |uid: &&Uuid| known.get(uid).is_some_and(|known| known.gone);
+            let back: Vec<Uuid> = written.iter().filter(back).copied().collect();
+            if !back.is_empty() {
+                certificates::unbury(transaction, self.cluster(), &back).await?;
+            }
+        }
         let settled = |uid: &Uuid| written.contains(uid) || mirrored.quarantined.contains(uid);
         mirrored.unchanged += uids.iter().filter(|uid| !settled(uid)).count();
         for (row, columns) in rows.iter().filter(|(row, _)| written.contains(&row.subject.uid)) {
@@ -283,6 +291,7 @@ impl Writer {
         if kind == ObjectKind::Certificate {
             let actor = Actor::Controller(self.holder().to_owned());
             certificates::bury(transaction, &actor, self.cluster(), &uids).await?;
+            repairs::bury(transaction, &actor, self.cluster(), &uids).await?;
             // What is not watched may be watched again, and is still to be revoked then.
             if reason != NOT_WATCHED {
                 revocations::bury(transaction, &actor, self.cluster(), &uids).await?;

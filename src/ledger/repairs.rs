@@ -1,0 +1,101 @@
+//! Repairs of a certificate's Secret: an intent before the write, its outcome after it, and how many there were of late.
+
+use std::time::Duration;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::certificates::{CertificateFact, KEY_LOST};
+use super::{Actor, Event, IntentId, Ledger, NewIntent, Outcome, Subject, Transaction, Writer};
+use crate::Result;
+
+impl Writer {
+    /// Puts on record that what stands around the key in a Secret is about to be put right.
+    ///
+    /// # Errors
+    /// As [`Writer::intend`].
+    pub async fn begin_restore(&self, fact: &CertificateFact) -> Result<CertificateFact> {
+        let certificate = &fact.certificate;
+        let mut tx = self.begin(&certificate.subject.organization).await?;
+        let intent = NewIntent {
+            subjects: vec![certificate.subject.clone()],
+            call: "certificate.restore",
+            why: "what stood around the key in the Secret was damaged".into(),
+            approved_by: None,
+            details: json!({"secret": certificate.secret, "serial": certificate.serial}),
+            parts: Vec::new(),
+        };
+        let intent = tx.intend(intent).await?;
+        put(&mut tx, fact, Some(intent)).await?;
+        tx.commit().await?;
+        Ok(CertificateFact { restoring: Some(intent), ..fact.clone() })
+    }
+
+    /// The Secret holds again what was issued: `Done`, or `Settled` where that was found later; or it surely does not: `Failed`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn restored(&self, fact: &CertificateFact, outcome: Outcome, why: Option<&str>) -> Result<()> {
+        let Some(intent) = fact.restoring else { return Ok(()) };
+        let certificate = &fact.certificate;
+        let mut tx = self.begin(&certificate.subject.organization).await?;
+        let actor = Actor::Controller(self.holder().to_owned());
+        tx.conclude(intent, outcome, json!({"serial": certificate.serial, "why": why}), actor.clone()).await?;
+        put(&mut tx, fact, None).await?;
+        if outcome != Outcome::Failed {
+            let details = json!({"secret": certificate.secret, "serial": certificate.serial});
+            let subject = certificate.subject.clone();
+            tx.append(Event { subject, actor, action: "certificate.restored", details });
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn put(tx: &mut Transaction, fact: &CertificateFact, intent: Option<IntentId>) -> Result<()> {
+    let done = sqlx::query("UPDATE certificates_issued SET restore_intent_id = $2 WHERE certificate_id = $1")
+        .bind(fact.id)
+        .bind(intent.map(|intent| intent.0))
+        .execute(tx.connection())
+        .await?;
+    super::touched(done.rows_affected(), 1, "certificates_issued")
+}
+
+impl Ledger {
+    /// How often within this time what stood in an object's Secret was put right, or its key replaced.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn certificate_repairs(&self, subject: &Subject, within: Duration) -> Result<i64> {
+        Ok(sqlx::query_scalar(
+            "SELECT count(*) FROM activity_log
+             WHERE organization_id = $1 AND object_uid = $2 AND cluster_id = $3 AND at > clock_timestamp() - make_interval(secs => $4)
+               AND (action = 'certificate.restored' OR action = 'certificate.issued' AND details ->> 'why' = $5)",
+        )
+        .bind(subject.organization.as_str())
+        .bind(subject.uid)
+        .bind(subject.cluster)
+        .bind(within.as_secs_f64())
+        .bind(KEY_LOST)
+        .fetch_one(self.pool())
+        .await?)
+    }
+}
+
+/// Of objects that are gone, nobody will say whether a repair landed.
+pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
+    let open: Vec<Uuid> = sqlx::query_scalar(
+        "UPDATE certificates_issued c SET restore_intent_id = NULL FROM certificates_issued o
+         WHERE c.cluster_id = $1 AND c.uid = ANY($2) AND c.restore_intent_id IS NOT NULL AND o.certificate_id = c.certificate_id
+         RETURNING o.restore_intent_id",
+    )
+    .bind(cluster)
+    .bind(uids)
+    .fetch_all(tx.connection())
+    .await?;
+    for intent in open {
+        let why = json!({"why": "its object is gone"});
+        tx.conclude(IntentId(intent), Outcome::Unknown, why, actor.clone()).await?;
+    }
+    Ok(())
+}
