@@ -13,6 +13,6 @@ pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, GIVE_IT_AGAIN, Gate, Standing};
 pub use redact::Redactor;
-pub(crate) use reference::organization_if_found;
 pub use reference::{admits, organization, organization_of, resolve_credential, tenant};
+pub(crate) use reference::{is_terminating, organization_if_found};
 pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};

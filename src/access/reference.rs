@@ -43,6 +43,15 @@ pub(crate) async fn organization_if_found(
     Ok(labels.map(|labels| organization_of(cluster, namespace, &labels)))
 }
 
+/// Whether the namespace is on its way out, or gone: nothing new can be made in it.
+///
+/// # Errors
+/// The API server's.
+pub(crate) async fn is_terminating(client: &kube::Client, namespace: &str) -> Result<bool> {
+    let found = Api::<Namespace>::all(client.clone()).get_metadata_opt(namespace).await?;
+    Ok(found.is_none_or(|found| found.metadata.deletion_timestamp.is_some()))
+}
+
 fn vanished(namespace: &str) -> String {
     format!("there is no namespace {namespace:?}, though objects stand in it; make it again, with its labels")
 }

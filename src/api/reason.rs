@@ -126,6 +126,7 @@ reasons! {
     NotOwned, Blocked, "What stands there is not this installation's, and is left alone.";
     ProviderRejected, Blocked, "The provider does not take the set; its own text is in the message.";
     Contended, Transient, "Somebody else writes the set or the Secret too; what he wrote stands for a while.";
+    SetKept, Blocked, "A set that was written before stays at a provider where nobody can take it away any more; the message says where.";
     ZoneNotFound, Blocked, "The credential has no zone for the name, or several of one name.";
 
     // Certificate

@@ -228,7 +228,7 @@ pub struct DnsRecordStatus {
     /// What was taken of each command annotation.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_handled: LastHandled,
-    /// `Ready`, `Accepted`, `Programmed`, `Propagated`, `Drifted`.
+    /// `Ready`, `Accepted`, `Programmed`, `Propagated`, `Drifted`, `Kept`.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "super::common::readable")]
     #[schemars(schema_with = "super::common::conditions")]
     pub conditions: Vec<Condition>,

@@ -53,7 +53,7 @@ pub struct Context {
     pub acme: Acme,
     /// The writers of DNS zones.
     pub zones: Zones,
-    /// Credentials' servers that records have just used.
+    /// Credentials' servers as records used them last.
     pub accounts: Arc<Accounts>,
     /// Engines of the installation.
     pub engines: Arc<Engines>,
@@ -128,7 +128,7 @@ pub async fn run(cx: Context, writers: Writers, shutdown: CancellationToken) {
         Follow {
             kind: ObjectKind::CloudCredential,
             writer: writers.credentials,
-            tap: wake::tell_of_credentials(cx.stores.clone(), cx.waker.clone()),
+            tap: wake::tell_of_credentials(cx.stores.clone(), cx.accounts.clone(), cx.waker.clone()),
             moved: Box::new(|| {}),
             listed: credentials_listed,
         },

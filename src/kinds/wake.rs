@@ -27,7 +27,10 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::deployment::Queue;
+use super::record::Accounts;
 use super::{Context, Stores};
 use crate::api::{Certificate, CloudCredential, OrganizationDomain, Reason, Reference, TerraformDeployment};
 use crate::dns::Name;
@@ -36,8 +39,8 @@ use crate::reconcile::wake::{Key, Waker, key_of};
 use crate::reconcile::watch::Change;
 use crate::reconcile::{Object, Tap};
 
-/// Wakes deployments and domains when something that they go by in a credential has moved.
-pub(super) fn tell_of_credentials(stores: Stores, waker: Waker) -> Tap<CloudCredential> {
+/// Wakes deployments and domains when something that they go by in a credential has moved. Of one that is gone nothing is kept.
+pub(super) fn tell_of_credentials(stores: Stores, accounts: Arc<Accounts>, waker: Waker) -> Tap<CloudCredential> {
     let mut known: HashMap<Key, u64> = HashMap::new();
     Box::new(move |change| match change {
         Change::Applied { object, .. } => {
@@ -48,6 +51,9 @@ pub(super) fn tell_of_credentials(stores: Stores, waker: Waker) -> Tap<CloudCred
         }
         Change::Deleted(object) => {
             known.remove(&key_of(object.as_ref()));
+            if let Some(uid) = object.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok()) {
+                accounts.forget(uid);
+            }
             credential_changed(&stores, &waker, object);
         }
         Change::Listed => {}

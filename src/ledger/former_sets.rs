@@ -47,7 +47,7 @@ pub(super) async fn end_unless(
 
 /// Ends what the ledger knows of the objects' sets. Nothing that was written for them counts as written for what they ask next.
 pub(super) async fn end(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid], why: &str) -> Result<()> {
-    let live = "SELECT organization_id, uid, namespace, name, fqdn, type, zone, ttl, data FROM record_sets
+    let live = "SELECT organization_id, uid, namespace, name, fqdn, type, zone, server, ttl, data FROM record_sets
                 WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL AND written_at IS NOT NULL FOR UPDATE";
     for row in sqlx::query(live).bind(cluster).bind(uids).fetch_all(tx.connection()).await? {
         let subject = Subject {
@@ -60,8 +60,10 @@ pub(super) async fn end(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids
         };
         let (fqdn, kind): (String, String) = (row.try_get("fqdn")?, row.try_get("type")?);
         let (zone, ttl): (String, i32) = (row.try_get("zone")?, row.try_get("ttl")?);
-        let data: Json<Value> = row.try_get("data")?;
-        let details = json!({"fqdn": fqdn, "type": kind, "zone": zone, "ttl": ttl, "data": data.0, "why": why});
+        let (server, data): (Option<String>, Json<Value>) = (row.try_get("server")?, row.try_get("data")?);
+        let details = json!({
+            "fqdn": fqdn, "type": kind, "zone": zone, "server": server, "ttl": ttl, "data": data.0, "why": why,
+        });
         tx.append(Event { subject, actor: actor.clone(), action: "record.left", details });
     }
     forget(tx.connection(), cluster, uids).await
@@ -70,7 +72,7 @@ pub(super) async fn end(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids
 async fn forget(connection: &mut PgConnection, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
     sqlx::query(
         "UPDATE record_sets SET gone_at = coalesce(gone_at, clock_timestamp()), credential_uid = NULL, zone_id = NULL, zone = NULL,
-                ttl = NULL, data = NULL, digest = NULL, written_at = NULL, repaired_at = '{}'
+                server = NULL, ttl = NULL, data = NULL, digest = NULL, written_at = NULL, repaired_at = '{}'
          WHERE cluster_id = $1 AND uid = ANY($2)",
     )
     .bind(cluster)

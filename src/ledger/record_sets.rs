@@ -47,6 +47,8 @@ pub struct WrittenSet {
     pub zone_id: String,
     /// The zone's name.
     pub zone: String,
+    /// Endpoint of the server that holds the zone; `None` where it was not put down.
+    pub server: Option<String>,
     /// Seconds.
     pub ttl: u32,
     /// Values in presentation form.
@@ -55,7 +57,7 @@ pub struct WrittenSet {
     pub digest: String,
 }
 
-const COLUMNS: &str = "organization_id, cluster_id, uid, namespace, name, fqdn, type, object_created_at, credential_uid, zone_id, zone, ttl,
+const COLUMNS: &str = "organization_id, cluster_id, uid, namespace, name, fqdn, type, object_created_at, credential_uid, zone_id, zone, server, ttl,
     data, digest, asks, (SELECT count(*) FROM unnest(repaired_at) r WHERE r > clock_timestamp() - interval '10 minutes') AS repairs";
 
 impl RecordFact {
@@ -66,6 +68,7 @@ impl RecordFact {
                 credential,
                 zone_id: row.try_get("zone_id")?,
                 zone: row.try_get("zone")?,
+                server: row.try_get("server")?,
                 ttl: u32::try_from(row.try_get::<i32, _>("ttl")?).unwrap_or_default(),
                 data: row.try_get::<Json<Vec<String>>, _>("data")?.0,
                 digest: row.try_get("digest")?,
@@ -181,7 +184,7 @@ impl Writer {
     ) -> Result<Vec<RecordClaim>> {
         let mut tx = self.begin(&claim.subject.organization).await?;
         let done = sqlx::query(
-            "UPDATE record_sets SET credential_uid = $3, zone_id = $4, zone = $5, ttl = $6, data = $7, digest = $8,
+            "UPDATE record_sets SET credential_uid = $3, zone_id = $4, zone = $5, ttl = $6, data = $7, digest = $8, server = $10,
                 written_at = clock_timestamp(), repaired_at = CASE WHEN NOT $9 THEN repaired_at ELSE
                     array(SELECT r FROM unnest(repaired_at) r WHERE r > clock_timestamp() - interval '10 minutes') || clock_timestamp() END
              WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL",
@@ -195,6 +198,7 @@ impl Writer {
         .bind(Json(&written.data))
         .bind(&written.digest)
         .bind(repair)
+        .bind(&written.server)
         .execute(tx.connection())
         .await?;
         super::touched(done.rows_affected(), 1, "record_sets")?;
@@ -217,8 +221,8 @@ impl Writer {
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
     pub async fn forget_record_set(&self, claim: &RecordClaim) -> Result<Vec<RecordClaim>> {
-        let sql = "UPDATE record_sets SET credential_uid = NULL, zone_id = NULL, zone = NULL, ttl = NULL, data = NULL, digest = NULL,
-                written_at = NULL WHERE cluster_id = $1 AND uid = $2";
+        let sql = "UPDATE record_sets SET credential_uid = NULL, zone_id = NULL, zone = NULL, server = NULL, ttl = NULL, data = NULL,
+                digest = NULL, written_at = NULL WHERE cluster_id = $1 AND uid = $2";
         self.change(claim, sql).await
     }
 
@@ -247,7 +251,8 @@ impl Writer {
             actor: Actor::Controller(self.holder().to_owned()),
             action: "record.kept",
             details: json!({
-                "fqdn": claim.fqdn, "type": claim.kind, "zone": written.zone, "ttl": written.ttl, "data": written.data, "why": why,
+                "fqdn": claim.fqdn, "type": claim.kind, "zone": written.zone, "server": written.server, "ttl": written.ttl,
+                "data": written.data, "why": why,
             }),
         }
     }
@@ -268,8 +273,8 @@ impl Writer {
         take_turn(&mut tx, claim).await?;
         if let Some(heir) = heir {
             let moved = sqlx::query(
-                "UPDATE record_sets h SET credential_uid = o.credential_uid, zone_id = o.zone_id, zone = o.zone, ttl = o.ttl,
-                        data = o.data, digest = o.digest, written_at = o.written_at
+                "UPDATE record_sets h SET credential_uid = o.credential_uid, zone_id = o.zone_id, zone = o.zone, server = o.server,
+                        ttl = o.ttl, data = o.data, digest = o.digest, written_at = o.written_at
                  FROM record_sets o WHERE o.cluster_id = $1 AND o.uid = $2 AND h.cluster_id = $3 AND h.uid = $4 AND h.gone_at IS NULL AND h.asks",
             )
             .bind(claim.subject.cluster)

@@ -214,11 +214,11 @@ pub const APPLY_STARTED: Word = Word {
     meaning: "A run applies a plan; the message names both.",
     action: "Run",
 };
-/// A record went, and its set did not.
+/// A record went, or its set went elsewhere, and what stood did not.
 pub const RECORD_KEPT: Word = Word {
     name: "RecordKept",
     warning: false,
-    meaning: "A DnsRecord was deleted and its set stays at the provider; the message says why.",
+    meaning: "A set of a DnsRecord stays at a provider: the object was deleted, or its set is elsewhere now; the message says why.",
     action: "Delete",
 };
 /// All of them.

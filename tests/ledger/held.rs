@@ -237,6 +237,7 @@ async fn an_object_that_asks_for_another_set_leaves_what_it_had_and_says_so() {
         credential: Uuid::now_v7(),
         zone_id: "z".into(),
         zone: "example.com".into(),
+        server: Some("dns://192.0.2.53:53".into()),
         ttl: 60,
         data: vec!["192.0.2.1".into()],
         digest: format!("sha256:{}", "0".repeat(64)),

@@ -15,6 +15,7 @@ mod gate;
 mod life;
 mod mass;
 mod moved;
+mod namespace;
 mod output;
 mod ownership;
 mod race;

@@ -1,12 +1,12 @@
 //! The domain's zone becomes another one.
 
 use kube::api::{Patch, PatchParams};
-use landfall::api::OrganizationDomain;
+use landfall::api::{CloudCredential, OrganizationDomain};
 use landfall::dns::RecordType;
 use serde_json::json;
 
 use crate::harness::{env, wait_until};
-use crate::world::{At, PLENTY, World};
+use crate::world::{At, PLENTY, World, message};
 
 /// A zone for this name alone, and its address at PowerDNS.
 async fn zone(fqdn: &str) -> (reqwest::Client, String) {
@@ -51,4 +51,29 @@ async fn a_set_goes_with_its_domain_into_another_zone_and_stays_behind_in_none()
     let text = client.get(&child).header("x-api-key", env("PDNS_API_KEY")).send().await.unwrap().text().await.unwrap();
     assert!(!text.contains("www."), "{text}");
     client.delete(&child).header("x-api-key", env("PDNS_API_KEY")).send().await.unwrap().error_for_status().unwrap();
+}
+
+/// Nobody can tell by an address whether it is another server's: what was written to the former one is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_to_a_credentials_former_endpoint_is_told_and_put_down() {
+    let world = World::new(At::PowerDns).await;
+    let owner = world.name("www");
+    world.record("www", json!({})).await;
+    world.ready("www").await;
+    let server = "SELECT server FROM landfall.record_sets";
+    let former = world.ask::<String>(server).await.remove(0);
+    assert!(!former.starts_with(&env("PDNS_URL")), "{former}");
+
+    let endpoint = json!({"spec": {"powerdns": {"endpoint": env("PDNS_URL")}}});
+    let credentials = world.api::<CloudCredential>();
+    credentials.patch("dns", &PatchParams::default(), &Patch::Merge(endpoint)).await.unwrap();
+    let object = world.told("www", "Kept", "True", "SetKept").await;
+    let words = format!("{owner} A stays in zone {} of {former}: its CloudCredential has another", env("PDNS_ZONE"));
+    assert!(message(&object, "Kept").starts_with(&words), "{}", message(&object, "Kept"));
+    let kept = "SELECT details ->> 'server' FROM landfall.activity_log WHERE action = 'record.kept'";
+    assert_eq!(world.ask::<String>(kept).await, [former]);
+    let now = world.ask::<String>(server).await.remove(0);
+    assert!(now.starts_with(&env("PDNS_URL")), "{now}");
+    world.ready("www").await;
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
 }

@@ -63,7 +63,7 @@ impl World {
         let home = Home::new(std::slice::from_ref(&namespace), &database, |v| {
             // A machine that is busy with two hundred records changes no leader.
             v["limits"]["leaseSeconds"] = json!(30);
-            v["allowedEndpoints"] = json!([url, format!("dns://{}", env("KNOT_DNS"))]);
+            v["allowedEndpoints"] = json!([url, env("PDNS_URL"), format!("dns://{}", env("KNOT_DNS"))]);
             v["dns"] = json!({"authorities": [
                 {"zone": env("PDNS_ZONE"), "servers": [env("PDNS_DNS")]},
                 {"zone": env("KNOT_ZONE"), "servers": [env("KNOT_DNS")]},

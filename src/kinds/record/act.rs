@@ -14,7 +14,12 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
     /// The zone's writer was asked.
-    Asked(Effect),
+    Asked {
+        /// What came of it.
+        effect: Effect,
+        /// What was written elsewhere before and stays there, in words.
+        kept: Option<String>,
+    },
     /// An older object asks for the same since a moment ago: nothing was written.
     Lost,
     /// The ledger knows whether the object asks for its set.
@@ -27,6 +32,12 @@ pub enum Done {
     Left(Option<Announcement>),
     /// There was nothing to do.
     Nothing,
+}
+
+impl Done {
+    pub(super) fn asked(effect: Effect) -> Self {
+        Self::Asked { effect, kept: None }
+    }
 }
 
 pub(super) async fn act(cx: &Context, object: &DnsRecord, seen: &Seen, step: &Step) -> Result<Done> {
@@ -102,22 +113,25 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     let again = wish.clone();
     let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
     tell_of_held(cx, object, &effect);
+    let mut kept = None;
     if stands(&effect) {
         match clear_former(cx, object, seen, set.owner(), set.kind()).await? {
-            None | Some(Effect::Unchanged) => {}
+            Former::Nothing | Former::Asked(Effect::Unchanged) => {}
             // Two ways to one zone cannot always be told apart: what was taken away there may have been taken away here.
-            Some(Effect::Applied { .. }) => {
+            Former::Asked(Effect::Applied { .. }) => {
                 let effect = cx.zones.change(&place.account, &place.zone, again).await?;
                 if !stands(&effect) {
-                    return Ok(Done::Asked(effect));
+                    return Ok(Done::asked(effect));
                 }
             }
-            Some(refused) => return Ok(Done::Asked(refused)),
+            Former::Asked(refused) => return Ok(Done::asked(refused)),
+            Former::Kept(words) => kept = Some(words),
         }
         let written = WrittenSet {
             credential: place.account.credential.uid,
             zone_id: place.zone.id.clone(),
             zone: place.zone.name.to_string(),
+            server: Some(place.account.server.endpoint()),
             ttl: set.ttl(),
             data: set.values().iter().map(Data::present).collect(),
             digest: set.digest(),
@@ -128,7 +142,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
             wake(cx, &rivals);
         }
     }
-    Ok(Done::Asked(effect))
+    Ok(Done::Asked { effect, kept })
 }
 
 fn wish(seen: &Seen, (owner, kind): (&Name, RecordType), why: &str, want: Want) -> Wish {
@@ -150,42 +164,49 @@ async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen, (why, leaving): (
     tell_of_held(cx, object, &effect);
     // What is another's there is none of ours to take away.
     if !stands(&effect) && !matches!(effect, Effect::NotOwned(_)) {
-        return Ok(Done::Asked(effect));
+        return Ok(Done::asked(effect));
     }
-    if let Some(former) = clear_former(cx, object, seen, &gated.owner, gated.kind).await?
-        && !stands(&former)
-    {
-        return Ok(Done::Asked(former));
-    }
+    let kept = match clear_former(cx, object, seen, &gated.owner, gated.kind).await? {
+        Former::Asked(former) if !stands(&former) => return Ok(Done::asked(former)),
+        Former::Kept(words) => Some(words),
+        Former::Nothing | Former::Asked(_) => None,
+    };
     wake(cx, &cx.ledger.forget_record_set(&fact(seen)?.claim).await?);
-    Ok(Done::Asked(effect))
+    Ok(Done::Asked { effect, kept })
 }
 
-/// Takes the set away from where it was before the domain's credential or zone changed, and says what came of it. Where nobody
-/// can go any more, the set stays, and that is on record.
-async fn clear_former(
-    cx: &Context,
-    object: &DnsRecord,
-    seen: &Seen,
-    owner: &Name,
-    kind: RecordType,
-) -> Result<Option<Effect>> {
-    let Some(written) = seen.written().filter(|_| seen.moved()) else { return Ok(None) };
-    let Some(former) = former_place(cx, seen, written, owner).await? else {
-        let why = "the domain's zone is another one now, and the credential or the zone where it stood is gone";
-        cx.ledger.keep_record_set(&fact(seen)?.claim, written, why).await?;
-        return Ok(None);
+/// What came of a set where it was before.
+enum Former {
+    /// It was nowhere else, or is another's there.
+    Nothing,
+    /// The writer of that zone was asked.
+    Asked(Effect),
+    /// It stays there, in words.
+    Kept(String),
+}
+
+/// Takes the set away from where it was before the domain's credential or zone changed, or the credential's endpoint, and says
+/// what came of it. Where nobody can go any more, the set stays, and that is on record.
+async fn clear_former(cx: &Context, object: &DnsRecord, seen: &Seen, owner: &Name, kind: RecordType) -> Result<Former> {
+    let Some(written) = seen.written().filter(|_| seen.moved()) else { return Ok(Former::Nothing) };
+    let former = match former_place(cx, seen, written, owner).await? {
+        Ok(former) => former,
+        Err(why) => {
+            cx.ledger.keep_record_set(&fact(seen)?.claim, written, why).await?;
+            let server = written.server.as_ref().map(|server| format!(" of {server}")).unwrap_or_default();
+            return Ok(Former::Kept(format!("{owner} {kind} stays in zone {}{server}: {why}", written.zone)));
+        }
     };
     let here = seen.place.as_ref().map(|place| (place.account.server.endpoint(), &place.zone.id));
     if here == Some((former.account.server.endpoint(), &former.zone.id)) {
-        return Ok(None);
+        return Ok(Former::Nothing);
     }
     let wish = wish(seen, (owner, kind), "the domain's zone is another one now", Want::Gone { leaving: 1 });
     match cx.zones.change(&former.account, &former.zone, wish).await? {
-        Effect::NotOwned(_) => Ok(None),
+        Effect::NotOwned(_) => Ok(Former::Nothing),
         effect => {
             tell_of_held(cx, object, &effect);
-            Ok(Some(effect))
+            Ok(Former::Asked(effect))
         }
     }
 }

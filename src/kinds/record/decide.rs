@@ -196,7 +196,7 @@ fn hindrance(look: &Look, set: &RecordSet) -> Option<Refusal> {
 
 /// Nothing was put down of what stands there as wanted, or something else.
 fn is_unknown(seen: &Seen, set: &RecordSet) -> bool {
-    !seen.asks() || seen.written_here().is_none_or(|written| written.digest != set.digest())
+    !seen.asks() || seen.written_here().is_none_or(|written| written.digest != set.digest() || written.server.is_none())
 }
 
 fn commanded(command: &Command, seen: &Seen) -> Step {
@@ -343,7 +343,7 @@ fn leave(spec: &DnsRecordSpec, seen: &Seen) -> Step {
         return stays(Some(format!("it may not be written: {}", refusal.message)));
     }
     let ours = match &seen.look {
-        Err(refusal) => return Step::Hold(refusal.clone()),
+        Err(refusal) => return seen.lost.clone().map_or(Step::Hold(refusal.clone()), |why| stays(Some(why))),
         // Also where only the note of it is left, or where it stands in another zone.
         Ok(look) => look.whose == Whose::Ours || seen.moved(),
     };

@@ -198,6 +198,7 @@ fn every_deletion() {
             "suspended",
             "unverified",
             "unreachable",
+            "lost",
             "heir",
             "other type",
             "older",
@@ -212,6 +213,10 @@ fn every_deletion() {
                 "suspended" => object.spec.suspend = true,
                 "unverified" => seen.gate = Err(Refusal::new(Reason::DomainNotVerified, "x")),
                 "unreachable" => seen.look = Err(Refusal::new(Reason::Timeout, "x")),
+                "lost" => {
+                    seen.look = Err(Refusal::new(Reason::SecretNotFound, "x"));
+                    seen.lost = Some("x".into());
+                }
                 "heir" => seen.rivals = vec![claim_of("younger", 9)],
                 "other type" => {
                     let cname = RecordClaim { kind: "CNAME".into(), ..claim_of("younger", 9) };
@@ -237,7 +242,7 @@ fn every_deletion() {
                 // The set is another's, who has it already.
                 "older" | "yielded" => "leave",
                 _ if !deletes => "keep",
-                "unverified" => "keep",
+                "unverified" | "lost" => "keep",
                 "unreachable" => "hold",
                 "suspended" if ours => "hold",
                 _ if ours => "remove",
@@ -248,7 +253,7 @@ fn every_deletion() {
             count += 1;
         }
     });
-    assert_eq!(count, 4 * 3 * 2 * 2 * 10 * 9);
+    assert_eq!(count, 4 * 3 * 2 * 2 * 10 * 10);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `DnsRecord`: one record set below a proved domain, kept as the spec says, by the oldest object that asks for it.
 
+mod accounts;
 mod act;
 mod decide;
 mod gate;
@@ -20,9 +21,10 @@ use crate::ledger::ObjectKind;
 use crate::reconcile::{Kind, Report};
 use crate::{Error, Result};
 
+pub use accounts::Accounts;
 pub use act::Done;
 pub use decide::{Step, Verdict};
-pub use observe::{Accounts, Seen};
+pub use observe::Seen;
 
 /// The kind.
 #[derive(Debug)]

@@ -1,13 +1,14 @@
 //! Reads whose the name is, who else asks for it, what stands there, and what the authoritative servers say.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use uuid::Uuid;
 
+use super::accounts::{self, Left};
 use super::decide::{self, Step, Verdict};
 use super::{gate, source};
 use crate::access;
@@ -42,6 +43,8 @@ pub struct Seen {
     pub rivals: Vec<RecordClaim>,
     /// Where the set belongs.
     pub place: Option<Place>,
+    /// The object is being deleted, and nobody can ever go where its set belongs: why.
+    pub lost: Option<String>,
     /// What stands there.
     pub look: Result<Look, Refusal>,
     /// How long the provider asks to be left alone.
@@ -72,10 +75,12 @@ impl Seen {
         self.written().filter(|_| !self.moved())
     }
 
-    /// Whether its set was written elsewhere: with another credential, or in another zone.
+    /// Whether its set was written elsewhere: with another credential, in another zone, or to another server.
     pub(super) fn moved(&self) -> bool {
-        let here = self.place.as_ref().map(|place| (place.account.credential.uid, place.zone.id.as_str()));
-        self.written().zip(here).is_some_and(|(written, here)| (written.credential, written.zone_id.as_str()) != here)
+        self.written().zip(self.place.as_ref()).is_some_and(|(written, Place { account, zone })| {
+            (written.credential, &written.zone_id) != (account.credential.uid, &zone.id)
+                || is_elsewhere(written, account)
+        })
     }
 }
 
@@ -149,9 +154,9 @@ pub(super) async fn observe(cx: &Context, object: &Arc<DnsRecord>) -> Result<See
         None => None,
     };
     let look = Err(not_looked());
-    let (place, rest, heard) = (None, None, None);
+    let (place, lost, rest, heard) = (None, None, None, None);
     let mut seen =
-        Seen { subject, gate, set, claim, fact, rivals, place, look, rest, heard, command, objection, taken };
+        Seen { subject, gate, set, claim, fact, rivals, place, lost, look, rest, heard, command, objection, taken };
     if let (true, Ok(gated)) = (needs_look(object, &seen), seen.gate.clone()) {
         look_there(cx, object, &mut seen, &gated).await?;
         listen(cx, object, &mut seen, &gated).await;
@@ -210,7 +215,8 @@ fn gated(
 }
 
 async fn look_there(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &Gated) -> Result<()> {
-    let place = match place(cx, seen, gated).await {
+    let leaving = object.metadata.deletion_timestamp.is_some();
+    let place = match place(cx, seen, gated, leaving).await {
         Ok(place) => place,
         Err(Error::Condition { reason, message }) => {
             seen.look = Err(Refusal { reason, message });
@@ -238,8 +244,8 @@ fn is_asked(object: &DnsRecord, seen: &Seen) -> bool {
     seen.taken.iter().any(|taken| taken.command == word && Some(&taken.value) != told)
 }
 
-/// Where the set belongs, by the domain's credential.
-async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
+/// Where the set belongs, by the domain's credential. Who is `leaving` goes also where only this process knows the way.
+async fn place(cx: &Context, seen: &mut Seen, gated: &Gated, leaving: bool) -> Result<Place> {
     let refuse = |reason, words: String| Err(Error::condition(reason, words));
     let (dns, home) = (&gated.domain.terms.dns, &gated.domain.subject.namespace);
     let Some(reference) = dns.credential_ref.as_ref().filter(|_| dns.mode == DnsMode::Managed) else {
@@ -249,7 +255,19 @@ async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
     };
     let named = ("the domain's spec.dns.credentialRef", reference);
     let credential = access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, home, named).await?;
-    let account = account(cx, seen, &credential).await?;
+    let account = match accounts::account(cx, &seen.subject, &credential).await {
+        Err(error @ Error::Condition { .. }) if leaving => {
+            match accounts::left(cx, &seen.subject, &credential).await? {
+                Left::Last(account) => account,
+                Left::Open => return Err(error),
+                Left::Nothing(why) => {
+                    seen.lost = Some(why);
+                    return Err(error);
+                }
+            }
+        }
+        account => account?,
+    };
     if !zones::permits(&credential.spec, &gated.owner) {
         let words =
             format!("CloudCredential {:?}: its spec.allowedDomains do not hold {}", reference.name, gated.owner);
@@ -283,42 +301,33 @@ async fn place(cx: &Context, seen: &mut Seen, gated: &Gated) -> Result<Place> {
     Ok(Place { account, zone })
 }
 
-/// The credential's server, where the last proof is of the Secret and the block as they are now.
-async fn account(cx: &Context, seen: &Seen, credential: &CloudCredential) -> Result<Account> {
-    let name = credential.metadata.name.clone().unwrap_or_default();
-    let not_ready = |words: &str| {
-        Error::condition(Reason::CredentialNotReady, format!("CloudCredential {name:?} {words}; see its conditions"))
-    };
-    let organization = seen.subject.organization.clone();
-    let subject = subject_in(organization, cx.cluster, ObjectKind::CloudCredential, credential)
-        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let fact = cx.ledger.credential_fact(cx.cluster, subject.uid).await?;
-    let good = |state: &str| matches!(state, "Valid" | "StaleOk");
-    let fact = fact.filter(|fact| good(&fact.state) && fact.subject.organization == subject.organization);
-    let digest = fact.and_then(|fact| fact.secret_digest).ok_or_else(|| not_ready("is not valid"))?;
-    let account = cx.accounts.open(cx, &subject, credential, &digest).await?;
-    if account.digest == digest { Ok(account) } else { Err(not_ready("was changed and is not proved yet")) }
-}
-
-/// Where the set was written before the domain's credential or zone changed; `None` where nobody can go there any more.
+/// Where the set was written before the way to its zone changed; or why nobody can go there any more.
 pub(super) async fn former_place(
     cx: &Context,
     seen: &Seen,
     written: &WrittenSet,
     owner: &Name,
-) -> Result<Option<Place>> {
+) -> Result<Result<Place, &'static str>> {
     let is_it = |credential: &&Arc<CloudCredential>| {
         let uid = credential.metadata.uid.as_deref().and_then(|uid| Uuid::parse_str(uid).ok());
         uid == Some(written.credential)
     };
     let all = cx.stores.credentials.state();
-    let Some(credential) = all.iter().find(is_it) else { return Ok(None) };
-    let account = account(cx, seen, credential).await?;
+    let Some(credential) = all.iter().find(is_it) else { return Ok(Err("its CloudCredential is gone")) };
+    let account = accounts::account(cx, &seen.subject, credential).await?;
+    if is_elsewhere(written, &account) {
+        return Ok(Err("its CloudCredential has another endpoint now"));
+    }
     match cx.zones.zone_of(&account, owner, Some(&written.zone_id)).await {
-        Ok(Found::One(zone)) => Ok(Some(Place { account, zone })),
-        Ok(_) => Ok(None),
+        Ok(Found::One(zone)) => Ok(Ok(Place { account, zone })),
+        Ok(_) => Ok(Err("its CloudCredential has that zone no more")),
         Err(trouble) => Err(Error::condition(trouble.reason, trouble.message)),
     }
+}
+
+/// Whether it was written to another server than the account's, as far as was put down.
+fn is_elsewhere(written: &WrittenSet, account: &Account) -> bool {
+    written.server.as_ref().is_some_and(|server| *server != account.server.endpoint())
 }
 
 /// Asks the authoritative servers while they are not known to have what is wanted.
@@ -330,36 +339,5 @@ async fn listen(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &Gated
     let leaving = object.metadata.deletion_timestamp.is_some();
     if stands && !known && !leaving {
         seen.heard = Some(cx.lookup.ask(&gated.owner, gated.kind).await);
-    }
-}
-
-/// Accounts that were opened a moment ago: many records have one.
-#[derive(Default)]
-pub struct Accounts(Mutex<HashMap<Uuid, (Instant, Account)>>);
-
-impl Accounts {
-    /// How long the Secret is not read again.
-    const KEPT: Duration = Duration::from_secs(5);
-
-    async fn open(
-        &self,
-        cx: &Context,
-        subject: &Subject,
-        credential: &CloudCredential,
-        digest: &str,
-    ) -> Result<Account> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&subject.uid).cloned();
-        if let Some((at, account)) = known
-            && at.elapsed() < Self::KEPT
-            && account.digest == digest
-        {
-            return Ok(account);
-        }
-        let account =
-            Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, subject, &credential.spec).await?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (at, _)| at.elapsed() < Self::KEPT);
-        all.insert(subject.uid, (Instant::now(), account.clone()));
-        Ok(account)
     }
 }

@@ -12,7 +12,7 @@ use crate::dns::RecordSet;
 use crate::kinds::Refusal;
 use crate::reconcile::backoff::share;
 use crate::reconcile::conditions::{self, Truth};
-use crate::reconcile::{Next, Report, commands};
+use crate::reconcile::{Announcement, Next, RECORD_KEPT, Report, commands};
 use crate::zones::{Answers, Effect, Said};
 use crate::{Class, Error, Result};
 
@@ -34,7 +34,7 @@ pub(super) fn report(
         Ok(Done::Finalizer) => return Report::silent(Next::After(SOON)),
         Ok(Done::Told(event)) => return Report::silent(Next::Now).announce(event.clone()),
         Ok(Done::Claimed | Done::Lost) => return Report::silent(Next::Now),
-        Ok(Done::Asked(effect)) if *step == Step::GiveWay && refusal(effect).is_none() => {
+        Ok(Done::Asked { effect, .. }) if *step == Step::GiveWay && refusal(effect).is_none() => {
             return Report::silent(Next::Now);
         }
         Ok(Done::Left(told)) => {
@@ -53,12 +53,23 @@ pub(super) fn report(
         Told::Verdict(verdict) => {
             show_facts(&mut status, seen, outcome);
             shown.verdict(&mut status, object, verdict);
-            shown.propagation(&mut status, seen, verdict, matches!(outcome, Ok(Done::Asked(Effect::Applied { .. }))));
+            shown.propagation(
+                &mut status,
+                seen,
+                verdict,
+                matches!(outcome, Ok(Done::Asked { effect: Effect::Applied { .. }, .. })),
+            );
         }
         Told::Error(error) => shown.error(&mut status, error),
     }
+    let kept = match outcome {
+        Ok(Done::Asked { kept: Some(words), .. }) => Some(&**words),
+        _ => None,
+    };
+    shown.kept(&mut status, kept);
     status.observed_generation = object.metadata.generation;
     let report = Report::new(&status, next(object, seen, step, outcome, &status, now));
+    let report = kept.iter().fold(report, |report, words| report.announce(Announcement::of(&RECORD_KEPT, *words)));
     let turned = conditions::get(&status.conditions, "Ready");
     let words = (Reason::Progressing, Reason::Ready);
     report.announce_turn(before.as_ref(), turned, words, "Program")
@@ -80,12 +91,12 @@ enum Told<'a> {
 fn verdict<'a>(step: &Step, outcome: Result<&Done, &'a Error>) -> Told<'a> {
     match (step, outcome) {
         (_, Err(error)) => Told::Error(error),
-        (Step::Remove, Ok(Done::Asked(effect))) => {
+        (Step::Remove, Ok(Done::Asked { effect, .. })) => {
             let going = Refusal::new(Reason::Progressing, "the set is taken away");
             Told::Leaving(refusal(effect).as_ref().map_or(going, waits))
         }
         (Step::Hold(refusal), _) => Told::Leaving(waits(refusal)),
-        (_, Ok(Done::Asked(effect))) => {
+        (_, Ok(Done::Asked { effect, .. })) => {
             Told::Verdict(refusal(effect).map_or(Verdict::Programmed, Verdict::Unprogrammed))
         }
         (Step::Rest(verdict), _) => Told::Verdict(verdict.clone()),
@@ -111,8 +122,8 @@ fn show_facts(status: &mut DnsRecordStatus, seen: &Seen, outcome: Result<&Done, 
         status.provider = Some(RecordProvider { zone_id: place.zone.id.clone() });
     }
     let stands = match (outcome, &seen.look, &seen.set) {
-        (Ok(Done::Asked(Effect::Applied { after, .. })), ..) => after.as_ref(),
-        (Ok(Done::Asked(Effect::Unchanged)), _, Ok(set)) => Some(set),
+        (Ok(Done::Asked { effect: Effect::Applied { after, .. }, .. }), ..) => after.as_ref(),
+        (Ok(Done::Asked { effect: Effect::Unchanged, .. }), _, Ok(set)) => Some(set),
         (_, Ok(look), _) => look.set.as_ref(),
         _ => return,
     };
@@ -204,6 +215,16 @@ impl Shown {
         }
     }
 
+    /// What was written elsewhere and stays there. That is told until the spec changes.
+    fn kept(&self, status: &mut DnsRecordStatus, words: Option<&str>) {
+        if let Some(words) = words {
+            return self.set(status, "Kept", true, Reason::SetKept, words);
+        }
+        if conditions::get(&status.conditions, "Kept").is_some_and(|c| c.observed_generation != self.generation) {
+            conditions::clear(&mut status.conditions, "Kept");
+        }
+    }
+
     /// An error of ours says nothing about the set: what was known stays.
     fn error(&self, status: &mut DnsRecordStatus, error: &Error) {
         let ready = conditions::get(&status.conditions, "Ready").is_some_and(|c| c.status == "True");
@@ -277,8 +298,8 @@ fn next(
     let unmade = match (step, outcome) {
         (_, Err(error)) if error.class() == Class::Terminal => return Next::AwaitChange,
         (_, Err(_)) => return Next::Backoff,
-        (_, Ok(Done::Asked(Effect::Trouble(trouble)))) => Some((trouble.reason, trouble.retry_after)),
-        (_, Ok(Done::Asked(effect))) => match refusal(effect) {
+        (_, Ok(Done::Asked { effect: Effect::Trouble(trouble), .. })) => Some((trouble.reason, trouble.retry_after)),
+        (_, Ok(Done::Asked { effect, .. })) => match refusal(effect) {
             None => return Next::Now,
             Some(refusal) => Some((refusal.reason, None)),
         },

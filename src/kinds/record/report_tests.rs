@@ -42,7 +42,7 @@ fn is(status: &DnsRecordStatus, kind: &str, truth: &str, reason: &str) {
 fn accepted_programmed_and_propagated_are_told_apart() {
     let mut seen = seen();
     let set = set_of(&["192.0.2.1"]);
-    let applied = Done::Asked(Effect::Applied { before: None, after: Some(set.clone()) });
+    let applied = Done::asked(Effect::Applied { before: None, after: Some(set.clone()) });
     let (status, next) = told(&seen, &Step::Write { repair: false }, Ok(&applied));
     for (kind, truth, reason) in [
         ("Accepted", "True", "Accepted"),
@@ -98,7 +98,7 @@ fn each_effect_has_its_reason() {
         (Effect::Rejected("no such thing".into()), "ProviderRejected"),
         (Effect::Changed(None), "Contended"),
     ] {
-        let (status, _) = told(&seen, &Step::Write { repair: false }, Ok(&Done::Asked(effect)));
+        let (status, _) = told(&seen, &Step::Write { repair: false }, Ok(&Done::asked(effect)));
         is(&status, "Programmed", "False", reason);
         is(&status, "Ready", "False", reason);
         is(&status, "Accepted", "True", "Accepted");
@@ -119,11 +119,30 @@ fn what_is_not_accepted_says_so_alone_and_what_is_drifted_stays_ready() {
     is(&status, "Ready", "True", "Drifted");
 }
 
+#[test]
+fn a_set_that_stays_elsewhere_is_told_until_the_spec_changes() {
+    let step = Step::Write { repair: false };
+    let kept = Done::Asked { effect: Effect::Unchanged, kept: Some("www stays in zone a".into()) };
+    let (status, _) = told(&seen(), &step, Ok(&kept));
+    is(&status, "Kept", "True", "SetKept");
+    is(&status, "Ready", "True", "Ready");
+    let mut object = object_with(json!({}), false);
+    object.status = Some(status);
+    let rest = Step::Rest(Verdict::Programmed);
+    let next = |object: &DnsRecord| -> DnsRecordStatus {
+        let report = report(object, &seen(), &rest, Ok(&Done::Nothing), now());
+        serde_json::from_value(report.status.unwrap()).unwrap()
+    };
+    is(&next(&object), "Kept", "True", "SetKept");
+    object.metadata.generation = Some(2);
+    assert!(conditions::get(&next(&object).conditions, "Kept").is_none());
+}
+
 /// With Postgres away what is known stands, and a record that is not ready says why.
 #[test]
 fn an_error_of_ours_takes_nothing_back() {
     let error = Error::condition(Reason::LedgerUnavailable, "away");
-    let applied = Done::Asked(Effect::Unchanged);
+    let applied = Done::asked(Effect::Unchanged);
     let (good, _) = told(&seen(), &Step::Write { repair: false }, Ok(&applied));
     let mut object = object_with(json!({}), false);
     object.status = Some(good.clone());
