@@ -118,6 +118,8 @@ async fn who_asks_for_nothing_keeps_nobody_from_it() {
     world.patch("older", json!({"policy": "Observe"})).await;
     world.ready("younger").await;
     assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.2"]);
+    // It may have looked before the other wrote, and nobody wakes who asks for nothing.
+    world.look("older").await;
     world.told("older", "Ready", "True", "Drifted").await;
     world.patch("older", json!({"policy": "Sync"})).await;
     world.told("younger", "Ready", "False", "Conflict").await;
@@ -129,6 +131,37 @@ async fn who_asks_for_nothing_keeps_nobody_from_it() {
     assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
     let inherited = "SELECT count(*) FROM landfall.activity_log WHERE action = 'record.inherited'";
     assert_eq!(world.ask::<i64>(inherited).await, [0]);
+}
+
+/// A cluster that is switched off for good asks for its sets until its domains' proofs have grown old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_another_cluster_counts_while_that_cluster_proves_the_domain() {
+    let world = World::new(At::PowerDns).await;
+    world.record("www", json!({})).await;
+    world.ready("www").await;
+    let there = uuid::Uuid::new_v4();
+    let as_there = |table: &str, changes: &str| {
+        format!(
+            "INSERT INTO landfall.{table} SELECT (jsonb_populate_record(mine, jsonb_build_object('cluster_id', '{there}', {changes}))).*
+             FROM landfall.{table} mine RETURNING cluster_id::text"
+        )
+    };
+    world.ask::<String>(&as_there("clusters", "'name', 'there'")).await;
+    world.ask::<String>(&as_there("domain_verifications", "'name', 'there'")).await;
+    let older = "'object_created_at', '2020-01-01T00:00:00Z'";
+    world.ask::<String>(&as_there("record_sets", older)).await;
+    world.look("www").await;
+    let object = world.told("www", "Ready", "False", "Conflict").await;
+    assert!(message(&object, "Ready").contains("a DnsRecord of another cluster is older"));
+    let old = format!(
+        "UPDATE landfall.domain_verifications SET verified_at = now() - interval '100 days', checked_at = now() - interval '100 days'
+         WHERE cluster_id = '{there}' RETURNING name"
+    );
+    world.ask::<String>(&old).await;
+    world.look("www").await;
+    world.ready("www").await;
+    let asks = format!("SELECT asks FROM landfall.record_sets WHERE cluster_id = '{there}' AND gone_at IS NULL");
+    assert_eq!(world.ask::<bool>(&asks).await, [true], "what is there is left as it is");
 }
 
 /// Several at once, none of which has seen another: one wins, and it is the oldest.

@@ -145,7 +145,10 @@ pub(super) async fn observe(cx: &Context, object: &Arc<DnsRecord>) -> Result<See
         (Err(_), fact) => fact.as_ref().map(|fact| fact.claim.clone()),
     };
     let rivals = match &claim {
-        Some(claim) => cx.ledger.record_rivals(&subject, &claim.fqdn).await?,
+        Some(claim) => {
+            let all = cx.ledger.record_rivals(&subject, &claim.fqdn).await?;
+            all.into_iter().filter(|rival| is_alive(rival, cx.cluster, &domains, cx.clock.now())).collect()
+        }
         None => Vec::new(),
     };
     let command = Command::read(object.metadata.annotations.as_ref());
@@ -170,6 +173,14 @@ fn needs_look(object: &DnsRecord, seen: &Seen) -> bool {
         Step::Hold(refusal) | Step::Rest(Verdict::Unprogrammed(refusal)) => refusal == not_looked(),
         _ => false,
     }
+}
+
+/// Whether a claim counts. One of another cluster does as long as that cluster looks after a domain above the name: of one that
+/// was switched off for good, the proof grows old.
+fn is_alive(claim: &RecordClaim, here: Uuid, domains: &[DomainFact], now: Timestamp) -> bool {
+    let there = claim.subject.cluster;
+    let proves = |d: &DomainFact| d.subject.cluster == there && d.covers(&claim.fqdn) && d.holds(now);
+    there == here || domains.iter().any(proves)
 }
 
 fn claim(object: &DnsRecord, subject: &Subject, gated: &Gated) -> RecordClaim {
