@@ -97,6 +97,8 @@ pub struct CertificateFacts {
     pub current: Option<CertificateFact>,
     /// One that was on its way into the Secret when its outcome was last heard of.
     pub open: Option<CertificateFact>,
+    /// The Secrets that held former ones, but for those that were brought.
+    pub former_secrets: Vec<String>,
 }
 
 impl Writer {
@@ -225,8 +227,10 @@ impl Ledger {
         let rows = sqlx::query(
             "SELECT certificate_id, organization_id, cluster_id, uid, namespace, name, secret_name, state, why, terms, issuer,
                     serial_number, fingerprint_sha256, public_key_sha256, not_before, not_after, chain, roots, intent_id, made_at,
-                    renew_from, renew_until, renew_page, ask_at, restore_intent_id
-             FROM certificates_issued
+                    renew_from, renew_until, renew_page, ask_at, restore_intent_id,
+                    ARRAY(SELECT DISTINCT p.secret_name FROM certificates_issued p WHERE p.cluster_id = c.cluster_id AND p.uid = c.uid
+                          AND p.state = 'Issued' AND p.superseded_at IS NOT NULL AND p.terms ->> 'issuer' <> 'imported') AS former_secrets
+             FROM certificates_issued c
              WHERE cluster_id = $1 AND uid = $2 AND (state = 'Issuing' OR state = 'Issued' AND superseded_at IS NULL)",
         )
         .bind(cluster)
@@ -236,6 +240,7 @@ impl Ledger {
         let mut facts = CertificateFacts::default();
         for row in &rows {
             let fact = Some(read(row)?);
+            facts.former_secrets = row.try_get("former_secrets")?;
             match row.try_get::<&str, _>("state")? {
                 "Issuing" => facts.open = fact,
                 _ => facts.current = fact,

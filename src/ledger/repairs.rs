@@ -1,4 +1,5 @@
-//! Repairs of a certificate's Secret: an intent before the write, its outcome after it, and how many there were of late.
+//! What is done to a certificate's Secret beside putting a new pair into it: repairs, and the removal of one that was left. An
+//! intent before the write, its outcome after it, and how many repairs there were of late.
 
 use std::time::Duration;
 
@@ -52,6 +53,27 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Puts on record that a Secret which held an object's certificates, and does no more, is about to go.
+    ///
+    /// # Errors
+    /// As [`Writer::intend`].
+    pub async fn begin_removal(&self, subject: &Subject, secret: &str) -> Result<IntentId> {
+        let intent = NewIntent {
+            subjects: vec![subject.clone()],
+            call: REMOVE,
+            why: "spec.secretName is another one, and that Secret is whole".into(),
+            approved_by: None,
+            details: json!({"secret": secret}),
+            parts: Vec::new(),
+        };
+        self.intend(intent).await
+    }
+}
+
+/// The word of a removal.
+const REMOVE: &str = "certificate.remove_secret";
+
 async fn put(tx: &mut Transaction, fact: &CertificateFact, intent: Option<IntentId>) -> Result<()> {
     let done = sqlx::query("UPDATE certificates_issued SET restore_intent_id = $2 WHERE certificate_id = $1")
         .bind(fact.id)
@@ -62,6 +84,23 @@ async fn put(tx: &mut Transaction, fact: &CertificateFact, intent: Option<Intent
 }
 
 impl Ledger {
+    /// A removal of a Secret of the object whose outcome is not known.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn open_removal(&self, subject: &Subject) -> Result<Option<IntentId>> {
+        let found: Option<Uuid> = sqlx::query_scalar(
+            "SELECT intent_id FROM intents JOIN intent_objects o USING (intent_id)
+             WHERE o.cluster_id = $1 AND o.object_uid = $2 AND call = $3 AND outcome IS NULL LIMIT 1",
+        )
+        .bind(subject.cluster)
+        .bind(subject.uid)
+        .bind(REMOVE)
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(found.map(IntentId))
+    }
+
     /// How often within this time what stood in an object's Secret was put right, or its key replaced.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_parser::error::X509Error;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{GeneralName, GeneralSubtree, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::key::{Algorithm, PublicKey};
@@ -87,6 +87,30 @@ impl Certificate {
     /// As PEM.
     pub fn pem(&self) -> String {
         pem::encode("CERTIFICATE", &self.der).to_string()
+    }
+
+    /// Whether the name constraints of this CA (RFC 5280, 4.2.1.10) let those that it signs have this name.
+    pub(super) fn lets_have(&self, name: &str) -> bool {
+        let Ok((_, read)) = X509Certificate::from_der(&self.der) else { return false };
+        let constraints = match read.name_constraints() {
+            Ok(Some(found)) => found.value,
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        let (bare, wildcard) = name.strip_prefix("*.").map_or((name, false), |bare| (bare, true));
+        let of = |list: &Option<Vec<GeneralSubtree<'_>>>| {
+            let dns = |tree: &GeneralSubtree<'_>| match tree.base {
+                GeneralName::DNSName(base) => Some(base.trim_start_matches('.').to_ascii_lowercase()),
+                _ => None,
+            };
+            list.iter().flatten().filter_map(dns).collect::<Vec<String>>()
+        };
+        let within = |name: &str, base: &str| {
+            base.is_empty() || name == base || name.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'))
+        };
+        let (permitted, excluded) = (of(&constraints.permitted_subtrees), of(&constraints.excluded_subtrees));
+        let barred = |base: &String| within(bare, base) || wildcard && within(base, bare);
+        (permitted.is_empty() || permitted.iter().any(|base| within(bare, base))) && !excluded.iter().any(barred)
     }
 
     /// Whether it is its own issuer by name.

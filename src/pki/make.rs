@@ -105,6 +105,16 @@ impl Authority {
         self.chain.iter().map(|one| one.not_after).min().unwrap_or(Timestamp::MIN)
     }
 
+    /// The last beginning of those in its chain: before that, nothing that it signs is of use.
+    pub fn not_before(&self) -> Timestamp {
+        self.chain.iter().map(|one| one.not_before).max().unwrap_or(Timestamp::MAX)
+    }
+
+    /// Whether the name constraints of its chain let a certificate have this name.
+    pub fn lets_have(&self, name: &Name) -> bool {
+        self.chain.iter().all(|one| one.lets_have(name.as_str()))
+    }
+
     /// The roots, as PEM for `ca.crt`.
     pub fn roots(&self) -> &str {
         &self.root

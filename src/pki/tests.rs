@@ -247,3 +247,40 @@ fn a_request_is_signed_by_its_key_and_names_all() {
     let shown = format!("{:?}", read.requested_extensions().unwrap().collect::<Vec<_>>());
     assert!(shown.contains("\"example.com\"") && shown.contains("\"*.example.com\""), "{shown}");
 }
+
+#[test]
+fn a_ca_signs_when_its_chain_has_begun_and_what_its_name_constraints_permit() {
+    use rcgen::{GeneralSubtree, NameConstraints};
+    let dns = |name: &str| GeneralSubtree::DnsName(name.into());
+    let (root_key, key) = (ec(), ec());
+    let late = now() + days(3);
+    let root = authority("Root", &root_key, None, |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![dns("example.com"), dns("example.net")],
+            excluded_subtrees: vec![dns("secret.example.com")],
+        });
+        params.not_before = x509_parser::time::ASN1Time::from_timestamp(late.as_second()).unwrap().to_datetime();
+    });
+    let middle = authority("Middle", &key, Some((&root, &root_key)), |params| {
+        let (permitted_subtrees, excluded_subtrees) = (vec![dns(".example.com")], Vec::new());
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
+    });
+    let chain = format!("{}{}", middle.pem(), root.pem());
+    let read = Authority::read(chain.as_bytes(), key.pem().as_bytes(), None).unwrap();
+    assert_eq!(read.not_before(), late, "of all in the chain, the last");
+    for (name, may) in [
+        ("example.com", true),
+        ("www.example.com", true),
+        ("*.shop.example.com", true),
+        ("evilexample.com", false),
+        ("www.example.net", false),
+        ("example.org", false),
+        ("secret.example.com", false),
+        ("deep.secret.example.com", false),
+        ("*.example.com", false),
+        ("notsecret.example.com", true),
+    ] {
+        assert_eq!(read.lets_have(&Name::parse(name).unwrap()), may, "{name}");
+    }
+    assert!(family().2.lets_have(&Name::parse("example.org").unwrap()), "one without constraints");
+}

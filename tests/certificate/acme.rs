@@ -249,3 +249,26 @@ async fn a_ca_that_wants_a_certificate_renewed_is_followed_and_told_which_one_go
     assert_eq!(why.as_deref(), Some("its time has come"));
     assert_eq!(ca.orders("replaces IS NOT NULL").await, "false true");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_renewed_after_the_ledgers_backup_is_taken_in_without_an_order() {
+    let mut ca = Ca::new(Switches::default()).await;
+    ca.certificate("web", json!([ca.domain])).await;
+    ca.verified("web", &ca.domain).await;
+    let first = serial(&ca.world.get("web").await);
+    let renew = json!({"metadata": {"annotations": {"landfall.dev/renew": first, "landfall.dev/command-by": "admin"}}});
+    ca.world.patch("web", renew).await;
+    let (second, data) = ca.world.next("web", &first).await;
+    assert_eq!(ca.front.count(NEW_ORDER), 2);
+    let home = ca.world.controller.take().unwrap().stop().await;
+    // As in a database that was restored from before the renewal.
+    let older = "DELETE FROM certificates_issued WHERE superseded_at IS NULL; UPDATE certificates_issued SET superseded_at = NULL;
+                 DELETE FROM commands; DELETE FROM acme_keys WHERE owner_id IN (SELECT order_id FROM acme_orders WHERE attempt = 2);
+                 DELETE FROM acme_orders WHERE attempt = 2";
+    let mut sql = ca.world.database.superuser().await;
+    sqlx::raw_sql(older).execute(&mut sql).await.unwrap();
+    ca.world.controller = Some(home.start().await);
+    wait_until(PLENTY, "the row", async || ca.world.issued("why = 'it stood in the Secret'").await == 1).await;
+    let (again, held) = ca.world.ready("web").await;
+    assert_eq!((serial(&again), held, ca.front.count(NEW_ORDER)), (serial(&second), data, 2));
+}

@@ -168,3 +168,20 @@ async fn a_repair_whose_end_is_not_known_is_settled_by_what_stands_there() {
     let told = "SELECT count(*) FROM activity_log WHERE action = 'certificate.restored'";
     assert_eq!((world.ask(told).await.as_deref(), world.issued("true").await), (Some("1"), 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_secret_holds_the_same_pair_and_the_former_one_goes() {
+    let world = World::new().await;
+    world.certificate("web", own(), json!({})).await;
+    let (first, data) = world.ready("web").await;
+    world.patch("web", json!({"spec": {"secretName": "next-tls"}})).await;
+    let secrets = world.api::<Secret>();
+    let gone = async || secrets.get_opt("web-tls").await.unwrap().is_none();
+    wait_until(PLENTY, "the former Secret to go", gone).await;
+    let (second, moved) = world.ready("web").await;
+    assert_eq!((serial(&second), moved), (serial(&first), data));
+    let calls = "SELECT string_agg(concat_ws(' ', call, outcome), ', ' ORDER BY intent_id) FROM intents";
+    let told = "certificate.issue Done, certificate.issue Done, certificate.remove_secret Done";
+    wait_until(PLENTY, "all of it on record", async || world.ask(calls).await.as_deref() == Some(told)).await;
+    assert_eq!(world.issued("why = 'spec.secretName is another one' AND superseded_at IS NULL").await, 1);
+}

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::decide::{self, Step, Why, keeps_key, stored};
+use super::decide::{self, Step, Why};
 use super::issuers::{self, Made, Material, Request};
 use super::observe::{Seen, Stored, Wanted, secret_name};
+use super::standing::{in_hand, keeps_key, known, stored};
 use super::{Refusal, revoking, secret};
 use crate::access::text;
 use crate::acme::order;
@@ -70,6 +71,15 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
             }
             Ok(Done::Settled)
         }
+        Step::Carry => carry(cx, object, seen).await,
+        Step::Remove(_) => remove(cx, object, seen).await,
+        Step::SettleRemoval { landed } => {
+            let outcome = if *landed { Outcome::Settled } else { Outcome::Failed };
+            if let Some(intent) = seen.removing {
+                cx.ledger.conclude(intent, outcome, serde_json::Value::Null).await?;
+            }
+            Ok(Done::Settled)
+        }
         Step::Restore => restore(cx, object, seen).await,
         Step::TakeIn => take_in(cx, object, seen).await,
         Step::Rest { .. } => Ok(Done::Nothing),
@@ -119,12 +129,18 @@ async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -
     // Before a key is made and anything is on record: what is refused each time must not cost a certificate each time.
     secret::try_out(cx, object, (secret_name(&object.spec), version)).await?;
     let made = make(cx, object, seen, wanted).await?;
+    let done = deliver(cx, object, seen, &made, why.words()).await?;
+    issuers::delivered(cx, &seen.material).await?;
+    Ok(done)
+}
+
+/// Writes down what goes into the Secret, and puts it there.
+async fn deliver(cx: &Context, object: &Certificate, seen: &Seen, made: &Made, why: &str) -> Result<Done> {
+    let wanted = seen.wanted.as_ref().map_err(refuse)?;
     let chain = Chain::read(made.chain.as_bytes()).map_err(|flaw| Error::condition(flaw.reason, flaw.message))?;
-    let new = NewCertificate {
-        why: why.words().into(),
-        roots: made.roots.clone(),
-        ..described(cx, object, seen, wanted, &chain)
-    };
+    let new =
+        NewCertificate { why: why.into(), roots: made.roots.clone(), ..described(cx, object, seen, wanted, &chain) };
+    let version = stored(seen).map(|stored| stored.version.as_str());
     let domains = seen.gate.as_ref().map_err(refuse)?;
     let fact = cx.ledger.begin_certificate(new, domains).await?;
     let pair = (made.key.pem(), made.chain.as_str(), made.roots.as_deref());
@@ -136,8 +152,28 @@ async fn issue(cx: &Context, object: &Arc<Certificate>, seen: &Seen, why: Why) -
         return Err(error);
     }
     cx.ledger.certificate_issued(&fact, Outcome::Done).await?;
-    issuers::delivered(cx, &seen.material).await?;
     Ok(Done::Issued(Box::new(fact)))
+}
+
+/// The same pair, where the spec wants it now.
+async fn carry(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done> {
+    let key = in_hand(seen).and_then(|stored| stored.key.clone().ok());
+    let (Some(key), Some(fact)) = (key, known(seen)) else { return Ok(Done::Nothing) };
+    let (chain, roots) = (fact.certificate.chain.clone(), fact.certificate.roots.clone());
+    deliver(cx, object, seen, &Made { key, chain, roots }, "spec.secretName is another one").await
+}
+
+async fn remove(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done> {
+    let Some(former) = &seen.former else { return Ok(Done::Nothing) };
+    let intent = cx.ledger.begin_removal(&seen.subject, &former.name).await?;
+    if let Err(error) = secret::remove(cx, object, &former.name, &former.stored.version).await {
+        if is_refusal(&error) {
+            cx.ledger.conclude(intent, Outcome::Failed, serde_json::json!({"why": error.to_string()})).await?;
+        }
+        return Err(error);
+    }
+    cx.ledger.conclude(intent, Outcome::Done, serde_json::Value::Null).await?;
+    Ok(Done::Moved)
 }
 
 async fn advance(cx: &Context, object: &Certificate, seen: &Seen, step: &order::Step) -> Result<Done> {
@@ -154,14 +190,14 @@ async fn advance(cx: &Context, object: &Certificate, seen: &Seen, step: &order::
     let wanted = seen.wanted.as_ref().map_err(refuse);
     let request = wanted.as_ref().ok().map(|wanted| decide::request(&object.spec, seen, wanted));
     // Another CA knows nothing of it.
-    let former = decide::known(seen).filter(|fact| order.issued(fact)).map(|fact| fact.certificate.chain.as_str());
+    let former = known(seen).filter(|fact| order.issued(fact)).map(|fact| fact.certificate.chain.as_str());
     issuers::acme::act(cx, &seen.subject, order, (request.as_ref(), former), step).await?;
     Ok(Done::Moved)
 }
 
 /// Making a key takes the processor's time: on a thread where nobody waits for anything else.
 async fn make(cx: &Context, object: &Certificate, seen: &Seen, wanted: &Wanted) -> Result<Made> {
-    let keep = stored(seen).and_then(|stored| stored.key.clone().ok()).filter(|_| keeps_key(&object.spec, seen));
+    let keep = in_hand(seen).and_then(|stored| stored.key.clone().ok()).filter(|_| keeps_key(&object.spec, seen));
     let (material, wanted, now) = (seen.material.clone(), wanted.clone(), cx.clock.now());
     let made = tokio::task::spawn_blocking(move || {
         let (names, keep) = (&wanted.names, keep.as_ref());
@@ -212,7 +248,7 @@ async fn settle(cx: &Context, seen: &Seen, landed: bool) -> Result<Done> {
 }
 
 async fn restore(cx: &Context, object: &Certificate, seen: &Seen) -> Result<Done> {
-    let (Some(stored), Some(fact)) = (stored(seen), decide::known(seen)) else { return Ok(Done::Nothing) };
+    let (Some(stored), Some(fact)) = (stored(seen), known(seen)) else { return Ok(Done::Nothing) };
     let Ok(key) = &stored.key else { return Ok(Done::Nothing) };
     let certificate = &fact.certificate;
     let pair = (key.pem(), certificate.chain.as_str(), certificate.roots.as_deref());
@@ -249,7 +285,7 @@ fn as_it_stands(object: &Certificate, stored: &Stored) -> Option<String> {
 }
 
 async fn ask_renewal(cx: &Context, seen: &Seen) -> Result<Done> {
-    let (Material::Acme(ca), Some(fact)) = (&seen.material, decide::known(seen)) else { return Ok(Done::Nothing) };
+    let (Material::Acme(ca), Some(fact)) = (&seen.material, known(seen)) else { return Ok(Done::Nothing) };
     let told = issuers::acme::renewal_info(cx, ca, &fact.certificate.chain).await;
     let (window, page) = match &told.window {
         // What the CA said before counts while it says nothing.
@@ -262,7 +298,7 @@ async fn ask_renewal(cx: &Context, seen: &Seen) -> Result<Done> {
 }
 
 async fn let_go(cx: &Context, object: &Arc<Certificate>, seen: &Seen) -> Result<Done> {
-    let serial = decide::known(seen).map(|fact| fact.certificate.serial.clone());
+    let serial = known(seen).map(|fact| fact.certificate.serial.clone());
     let details = serde_json::json!({"secret": secret_name(&object.spec), "serial": serial});
     // Before the object goes, which may have to be tried again.
     cx.ledger.record_once(event(cx, seen, "certificate.released", details)).await?;

@@ -1,24 +1,22 @@
 //! What a certificate needs next.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::issuers::{self, Work};
 use super::observe::{Held, LATELY, Seen, Stored, Wanted};
+use super::standing::{
+    contended, elsewhere, follows, in_hand, is_damaged, keeps_key, known, same_names, stored, suits,
+};
 use super::{Refusal, renewal, revoking};
 use crate::acme::order;
-use crate::api::{Certificate, CertificateSpec, Reason, RenewalPolicy, RotationPolicy};
+use crate::api::{Certificate, CertificateSpec, Reason, RenewalPolicy};
 use crate::ledger::{CertificateFact, KEY_LOST, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::finalizer;
 
 /// After a certificate was made, its CA is asked when it is to be renewed.
 const FIRST_QUESTION: SignedDuration = SignedDuration::from_hours(1);
-
-/// So many repairs of late are too many.
-const REPAIRS: i64 = 3;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +59,15 @@ pub enum Step {
     /// A repair of the Secret was under way when its outcome was last heard of.
     SettleRestore {
         /// Whether the Secret is whole.
+        landed: bool,
+    },
+    /// Put the pair in use into the Secret that the spec names now.
+    Carry,
+    /// Remove a Secret that the spec does not name any more.
+    Remove(String),
+    /// Such a removal was under way when its outcome was last heard of.
+    SettleRemoval {
+        /// Whether it is gone.
         landed: bool,
     },
     /// Put back what was damaged around a sound key, from the ledger.
@@ -124,6 +131,9 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
     if let Some(fact) = seen.facts.current.as_ref().filter(|fact| fact.restoring.is_some()) {
         let landed = stored(seen).is_some_and(|stored| stored.has_key_of(fact) && stored.has_all_of(fact));
         return Step::SettleRestore { landed };
+    }
+    if seen.removing.is_some() {
+        return Step::SettleRemoval { landed: seen.former.is_none() };
     }
     if leaving {
         return match without_order(seen, rest(None), now) {
@@ -207,16 +217,25 @@ fn brought(seen: &Seen, wanted: &Wanted, now: Timestamp) -> Step {
 
 /// A pair that is this object's to issue.
 fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) -> Step {
+    if carries(spec, seen, wanted, now) {
+        return Step::Carry;
+    }
     let why = match &seen.secret {
         Held::Foreign(message) => {
             let refusal = Refusal { reason: Reason::SecretNotOwned, message: message.clone() };
             return without_order(seen, refused(spec, seen, refusal, now), now);
         }
+        Held::None if elsewhere(seen).is_some() => Some(Why::Spec),
         Held::None if known(seen).is_some() => Some(Why::Key),
         Held::None => Some(Why::First),
         Held::Ours(stored) => match known(seen) {
             None if seen.gate.is_ok() && suits(stored, seen, wanted, now) => return Step::TakeIn,
             None => Some(Why::First),
+            // Renewed by a ledger that this one, which was restored, knows nothing of.
+            Some(fact) if seen.gate.is_ok() && follows(stored, fact, seen) && suits(stored, seen, wanted, now) => {
+                return Step::TakeIn;
+            }
+            Some(_) if elsewhere(seen).is_some() => Some(Why::Spec),
             Some(fact) => outgrown(spec, stored, fact, wanted, now).or_else(|| asked(seen, fact)),
         },
     };
@@ -265,7 +284,7 @@ fn asks_at(spec: &CertificateSpec, seen: &Seen) -> Option<Timestamp> {
 
 /// What an issuer is asked for.
 pub(super) fn request<'a>(spec: &CertificateSpec, seen: &'a Seen, wanted: &'a Wanted) -> issuers::Request<'a> {
-    let keep = stored(seen).and_then(|stored| stored.key.as_ref().ok()).filter(|_| keeps_key(spec, seen));
+    let keep = in_hand(seen).and_then(|stored| stored.key.as_ref().ok()).filter(|_| keeps_key(spec, seen));
     let domains = seen.gate.as_deref().unwrap_or_default();
     issuers::Request { names: &wanted.names, domains, algorithm: wanted.algorithm, keep, life: wanted.life }
 }
@@ -283,6 +302,13 @@ fn waits(
         }
         step => step,
     }
+}
+
+/// Whether another name of the Secret is all that is asked for.
+fn carries(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) -> bool {
+    let Some((former, fact)) = elsewhere(seen) else { return false };
+    let free = seen.gate.is_ok() && !spec.suspend && !matches!(seen.secret, Held::Foreign(_));
+    free && outgrown(spec, former, fact, wanted, now).or_else(|| asked(seen, fact)).is_none()
 }
 
 /// Why the certificate in use does not do any more.
@@ -306,12 +332,6 @@ fn outgrown(
     }
 }
 
-/// In whatever order.
-fn same_names(one: &[String], other: &[String]) -> bool {
-    let sorted = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
-    sorted(one) == sorted(other)
-}
-
 /// A person asked for the next one, by the serial number of this one; or for its revocation.
 fn asked(seen: &Seen, fact: &CertificateFact) -> Option<Why> {
     let asked = |taken: &&Taken| taken.command == Verb::Renew.word() && taken.value == fact.certificate.serial;
@@ -327,7 +347,11 @@ fn whole(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Step {
             Some(refusal) => Step::Rest { until: now.checked_add(LATELY).ok(), refused: Some(refusal) },
         };
     }
-    Step::Rest { until: next_look(spec, seen, now), refused: None }
+    let whole = stored(seen).zip(known(seen)).is_some_and(|(stored, fact)| stored.has_key_of(fact));
+    match seen.former.as_ref().filter(|_| whole && !spec.suspend) {
+        Some(former) => Step::Remove(former.name.clone()),
+        None => Step::Rest { until: next_look(spec, seen, now), refused: None },
+    }
 }
 
 /// A certificate is wanted and cannot be. What was damaged is put right all the same.
@@ -346,64 +370,10 @@ fn next_look(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Option<Time
     all.into_iter().flatten().filter(|at| *at > now).min()
 }
 
-/// Somebody changes the Secret again and again. What he wrote stands for a while: a write each time would be one without an end.
-fn contended(seen: &Seen) -> Option<Refusal> {
-    let message = "something else changes the Secret as often as it is written, and so it is left alone for ten minutes; \
-                   see its metadata.managedFields for who it is";
-    (seen.repairs >= REPAIRS).then(|| Refusal { reason: Reason::Contended, message: message.to_owned() })
-}
-
-/// The key is sound, and what stands around it is not what was issued.
-fn is_damaged(seen: &Seen) -> bool {
-    match (stored(seen), known(seen)) {
-        (Some(stored), Some(fact)) => stored.has_key_of(fact) && !stored.has_all_of(fact),
-        _ => false,
-    }
-}
-
-/// Whether what stands in the Secret is what would be issued now.
-fn suits(stored: &Stored, seen: &Seen, wanted: &Wanted, now: Timestamp) -> bool {
-    let (Ok(()), Ok(chain), Ok(key)) = (stored.check(&wanted.terms.names, now), &stored.chain, &stored.key) else {
-        return false;
-    };
-    let leaf = chain.leaf();
-    let signed = match &seen.material {
-        issuers::Material::Ca(Ok(authority)) => leaf.is_signed_by(authority.certificate()),
-        issuers::Material::SelfSigned => leaf.is_self_signed(),
-        _ => false,
-    };
-    let life = leaf.not_after.duration_since(leaf.not_before);
-    let short = SignedDuration::try_from(wanted.life).is_ok_and(|longest| life <= longest);
-    signed && short && same_names(&leaf.names, &wanted.terms.names) && key.algorithm() == wanted.algorithm
-}
-
-/// Whether the key that stands is to stay.
-pub(super) fn keeps_key(spec: &CertificateSpec, seen: &Seen) -> bool {
-    let fits = || {
-        let key = stored(seen)?.key.as_ref().ok()?;
-        let is_own = |fact: &&CertificateFact| fact.certificate.public_key == key.public().digest();
-        let own = known(seen).filter(is_own).is_some_and(|fact| !revoking::must_follow(seen, fact));
-        (own && key.algorithm() == seen.wanted.as_ref().ok()?.algorithm).then_some(())
-    };
-    spec.private_key.rotation_policy == RotationPolicy::Never && fits().is_some()
-}
-
 /// When the certificate in use is renewed.
 pub(super) fn due(spec: &CertificateSpec, fact: &CertificateFact) -> Option<Timestamp> {
     let certificate = &fact.certificate;
     renewal::due((certificate.not_before, certificate.not_after), &certificate.serial, &spec.renewal, fact.window)
-}
-
-/// What the ledger knows of the certificate in use. What it knows under another organization is the former one's.
-pub(super) fn known(seen: &Seen) -> Option<&CertificateFact> {
-    seen.facts.current.as_ref().filter(|fact| fact.certificate.subject.organization == seen.subject.organization)
-}
-
-pub(super) fn stored(seen: &Seen) -> Option<&Stored> {
-    match &seen.secret {
-        Held::Ours(stored) => Some(stored),
-        Held::None | Held::Foreign(_) => None,
-    }
 }
 
 fn rest(until: Option<Timestamp>) -> Step {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::super::issuers::{Material, Request};
-use super::super::observe::wanted;
+use super::super::observe::{Former, wanted};
+use super::super::standing::REPAIRS;
 use super::*;
 use crate::api::{FINALIZER, Organization};
 use crate::ledger::{CertificateFacts, NewCertificate, ObjectKind, Subject, Taken};
@@ -55,6 +56,9 @@ impl World {
             secret: Held::None,
             delivery: None,
             repairs: 0,
+            former: None,
+            last_serial: None,
+            removing: None,
             facts: CertificateFacts::default(),
             order: None,
             command: None,
@@ -263,6 +267,53 @@ fn a_repair_whose_end_is_not_known_is_settled_by_what_stands_in_the_secret() {
     assert_eq!(world.decide(1), Step::SettleRestore { landed: false });
     world.seen.secret = Held::None;
     assert_eq!(world.decide(1), Step::SettleRestore { landed: false });
+}
+
+#[test]
+fn another_name_of_the_secret_moves_the_pair_and_then_the_former_goes() {
+    let renamed = || {
+        let mut world = World::issued(json!({"privateKey": {"rotationPolicy": "Never"}}));
+        let Held::Ours(stored) = std::mem::replace(&mut world.seen.secret, Held::None) else { panic!("no Secret") };
+        world.seen.former = Some(Former { name: "web-tls".into(), stored });
+        world
+    };
+    let mut world = renamed();
+    assert_eq!(world.decide(1), Step::Carry);
+    assert!(keeps_key(&world.object.spec, &world.seen), "the key that stands there");
+    world.spec(json!({"privateKey": {"rotationPolicy": "Never"}, "duration": "720h"}));
+    assert_eq!(world.decide(1), Step::Issue(Why::Spec));
+    world.spec(json!({"suspend": true}));
+    assert_eq!(world.rests(1).1, Some(Reason::Suspended));
+    let mut world = renamed();
+    world.seen.gate = Err(refusal(Reason::DomainNotVerified));
+    assert_eq!(world.rests(1).1, Some(Reason::DomainNotVerified));
+    let mut world = renamed();
+    world.seen.former.as_mut().unwrap().stored.key = Ok(OTHER.clone());
+    assert_eq!(world.decide(1), Step::Issue(Why::Key), "lost, indeed");
+    let mut world = World::issued(json!({}));
+    world.seen.former = renamed().seen.former;
+    assert_eq!(world.decide(1), Step::Remove("web-tls".into()));
+    world.seen.removing = Some(crate::ledger::IntentId(Uuid::nil()));
+    assert_eq!(world.decide(1), Step::SettleRemoval { landed: false });
+    world.seen.former = None;
+    assert_eq!(world.decide(1), Step::SettleRemoval { landed: true });
+}
+
+#[test]
+fn what_an_older_ledger_has_forgotten_is_taken_in_where_the_object_was_said_to_have_it() {
+    for policy in ["Always", "Never"] {
+        let mut world = World::issued(json!({"privateKey": {"rotationPolicy": policy}}));
+        let known = world.seen.facts.current.clone();
+        world.issue(70 * DAY, Why::Due);
+        let last = world.serial();
+        world.seen.facts.current = known;
+        let expected = if policy == "Always" { Step::Issue(Why::Key) } else { Step::Issue(Why::Due) };
+        assert_eq!(world.decide(71 * DAY), expected, "anyone could have put it there");
+        world.seen.last_serial = Some(last);
+        assert_eq!(world.decide(71 * DAY), Step::TakeIn);
+        world.seen.gate = Err(refusal(Reason::DomainNotVerified));
+        assert_eq!(world.rests(71 * DAY).1, Some(Reason::DomainNotVerified));
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod renewal;
 mod report;
 mod revoking;
 mod secret;
+mod standing;
 
 use std::sync::Arc;
 

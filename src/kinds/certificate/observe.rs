@@ -13,7 +13,7 @@ use crate::dns::Name;
 use crate::kinds::Context;
 use crate::kinds::names::{Asker, permit};
 use crate::ledger::{
-    AcmeOrder, CertificateFact, CertificateFacts, CertificateTerms, ObjectKind, Revocation, Subject, Taken,
+    AcmeOrder, CertificateFact, CertificateFacts, CertificateTerms, IntentId, ObjectKind, Revocation, Subject, Taken,
 };
 use crate::pki::{Algorithm, Chain, Flaw, Key};
 use crate::reconcile::commands::{self, Command, Verb};
@@ -40,6 +40,12 @@ pub struct Seen {
     pub(super) delivery: Option<Held>,
     /// How often of late what stands in the Secret was put right, or its key replaced; not asked while it is whole.
     pub(super) repairs: i64,
+    /// A Secret of another name that is this object's still, and holds a former pair, or the one in use.
+    pub(super) former: Option<Former>,
+    /// The serial number that the object was last said to have.
+    pub(super) last_serial: Option<String>,
+    /// The removal of such a one whose outcome is not known.
+    pub(super) removing: Option<IntentId>,
     /// What the ledger knows.
     pub(super) facts: CertificateFacts,
     /// The last order at a CA, whatever the spec says now.
@@ -77,6 +83,12 @@ pub(super) enum Held {
     Foreign(String),
     /// It is this object's, or is brought.
     Ours(Box<Stored>),
+}
+
+/// A Secret that the spec does not name any more.
+pub(super) struct Former {
+    pub(super) name: String,
+    pub(super) stored: Box<Stored>,
 }
 
 /// What stands in the Secret.
@@ -132,6 +144,11 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
     }
     let secret = held(cx, object).await?;
     let delivery = delivery(cx, object, &facts).await?;
+    let former = former(cx, object, &facts).await?;
+    let removing = match facts.former_secrets.iter().any(|name| name != secret_name(&object.spec)) {
+        true => cx.ledger.open_removal(&subject).await?,
+        false => None,
+    };
     let touched = match (&secret, &facts.current) {
         (Held::Ours(stored), Some(fact)) => !(stored.has_key_of(fact) && stored.has_all_of(fact)),
         _ => false,
@@ -157,6 +174,9 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
         secret,
         delivery,
         repairs,
+        former,
+        removing,
+        last_serial: object.status.as_ref().and_then(|status| status.serial_number.clone()),
         facts,
         order,
         command,
@@ -254,6 +274,24 @@ async fn delivery(cx: &Context, object: &Certificate, facts: &CertificateFacts) 
     let name = facts.open.as_ref().map(|open| open.certificate.secret.as_str());
     let Some(name) = name.filter(|name| *name != secret_name(&object.spec)) else { return Ok(None) };
     Ok(Some(secret::find(cx, object, name).await?.map_or(Held::None, |found| secret::held(object, found))))
+}
+
+/// First that of the certificate in use, then those before it.
+async fn former(cx: &Context, object: &Certificate, facts: &CertificateFacts) -> Result<Option<Former>> {
+    if object.spec.issuer.imported.is_some() {
+        return Ok(None);
+    }
+    let current =
+        facts.current.iter().map(|fact| &fact.certificate).filter(|current| current.terms.issuer != "imported");
+    let names = current.map(|current| &current.secret).chain(&facts.former_secrets);
+    for name in names.filter(|name| *name != secret_name(&object.spec)) {
+        if let Some(found) = secret::find(cx, object, name).await?
+            && let Held::Ours(stored) = secret::held(object, found)
+        {
+            return Ok(Some(Former { name: name.clone(), stored }));
+        }
+    }
+    Ok(None)
 }
 
 /// Another certificate that is to make the same Secret, and is older.

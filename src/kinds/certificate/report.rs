@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::Done;
-use super::decide::{Step, due, known, stored};
+use super::decide::{Step, due};
 use super::observe::{Held, Seen};
+use super::standing::{known, stored};
 use super::{Refusal, renewal, revoking};
 use crate::api::{
     AcmeChallengeStatus, AcmeStatus, Certificate, CertificateStatus, Condition, Reason, RenewalInfoStatus,
@@ -34,7 +35,15 @@ pub(super) fn report(
     match (step, outcome) {
         (Step::AddFinalizer, Ok(_)) => return Report::silent(Next::After(SOON)),
         (Step::LetGo, Ok(_)) => return Report::silent(Next::AwaitChange),
-        (Step::Settle { .. } | Step::SettleRestore { .. } | Step::Advance(_) | Step::AskRenewal, Ok(_))
+        (
+            Step::Settle { .. }
+            | Step::SettleRestore { .. }
+            | Step::SettleRemoval { .. }
+            | Step::Remove(_)
+            | Step::Advance(_)
+            | Step::AskRenewal,
+            Ok(_),
+        )
         | (Step::Revoke(_) | Step::Recall(_) | Step::GiveUp { .. }, Ok(_)) => return Report::silent(Next::Now),
         (_, Err(error)) if error.is_fleeting() => return Report::silent(Next::Backoff),
         (_, Ok(Done::Told(event))) => return Report::silent(Next::Now).announce(event.clone()),

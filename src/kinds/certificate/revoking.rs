@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::Refusal;
-use super::decide::{Step, known};
+use super::decide::Step;
 use super::observe::Seen;
+use super::standing::known;
 use crate::acme::{Cause, Pace};
 use crate::api::{Certificate, CertificateRevocation, CertificateStatus, Reason, RevocationReason};
 use crate::ledger::{CertificateFact, Revocation, RevocationState};

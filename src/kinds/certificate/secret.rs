@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use zeroize::Zeroize;
 
@@ -143,6 +143,19 @@ async fn send(
         }
         Err(error) if patch::is_conflict(&error) && version.is_none() => Err(moved(name)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes the Secret that was seen, as long as it is that.
+///
+/// # Errors
+/// The API server's; a conflict where somebody wrote it meanwhile.
+pub(super) async fn remove(cx: &Context, object: &Certificate, name: &str, version: &str) -> Result<()> {
+    let only = Preconditions { resource_version: Some(version.to_owned()), uid: None };
+    let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+    match secrets(cx, object).delete(name, &params).await {
+        Err(error) if !patch::is_not_found(&error) => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

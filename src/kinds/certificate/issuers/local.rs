@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Made, Material, Request};
 use crate::access::{self, SecretBytes};
 use crate::api::{self, Reason};
+use crate::dns::Name;
 use crate::kinds::Context;
 use crate::kinds::certificate::Refusal;
 use crate::pki::{self, Authority, Flaw, Key, Term};
@@ -43,13 +44,28 @@ fn read(bytes: &SecretBytes) -> Result<Authority, Flaw> {
 }
 
 /// # Errors
-/// Its time is over, or nearly so.
-pub(super) fn may_sign(authority: &Authority, now: Timestamp) -> Result<(), Refusal> {
-    if authority.not_after().duration_since(now) >= LEAST_LIFE {
-        return Ok(());
+/// Its time is over, or nearly so, or has not come; or it may not sign one of the names. And when it may, where time alone tells.
+pub(super) fn may_sign(
+    authority: &Authority,
+    names: &[Name],
+    now: Timestamp,
+) -> Result<(), (Refusal, Option<Timestamp>)> {
+    let refuse = |message: String, at| Err((Refusal { reason: Reason::CaUnavailable, message }, at));
+    if authority.not_after().duration_since(now) < LEAST_LIFE {
+        let end = authority.not_after();
+        return refuse(format!("spec.issuer.ca: the CA ends at {end:.0}; put a new one into its Secret"), None);
     }
-    let message = format!("spec.issuer.ca: the CA ends at {:.0}; put a new one into its Secret", authority.not_after());
-    Err(Refusal { reason: Reason::CaUnavailable, message })
+    let begin = authority.not_before();
+    if begin > now {
+        return refuse(format!("spec.issuer.ca: the CA, or one that signed it, begins at {begin:.0}"), Some(begin));
+    }
+    match names.iter().find(|name| !authority.lets_have(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let words = "the name constraints of the CA, or of one that signed it, do not permit";
+            refuse(format!("spec.issuer.ca: {words} {name}; leave it out of spec.dnsNames, or use another CA"), None)
+        }
+    }
 }
 
 pub(super) fn make(material: &Material, request: &Request<'_>, now: Timestamp) -> Result<Made> {

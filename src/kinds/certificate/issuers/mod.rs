@@ -97,9 +97,9 @@ pub(super) fn next(material: &Material, request: &Request<'_>, now: Timestamp) -
         Material::Acme(seen) => acme::next(seen, request, now),
         Material::SelfSigned | Material::Imported => Work::Make,
         Material::Ca(Err(refusal)) => Work::Wait(Some(refusal.clone()), None),
-        Material::Ca(Ok(authority)) => match local::may_sign(authority, now) {
+        Material::Ca(Ok(authority)) => match local::may_sign(authority, request.names, now) {
             Ok(()) => Work::Make,
-            Err(refusal) => Work::Wait(Some(refusal), None),
+            Err((refusal, at)) => Work::Wait(Some(refusal), at),
         },
     }
 }
