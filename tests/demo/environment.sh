@@ -133,8 +133,8 @@ start_controller() {
     {
         echo 'namespace: landfall-system'
         echo "listen: 127.0.0.1:$port"
-        echo "allowedEndpoints: ['$PDNS_URL', '$AWS_ENDPOINT', '${PEBBLE_DIRECTORY%/dir}']"
-        echo "dns: {authorities: [{zone: $PDNS_ZONE, servers: ['$PDNS_DNS']}]}"
+        echo "allowedEndpoints: ['$PDNS_URL', '$AWS_ENDPOINT', 'dns://$KNOT_DNS', '${PEBBLE_DIRECTORY%/dir}']"
+        echo "dns: {authorities: [{zone: $PDNS_ZONE, servers: ['$PDNS_DNS']}, {zone: $KNOT_ZONE, servers: ['$KNOT_DNS']}]}"
         echo "encryption: {current: demo, keys: {demo: $dir/kek}}"
         echo "engines: {OpenTofu: $TOFU${TERRAFORM:+, Terraform: $TERRAFORM}}"
         echo "engineCliConfig: $ENGINE_CLI_CONFIG"
