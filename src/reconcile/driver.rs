@@ -24,7 +24,7 @@ use super::patch::{self, Written};
 use super::wake::{Waker, key_of};
 use super::watch::{Change, View, events};
 use super::watched::{Needed, Watches};
-use super::{Context, Kind, Next, Object, Report};
+use super::{Context, Kind, Next, Object, Report, finalizer};
 use crate::access::text;
 use crate::api::Reason;
 use crate::ledger::ObjectKind;
@@ -33,6 +33,8 @@ use crate::{Error, Result};
 
 /// Before a step that follows at once, so that the watch can bring what the last one wrote.
 const AT_ONCE: Duration = Duration::from_millis(20);
+/// The finalizer's own change wakes the object; this is for the case that it is missed.
+const SOON: Duration = Duration::from_secs(5);
 /// Longest note of an Event that the API server takes, bytes.
 const NOTE_LIMIT: usize = 1024;
 
@@ -210,8 +212,17 @@ fn after(written: Written, next: Next) -> Next {
     }
 }
 
-/// Observe, decide, act, report; says whether there was an error.
+/// Observe, decide, act, report; says whether there was an error. Before anything else an object gets our finalizer.
 async fn pass<K: Kind>(cx: &K::Context, object: &Arc<K::Object>) -> (Report, bool) {
+    if object.meta().deletion_timestamp.is_none() && !finalizer::is_set(object.as_ref()) {
+        return match finalizer::add(cx, object.as_ref()).await {
+            Ok(()) => (Report::silent(Next::After(SOON)), false),
+            Err(error) => {
+                tell::<K>(cx, object, &error);
+                (K::unobserved(object, &error, cx.clock.now()), true)
+            }
+        };
+    }
     let seen = match K::observe(cx, object).await {
         Ok(seen) => seen,
         Err(error) => {

@@ -45,6 +45,8 @@ impl<T> Object for T where
 
 /// One kind: how it looks at the world, decides, acts and reports.
 ///
+/// What is observed carries our finalizer, unless it is being deleted.
+///
 /// `decide` and `report` are total and touch nothing; only `observe` and `act` speak to the network, and only `act`
 /// changes something, one effect a step.
 pub trait Kind: Send + Sync + 'static {

@@ -22,6 +22,8 @@ const LIMIT: usize = 10_000;
 const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
 /// A watch that broke and did not break again for so long stands: taking it up again is tried more often than that.
 pub(super) const CALM: Duration = Duration::from_secs(120);
+/// How long the first change of a batch waits for others: an object that settles changes several times.
+const GATHER: Duration = Duration::from_millis(50);
 /// Rows of one write.
 const BATCH: usize = 200;
 
@@ -144,6 +146,9 @@ pub(super) async fn run<K: Object>(
         let mut quiet = false;
         if failures == 0 {
             quiet = tokio::time::timeout(SIGN_OF_LIFE, pending.news.notified()).await.is_err();
+            if !quiet {
+                tokio::time::sleep(GATHER).await;
+            }
         } else {
             tokio::time::sleep(backoff::rest(failures.min(5), rand::random()).max(Duration::from_millis(200))).await;
         }

@@ -38,7 +38,7 @@ pub enum Done {
     Settled,
     /// A command was taken away, obeyed or not.
     Told(Announcement),
-    /// The finalizer is on or off.
+    /// The finalizer is off.
     Finalizer,
     /// There was nothing to do.
     Nothing,
@@ -46,7 +46,6 @@ pub enum Done {
 
 pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, step: &Step) -> Result<Done> {
     match step {
-        Step::AddFinalizer => finalizer::add(cx, object.as_ref()).await.map(|()| Done::Finalizer),
         Step::LetGo => let_go(cx, object, seen).await,
         Step::Settle { landed } => settle(cx, seen, *landed).await,
         Step::Take(command) => {

@@ -21,8 +21,6 @@ const FIRST_QUESTION: SignedDuration = SignedDuration::from_hours(1);
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// So that a deletion can be put on record.
-    AddFinalizer,
     /// It is being deleted; the Secret goes with its owner.
     LetGo,
     /// A certificate was on its way into the Secret when its outcome was last heard of.
@@ -118,10 +116,9 @@ impl Why {
 }
 
 pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step {
-    let held = finalizer::is_set(object);
     let leaving = object.metadata.deletion_timestamp.is_some();
-    if !held {
-        return if leaving { rest(None) } else { Step::AddFinalizer };
+    if leaving && !finalizer::is_set(object) {
+        return rest(None);
     }
     if let Some(open) = &seen.facts.open {
         // By the key alone: what stands around it may have been touched since, and is put right.

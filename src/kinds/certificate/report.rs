@@ -18,8 +18,6 @@ use crate::reconcile::conditions::{self, whole_seconds};
 use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::{Class, Error, Result};
 
-/// A finalizer's own change wakes the object; this is for the case that it is missed.
-const SOON: Duration = Duration::from_secs(5);
 /// A domain that is proved wakes its certificates; this is for the case that it is missed.
 const REFUSED: Duration = Duration::from_secs(3600);
 /// Timers of years are no timers: clocks are put, and machines sleep.
@@ -33,7 +31,6 @@ pub(super) fn report(
     now: Timestamp,
 ) -> Report {
     match (step, outcome) {
-        (Step::AddFinalizer, Ok(_)) => return Report::silent(Next::After(SOON)),
         (Step::LetGo, Ok(_)) => return Report::silent(Next::AwaitChange),
         (
             Step::Settle { .. }

@@ -18,7 +18,7 @@ pub enum Done {
     Recorded,
     /// A command was taken away, obeyed or not.
     Told(Announcement),
-    /// The finalizer is on or off.
+    /// The finalizer is off.
     Finalizer,
     /// There was nothing to do.
     Nothing,
@@ -26,7 +26,6 @@ pub enum Done {
 
 pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, step: &Step) -> Result<Done> {
     match step {
-        Step::AddFinalizer => finalizer::add(cx, object).await.map(|()| Done::Finalizer),
         Step::LetGo => {
             finalizer::remove(cx, object).await?;
             cx.probes.forget(seen.subject.uid);

@@ -16,8 +16,6 @@ use crate::reconcile::finalizer;
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// So that a deletion can be held.
-    AddFinalizer,
     /// It is being deleted, and somebody refers to it.
     Hold,
     /// It is being deleted, and nobody does.
@@ -84,16 +82,12 @@ impl Verdict {
 }
 
 pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> Step {
-    let held = finalizer::is_set(object);
     if object.metadata.deletion_timestamp.is_some() {
-        return match (held, seen.in_use.count()) {
+        return match (finalizer::is_set(object), seen.in_use.count()) {
             (false, _) => Step::Rest { until: None },
             (true, 0) => Step::LetGo,
             (true, _) => Step::Hold,
         };
-    }
-    if !held {
-        return Step::AddFinalizer;
     }
     if let (Some(command), Facts::Known(_)) = (&seen.command, &seen.facts) {
         return commanded(command, seen);

@@ -116,12 +116,6 @@ fn step(object: &CloudCredential, seen: &Seen) -> String {
 }
 
 #[test]
-fn a_credential_gets_its_finalizer_before_anything_else() {
-    let bare = object(json!({"finalizers": []}), json!({}));
-    assert_eq!(step(&bare, &seen()), "AddFinalizer");
-}
-
-#[test]
 fn a_deletion_waits_for_users_and_for_nothing_else() {
     let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
     let ours = object(deleted.clone(), json!({}));

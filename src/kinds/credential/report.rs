@@ -13,8 +13,6 @@ use crate::reconcile::conditions::{self, HOURLY, Truth, whole_seconds};
 use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::{Class, Error, Result};
 
-/// A finalizer's own change wakes the object; this is for the case that it is missed.
-const SOON: Duration = Duration::from_secs(5);
 /// A deployment that refers to another credential now lets go of this one with its next plan, which wakes nobody.
 const HELD: Duration = Duration::from_secs(30);
 
@@ -29,8 +27,8 @@ pub(super) fn report(
         Ok(Done::Probed(attempt)) => Some(attempt),
         _ => seen.attempt.as_ref(),
     };
-    if matches!((step, outcome), (Step::LetGo | Step::AddFinalizer, Ok(_))) {
-        return Report::silent(if *step == Step::LetGo { Next::AwaitChange } else { Next::After(SOON) });
+    if matches!((step, outcome), (Step::LetGo, Ok(_))) {
+        return Report::silent(Next::AwaitChange);
     }
     if let Ok(Done::Told(event)) = outcome {
         return Report::silent(Next::Now).announce(event.clone());
@@ -80,7 +78,7 @@ fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, now: Timestamp
         (Step::Rest { .. }, Ok(_)) if seen.facts == Facts::Away => Next::Backoff,
         (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
         (Step::Hold, Ok(_)) => Next::After(HELD),
-        (Step::LetGo | Step::AddFinalizer | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
+        (Step::LetGo | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
     }
 }
 

@@ -49,7 +49,6 @@ pub(super) async fn act(
     step: &Step,
 ) -> Result<Outcome> {
     match step {
-        Step::Guard => finalizer::add(cx, object.as_ref()).await.map(|()| Outcome::Done),
         Step::Take(command) => take(cx, object, seen, command).await,
         Step::Discard { command, why } => {
             commands::discard(cx, object.as_ref(), &seen.subject, command, why).await.map(Outcome::Told)

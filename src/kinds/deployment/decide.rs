@@ -30,8 +30,6 @@ const LONGEST_PAUSE: u64 = 30 * 24 * 3600;
 /// One step, with at most one effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Put the finalizer on before anything is made.
-    Guard,
     /// Move a command from its annotations to the ledger.
     Take(Command),
     /// Take a command away that is not to be obeyed.
@@ -85,8 +83,8 @@ pub enum Step {
 /// Decides the next step.
 pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     let deleting = object.metadata.deletion_timestamp.is_some();
-    if !finalizer::is_set(object) {
-        return if deleting { Step::Rest(Standing::gone(object.spec.deletion_policy)) } else { Step::Guard };
+    if deleting && !finalizer::is_set(object) {
+        return Step::Rest(Standing::gone(object.spec.deletion_policy));
     }
     match (&seen.command, &seen.gate) {
         (Some(command), None) => return obey(command, object),
@@ -349,8 +347,7 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         Step::Apply { change: Change::Apply, .. } => Some(DeploymentPhase::Applying),
         Step::Apply { change: Change::Destroy, .. } => Some(DeploymentPhase::Destroying),
         Step::Rest(standing) | Step::Stop { standing, .. } => standing.phase,
-        Step::Guard
-        | Step::Take(_)
+        Step::Take(_)
         | Step::Discard { .. }
         | Step::Start(_)
         | Step::GiveUp(_)

@@ -25,7 +25,7 @@ pub enum Done {
     Looked(Option<Box<(DomainFact, Found)>>),
     /// A command was taken away, obeyed or not.
     Told(Announcement),
-    /// The finalizer is on or off.
+    /// The finalizer is off.
     Finalizer,
     /// There was nothing to do.
     Nothing,
@@ -33,7 +33,6 @@ pub enum Done {
 
 pub(super) async fn act(cx: &Context, object: &OrganizationDomain, seen: &Seen, step: &Step) -> Result<Done> {
     match step {
-        Step::AddFinalizer => finalizer::add(cx, object).await.map(|()| Done::Finalizer),
         Step::LetGo => {
             cx.ledger.release_domain(&seen.subject).await?;
             finalizer::remove(cx, object).await?;

@@ -24,8 +24,6 @@ const AGAIN: SignedDuration = SignedDuration::from_mins(1);
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// So that a deletion can be held.
-    AddFinalizer,
     /// It is being deleted, and somebody refers to it.
     Hold,
     /// It is being deleted, and nobody does.
@@ -81,9 +79,6 @@ pub(super) fn decide(object: &OrganizationDomain, seen: &Seen, now: Timestamp) -
             (true, _) if seen.current().is_some_and(|fact| due(&object.spec, fact, seen.asked()) <= now) => Step::Look,
             (true, _) => Step::Hold,
         };
-    }
-    if !held {
-        return Step::AddFinalizer;
     }
     if let Err((reason, message)) = &seen.name {
         return Step::Refuse { reason: *reason, message: message.clone() };

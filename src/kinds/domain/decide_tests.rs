@@ -163,7 +163,6 @@ fn what_is_done_and_when() {
     let mut told = verified(2 * HOUR);
     told.fact.as_mut().unwrap().terms = hourly.spec.terms();
     assert_eq!(step(&hourly, &told), "Look");
-    assert_eq!(step(&object(json!({"finalizers": []}), json!({})), &verified(1)), "AddFinalizer");
 }
 
 #[test]

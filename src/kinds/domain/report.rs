@@ -19,8 +19,6 @@ use crate::reconcile::conditions::{self, HOURLY, Truth, whole_seconds};
 use crate::reconcile::{Announcement, Next, Report, commands};
 use crate::{Class, Error, Result};
 
-/// A finalizer's own change wakes the object; this is for the case that it is missed.
-const SOON: Duration = Duration::from_secs(5);
 /// The same for the last referrer's end.
 const HELD: Duration = Duration::from_secs(30);
 
@@ -31,8 +29,8 @@ pub(super) fn report(
     outcome: Result<&Done, &Error>,
     now: Timestamp,
 ) -> Report {
-    if matches!((step, outcome), (Step::LetGo | Step::AddFinalizer, Ok(_))) {
-        return Report::silent(if *step == Step::LetGo { Next::AwaitChange } else { Next::After(SOON) });
+    if matches!((step, outcome), (Step::LetGo, Ok(_))) {
+        return Report::silent(Next::AwaitChange);
     }
     if let Ok(Done::Told(event)) = outcome {
         return Report::silent(Next::Now).announce(event.clone());
@@ -96,9 +94,7 @@ fn next(step: &Step, outcome: Result<&Done, &Error>, now: Timestamp) -> Next {
         ) => Next::Now,
         (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
         (Step::Hold, Ok(_)) => Next::After(HELD),
-        (Step::LetGo | Step::AddFinalizer | Step::Refuse { .. } | Step::Rest { until: None }, Ok(_)) => {
-            Next::AwaitChange
-        }
+        (Step::LetGo | Step::Refuse { .. } | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
     }
 }
 

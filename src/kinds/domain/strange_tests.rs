@@ -77,5 +77,5 @@ fn every_strange_object_is_decided_on_and_told() {
         vec![Done::Nothing, Done::Looked(looked)]
     };
     let steps = each_is_decided_on_and_told::<Domain>(any_object, any_seen, outcomes, at(NOW));
-    assert_eq!(steps.len(), 10, "{steps:?}");
+    assert_eq!(steps.len(), 9, "{steps:?}");
 }

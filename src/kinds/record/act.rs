@@ -1,5 +1,7 @@
 //! Does one step.
 
+use std::time::Duration;
+
 use super::decide::Step;
 use super::observe::{Seen, former_place};
 use crate::api::{DnsRecord, Reason, RecordAdoption, RecordDeletion, RecordPolicy};
@@ -7,12 +9,22 @@ use crate::dns::{Data, Name, RecordType};
 use crate::kinds::Context;
 use crate::ledger::{ObjectKind, RecordClaim, RecordFact, Subject, WrittenSet};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, RECORD_KEPT, commands, finalizer};
-use crate::zones::{Adoption, Effect, Want, Wish};
+use crate::zones::{Adoption, Answers, Effect, Want, Wish};
 use crate::{Error, Result};
+
+/// How long the authoritative servers may take to be heard of with the write itself; else they are asked by the next look.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
+    /// The set stands as the spec says, and the ledger knows.
+    Written {
+        /// What the authoritative servers said at once, if they did.
+        heard: Option<Answers>,
+        /// What was written elsewhere before and stays there, in words.
+        kept: Option<String>,
+    },
     /// The zone's writer was asked.
     Asked {
         /// What came of it.
@@ -26,8 +38,6 @@ pub enum Done {
     Claimed,
     /// A command was taken away, obeyed or not.
     Told(Announcement),
-    /// The finalizer is on.
-    Finalizer,
     /// The object may go; what is told of its set.
     Left(Option<Announcement>),
     /// There was nothing to do.
@@ -42,7 +52,6 @@ impl Done {
 
 pub(super) async fn act(cx: &Context, object: &DnsRecord, seen: &Seen, step: &Step) -> Result<Done> {
     match step {
-        Step::AddFinalizer => finalizer::add(cx, object).await.map(|()| Done::Finalizer),
         Step::Take(command) => {
             cx.ledger.record_command(&seen.subject, command.verb.word(), &command.value, &command.by).await?;
             commands::clear(cx, object, command).await?;
@@ -113,36 +122,38 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     let again = wish.clone();
     let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
     tell_of_held(cx, object, &effect);
-    let mut kept = None;
-    if stands(&effect) {
-        match clear_former(cx, object, seen, set.owner(), set.kind()).await? {
-            Former::Nothing | Former::Asked(Effect::Unchanged) => {}
-            // Two ways to one zone cannot always be told apart: what was taken away there may have been taken away here.
-            Former::Asked(Effect::Applied { .. }) => {
-                let effect = cx.zones.change(&place.account, &place.zone, again).await?;
-                if !stands(&effect) {
-                    return Ok(Done::asked(effect));
-                }
-            }
-            Former::Asked(refused) => return Ok(Done::asked(refused)),
-            Former::Kept(words) => kept = Some(words),
-        }
-        let written = WrittenSet {
-            credential: place.account.credential.uid,
-            zone_id: place.zone.id.clone(),
-            zone: place.zone.name.to_string(),
-            server: Some(place.account.server.endpoint()),
-            ttl: set.ttl(),
-            data: set.values().iter().map(Data::present).collect(),
-            digest: set.digest(),
-        };
-        let repaired = repair && matches!(effect, Effect::Applied { .. });
-        let rivals = cx.ledger.put_record_set(claim, &written, repaired).await?;
-        if super::decide::winner(claim, &rivals).is_some() {
-            wake(cx, &rivals);
-        }
+    if !stands(&effect) {
+        return Ok(Done::asked(effect));
     }
-    Ok(Done::Asked { effect, kept })
+    let kept = match clear_former(cx, object, seen, set.owner(), set.kind()).await? {
+        Former::Nothing | Former::Asked(Effect::Unchanged) => None,
+        // Two ways to one zone cannot always be told apart: what was taken away there may have been taken away here.
+        Former::Asked(Effect::Applied { .. }) => {
+            let effect = cx.zones.change(&place.account, &place.zone, again).await?;
+            if !stands(&effect) {
+                return Ok(Done::asked(effect));
+            }
+            None
+        }
+        Former::Asked(refused) => return Ok(Done::asked(refused)),
+        Former::Kept(words) => Some(words),
+    };
+    let written = WrittenSet {
+        credential: place.account.credential.uid,
+        zone_id: place.zone.id.clone(),
+        zone: place.zone.name.to_string(),
+        server: Some(place.account.server.endpoint()),
+        ttl: set.ttl(),
+        data: set.values().iter().map(Data::present).collect(),
+        digest: set.digest(),
+    };
+    let repaired = repair && matches!(effect, Effect::Applied { .. });
+    let rivals = cx.ledger.put_record_set(claim, &written, repaired).await?;
+    if super::decide::winner(claim, &rivals).is_some() {
+        wake(cx, &rivals);
+    }
+    let heard = cx.lookup.ask(set.owner(), set.kind());
+    Ok(Done::Written { heard: tokio::time::timeout(AT_ONCE, heard).await.ok(), kept })
 }
 
 fn wish(seen: &Seen, (owner, kind): (&Name, RecordType), why: &str, want: Want) -> Wish {

@@ -17,8 +17,6 @@ const REPAIRS: u32 = 3;
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// So that the set can be taken away with the object.
-    AddFinalizer,
     /// Move a command from its annotations to the ledger.
     Take(Command),
     /// Take a command away that is not to be obeyed.
@@ -100,12 +98,9 @@ pub(super) enum Move {
 }
 
 pub(super) fn decide(object: &DnsRecord, seen: &Seen, _now: Timestamp) -> Step {
-    let held = finalizer::is_set(object);
     if object.metadata.deletion_timestamp.is_some() {
+        let held = finalizer::is_set(object);
         return if held { leave(&object.spec, seen) } else { Step::Rest(Verdict::Programmed) };
-    }
-    if !held {
-        return Step::AddFinalizer;
     }
     if let Some(command) = &seen.command {
         return commanded(command, seen);

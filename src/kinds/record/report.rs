@@ -20,8 +20,6 @@ use crate::{Class, Error, Result};
 const DRIFT: Duration = Duration::from_secs(600);
 /// How often a record is looked at that may not have its set.
 const UNACCEPTED: Duration = Duration::from_secs(3600);
-/// A finalizer's own change wakes the object; this is for the case that it is missed.
-const SOON: Duration = Duration::from_secs(5);
 
 pub(super) fn report(
     object: &DnsRecord,
@@ -31,7 +29,6 @@ pub(super) fn report(
     now: Timestamp,
 ) -> Report {
     match outcome {
-        Ok(Done::Finalizer) => return Report::silent(Next::After(SOON)),
         Ok(Done::Told(event)) => return Report::silent(Next::Now).announce(event.clone()),
         Ok(Done::Claimed | Done::Lost) => return Report::silent(Next::Now),
         Ok(Done::Asked { effect, .. }) if *step == Step::GiveWay && refusal(effect).is_none() => {
@@ -53,17 +50,12 @@ pub(super) fn report(
         Told::Verdict(verdict) => {
             show_facts(&mut status, seen, outcome);
             shown.verdict(&mut status, object, verdict);
-            shown.propagation(
-                &mut status,
-                seen,
-                verdict,
-                matches!(outcome, Ok(Done::Asked { effect: Effect::Applied { .. }, .. })),
-            );
+            shown.propagation(&mut status, seen, verdict, outcome);
         }
         Told::Error(error) => shown.error(&mut status, error),
     }
     let kept = match outcome {
-        Ok(Done::Asked { kept: Some(words), .. }) => Some(&**words),
+        Ok(Done::Asked { kept: Some(words), .. } | Done::Written { kept: Some(words), .. }) => Some(&**words),
         _ => None,
     };
     shown.kept(&mut status, kept);
@@ -122,8 +114,7 @@ fn show_facts(status: &mut DnsRecordStatus, seen: &Seen, outcome: Result<&Done, 
         status.provider = Some(RecordProvider { zone_id: place.zone.id.clone() });
     }
     let stands = match (outcome, &seen.look, &seen.set) {
-        (Ok(Done::Asked { effect: Effect::Applied { after, .. }, .. }), ..) => after.as_ref(),
-        (Ok(Done::Asked { effect: Effect::Unchanged, .. }), _, Ok(set)) => Some(set),
+        (Ok(Done::Written { .. }), _, Ok(set)) => Some(set),
         (_, Ok(look), _) => look.set.as_ref(),
         _ => return,
     };
@@ -190,18 +181,23 @@ impl Shown {
         }
     }
 
-    /// What the authoritative servers say. After a write they have not been asked yet.
-    fn propagation(&self, status: &mut DnsRecordStatus, seen: &Seen, verdict: &Verdict, written: bool) {
-        if written {
-            return self.set(
-                status,
-                "Propagated",
-                false,
-                Reason::Progressing,
-                "written; the authoritative servers are asked next",
-            );
-        }
-        match (&seen.heard, &seen.set, verdict) {
+    /// What the authoritative servers say. After a write what they said before counts no more.
+    fn propagation(
+        &self,
+        status: &mut DnsRecordStatus,
+        seen: &Seen,
+        verdict: &Verdict,
+        outcome: Result<&Done, &Error>,
+    ) {
+        let heard = match outcome {
+            Ok(Done::Written { heard: None, .. }) => {
+                let words = "written; the authoritative servers are asked next";
+                return self.set(status, "Propagated", false, Reason::Progressing, words);
+            }
+            Ok(Done::Written { heard, .. }) => heard,
+            _ => &seen.heard,
+        };
+        match (heard, &seen.set, verdict) {
             (Some(heard), Ok(set), _) => {
                 status.nameservers = nameservers(heard, set);
                 let (truth, reason, words) = propagated(heard, &status.nameservers);
@@ -298,6 +294,7 @@ fn next(
     let unmade = match (step, outcome) {
         (_, Err(error)) if error.class() == Class::Terminal => return Next::AwaitChange,
         (_, Err(_)) => return Next::Backoff,
+        (_, Ok(Done::Written { heard: None, .. })) => return Next::Now,
         (_, Ok(Done::Asked { effect: Effect::Trouble(trouble), .. })) => Some((trouble.reason, trouble.retry_after)),
         (_, Ok(Done::Asked { effect, .. })) => match refusal(effect) {
             None => return Next::Now,

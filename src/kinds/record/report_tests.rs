@@ -42,8 +42,8 @@ fn is(status: &DnsRecordStatus, kind: &str, truth: &str, reason: &str) {
 fn accepted_programmed_and_propagated_are_told_apart() {
     let mut seen = seen();
     let set = set_of(&["192.0.2.1"]);
-    let applied = Done::asked(Effect::Applied { before: None, after: Some(set.clone()) });
-    let (status, next) = told(&seen, &Step::Write { repair: false }, Ok(&applied));
+    let write = Step::Write { repair: false };
+    let (status, next) = told(&seen, &write, Ok(&Done::Written { heard: None, kept: None }));
     for (kind, truth, reason) in [
         ("Accepted", "True", "Accepted"),
         ("Programmed", "True", "Programmed"),
@@ -72,8 +72,12 @@ fn accepted_programmed_and_propagated_are_told_apart() {
         (vec![("a", Said::Nothing("timeout".into()))], "Unknown", "ResolverUnavailable", "U", Some(1)),
         (vec![], "Unknown", "ResolverUnavailable", "", Some(1)),
     ] {
+        let written = Done::Written { heard: Some(heard(&answers)), kept: None };
+        seen.heard = None;
+        let at_once = told(&seen, &write, Ok(&written));
         seen.heard = Some(heard(&answers));
         let (status, after) = told(&seen, &rest, Ok(&Done::Nothing));
+        assert_eq!(at_once, (status.clone(), after), "it makes no difference who asked");
         is(&status, "Propagated", truth, reason);
         is(&status, "Ready", "True", "Ready");
         let letter = |s: &NameserverSeen| match s.answer {
@@ -142,8 +146,7 @@ fn a_set_that_stays_elsewhere_is_told_until_the_spec_changes() {
 #[test]
 fn an_error_of_ours_takes_nothing_back() {
     let error = Error::condition(Reason::LedgerUnavailable, "away");
-    let applied = Done::asked(Effect::Unchanged);
-    let (good, _) = told(&seen(), &Step::Write { repair: false }, Ok(&applied));
+    let (good, _) = told(&seen(), &Step::Write { repair: false }, Ok(&Done::Written { heard: None, kept: None }));
     let mut object = object_with(json!({}), false);
     object.status = Some(good.clone());
     let kept: DnsRecordStatus = serde_json::from_value(unobserved(&object, &error, now()).status.unwrap()).unwrap();

@@ -3,13 +3,6 @@
 use super::*;
 
 #[test]
-fn the_finalizer_comes_first() {
-    let mut object = object();
-    object.metadata.finalizers = None;
-    assert_eq!(next(&object, &world(vec![])), Step::Guard);
-}
-
-#[test]
 fn a_new_object_is_planned() {
     assert_eq!(next(&object(), &world(vec![])), Step::Plan { change: Change::Apply, attempt: 0 });
 }
