@@ -68,3 +68,15 @@ async fn a_spec_that_became_bad_is_told_and_its_object_takes_the_set_along() {
     world.gone("www").await;
     assert_eq!(world.stands(&owner, RecordType::A).await, None);
 }
+
+/// To whom a part is delegated may not be there yet: the servers of the zone above have the delegation, and they are asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delegation_is_asked_of_the_zone_above() {
+    for at in [At::PowerDns, At::Knot] {
+        let world = World::new(at).await;
+        world.record("part", json!({"name": "part", "type": "NS", "values": ["ns1.elsewhere.test."]})).await;
+        let object = world.told("part", "Propagated", "True", "Propagated").await;
+        let status = object.status.unwrap();
+        assert_eq!((status.nameservers.len(), status.nameservers[0].answer), (1, NameserverAnswer::Current));
+    }
+}

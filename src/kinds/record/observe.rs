@@ -349,6 +349,10 @@ async fn listen(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &Gated
         .is_some_and(|c| c.status == "True" && c.observed_generation == object.metadata.generation);
     let leaving = object.metadata.deletion_timestamp.is_some();
     if stands && !known && !leaving {
-        seen.heard = Some(cx.lookup.ask(&gated.owner, gated.kind).await);
+        let cuts = |place: &Place| gated.kind == RecordType::Ns && place.zone.name != gated.owner;
+        seen.heard = Some(match seen.place.as_ref().is_some_and(cuts) {
+            true => cx.lookup.ask_delegation(&gated.owner).await,
+            false => cx.lookup.ask(&gated.owner, gated.kind).await,
+        });
     }
 }

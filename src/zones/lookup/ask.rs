@@ -27,6 +27,14 @@ pub(super) async fn authority(server: SocketAddr, name: &Name, kind: RecordType,
     }
 }
 
+/// What a server says of a delegation at a name in its zone.
+pub(super) async fn delegation(server: SocketAddr, name: &Name, end: Instant) -> Said {
+    match ask(server, name, WireType::NS, false, end).await {
+        Ok(message) => sent_on(&message, name),
+        Err(why) => Said::Nothing(why),
+    }
+}
+
 /// The whole answer of a server, whatever it is.
 pub(super) async fn ask(
     server: SocketAddr,
@@ -127,6 +135,19 @@ fn said(message: &Message, name: &Name, kind: RecordType) -> Said {
         return Said::Values { values, ttl };
     }
     if message.response_code == ResponseCode::NXDomain { Said::NoName } else { Said::NoData }
+}
+
+/// To whom a message sends on at this very name; what it says as its own authority, where the server has the part below too.
+fn sent_on(message: &Message, name: &Name) -> Said {
+    let to = message.authorities.iter().filter(|record| is_of(record, name) && record.record_type() == WireType::NS);
+    let ttl = to.clone().map(|record| record.ttl).min().unwrap_or_default();
+    let mut values: Vec<Data> = to.filter_map(|record| data(&record.data)?.ok()).collect();
+    if message.authoritative || message.response_code != ResponseCode::NoError || values.is_empty() {
+        return said(message, name, RecordType::Ns);
+    }
+    values.sort_unstable();
+    values.dedup();
+    Said::Values { values, ttl }
 }
 
 fn word(code: ResponseCode) -> String {

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use hickory_proto::rr::RData;
-use hickory_proto::rr::rdata::{A, CNAME, TXT};
+use hickory_proto::rr::rdata::{A, CNAME, NS, TXT};
 
 use super::*;
 
@@ -45,6 +45,26 @@ fn an_answer_is_what_its_own_authority_says_of_this_name() {
         let heard = told(&message(code, false, &[(www, txt("cached"))]));
         assert!(matches!(&heard, Said::Nothing(why) if why.contains(word)), "{heard:?}");
     }
+}
+
+#[test]
+fn a_delegation_is_what_the_zone_above_sends_on_to() {
+    let (part, ns) = ("part.example.com", |host: &str| RData::NS(NS(wire_name(&name(host)).unwrap())));
+    let told = |authoritative: bool, code: ResponseCode, answers: &[(&str, RData)], authorities: &[(&str, RData)]| {
+        let mut heard = message(code, authoritative, answers);
+        heard.authorities = message(code, authoritative, authorities).answers;
+        sent_on(&heard, &name(part))
+    };
+    let values = |hosts: &[&str]| Said::Values { values: hosts.iter().map(|h| Data::Ns(name(h))).collect(), ttl: 60 };
+    let (ok, to) =
+        (ResponseCode::NoError, [("part.example.com", ns("b.example")), ("PART.example.com", ns("a.example"))]);
+    assert_eq!(told(false, ok, &[], &to), values(&["a.example", "b.example"]));
+    assert_eq!(told(true, ok, &[(part, ns("c.example"))], &to), values(&["c.example"]), "it has the part below too");
+    let above = [("example.com", ns("a.example"))];
+    assert!(matches!(told(false, ok, &[], &above), Said::Nothing(_)), "another name's");
+    assert_eq!(told(true, ok, &[], &above), Said::NoData);
+    assert_eq!(told(true, ResponseCode::NXDomain, &[], &[]), Said::NoName);
+    assert!(matches!(told(false, ResponseCode::Refused, &[], &to), Said::Nothing(_)));
 }
 
 #[test]

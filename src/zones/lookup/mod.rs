@@ -88,13 +88,28 @@ impl Lookup {
         self.once(name, kind, Instant::now() + PATIENCE).await
     }
 
+    /// What each server of the zone above says of a delegation at this name. Those to whom it leads are not asked: they may not
+    /// be there yet.
+    pub async fn ask_delegation(&self, name: &Name) -> Answers {
+        let above = name.parent().unwrap_or_else(|| name.clone());
+        self.each(&above, name, RecordType::Ns, Instant::now() + PATIENCE).await
+    }
+
     async fn once(&self, name: &Name, kind: RecordType, end: Instant) -> Answers {
-        let cut = match self.0.cut_of(name, kind, end).await {
+        self.each(name, name, kind, end).await
+    }
+
+    /// Asks each server of the zone of `of` for the name, which is `of` or delegated below it.
+    async fn each(&self, of: &Name, name: &Name, kind: RecordType, end: Instant) -> Answers {
+        let cut = match self.0.cut_of(of, kind, end).await {
             Ok(cut) => cut,
             Err(trouble) => return Answers { servers: Vec::new(), trouble: Some(trouble) },
         };
         let heard = cut.servers.iter().map(async |server| {
-            let answer = ask::authority(server.address, name, kind, end).await;
+            let answer = match of == name {
+                true => ask::authority(server.address, name, kind, end).await,
+                false => ask::delegation(server.address, name, end).await,
+            };
             Heard { host: server.host.clone(), address: server.address, answer }
         });
         Answers { servers: futures::future::join_all(heard).await, trouble: None }
