@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::decide::Step;
-use super::observe::{Seen, former_place};
+use super::observe::{Seen, authorities, former_place};
 use crate::api::{DnsRecord, Reason, RecordAdoption, RecordDeletion, RecordPolicy};
 use crate::dns::{Data, Name, RecordType};
 use crate::kinds::Context;
@@ -152,7 +152,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     if super::decide::winner(claim, &rivals).is_some() {
         wake(cx, &rivals);
     }
-    let heard = cx.lookup.ask(set.owner(), set.kind());
+    let heard = authorities(cx, &place.zone, set.owner(), set.kind());
     Ok(Done::Written { heard: tokio::time::timeout(AT_ONCE, heard).await.ok(), kept })
 }
 

@@ -349,10 +349,17 @@ async fn listen(cx: &Context, object: &DnsRecord, seen: &mut Seen, gated: &Gated
         .is_some_and(|c| c.status == "True" && c.observed_generation == object.metadata.generation);
     let leaving = object.metadata.deletion_timestamp.is_some();
     if stands && !known && !leaving {
-        let cuts = |place: &Place| gated.kind == RecordType::Ns && place.zone.name != gated.owner;
-        seen.heard = Some(match seen.place.as_ref().is_some_and(cuts) {
-            true => cx.lookup.ask_delegation(&gated.owner).await,
-            false => cx.lookup.ask(&gated.owner, gated.kind).await,
-        });
+        seen.heard = match &seen.place {
+            Some(place) => Some(authorities(cx, &place.zone, &gated.owner, gated.kind).await),
+            None => None,
+        };
+    }
+}
+
+/// What the authoritative servers say of a set in this zone; of a delegation those of the zone.
+pub(super) async fn authorities(cx: &Context, zone: &Zone, owner: &Name, kind: RecordType) -> Answers {
+    match kind == RecordType::Ns && *owner != zone.name {
+        true => cx.lookup.ask_delegation(owner).await,
+        false => cx.lookup.ask(owner, kind).await,
     }
 }
