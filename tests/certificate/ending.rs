@@ -1,6 +1,9 @@
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::harness::wait_until;
+use crate::kills::Gate;
 use crate::openssl::Openssl;
 use crate::world::{PLENTY, World, own, serial};
 
@@ -45,6 +48,27 @@ async fn a_controller_that_is_killed_leaves_no_certificate_in_doubt() {
     assert_eq!(world.issued("state = 'Issuing'").await, 0);
     let open = "SELECT count(*) FROM intents WHERE outcome IS NULL OR outcome = 'Unknown'";
     wait_until(PLENTY, "every outcome", async || world.ask(open).await.as_deref() == Some("0")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_dies_between_the_secret_and_its_outcome_makes_no_other_certificate() {
+    let mut world = World::new().await;
+    let mut gate = Gate::before(&world.database.url, "certificates_issued", "NEW.state = 'Issued'", "web").await;
+    world.certificate("web", own(), json!({})).await;
+    let end = Instant::now() + PLENTY;
+    while !gate.holds().await {
+        assert!(Instant::now() < end, "waited for the outcome to be written");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let data = world.data("web-tls").await;
+    let home = world.controller.take().unwrap().kill().await;
+    gate.open().await;
+    world.controller = Some(home.start().await);
+    let (_, held) = world.ready("web").await;
+    assert!(held == data, "the same pair");
+    assert_eq!(world.issued("true").await, 1);
+    let calls = "SELECT string_agg(outcome, ' ') FROM intents";
+    assert_eq!(world.ask(calls).await.as_deref(), Some("Settled"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
