@@ -137,7 +137,8 @@ pub struct Ceilings {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// Reconciles at once for each kind, 1 to 256.
+    /// Reconciles at once for each kind, 1 to 256; of certificates eight times and of records sixteen times as many, for most
+    /// of theirs is waiting.
     #[serde(default = "eight")]
     pub concurrency: u16,
     /// The longest one reconcile may take, 5 to 3600 seconds.

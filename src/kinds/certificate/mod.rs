@@ -15,6 +15,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::api;
+use crate::installation::Limits;
 use crate::kinds::{Context, Refusal};
 use crate::ledger::ObjectKind;
 use crate::reconcile::{Kind, Report};
@@ -31,6 +32,11 @@ impl Kind for Certificate {
     type Step = decide::Step;
     type Outcome = act::Done;
     const KIND: ObjectKind = ObjectKind::Certificate;
+
+    /// Most of a reconcile is waiting for the CA and for what its challenge needs in the zone.
+    fn concurrency(limits: &Limits) -> u16 {
+        limits.concurrency.saturating_mul(8)
+    }
 
     async fn observe(cx: &Context, object: &Arc<Self::Object>) -> Result<Self::Observed> {
         observe::observe(cx, object).await
