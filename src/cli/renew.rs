@@ -3,6 +3,7 @@
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::command::line;
 use super::give::{Given, Patience, Wish, World};
 use super::target::CertificateTarget;
 use crate::api::{Certificate, Reason};
@@ -58,10 +59,6 @@ pub(super) async fn renew(arguments: &Renew) -> Result<String> {
     } else {
         format!("{by} renews lcert/{name}, serial {old}; the next serial number stands in its status\n")
     })
-}
-
-pub(super) fn line(value: &serde_json::Value) -> String {
-    format!("{value}\n")
 }
 
 /// The serial number in use, which is the only one that a command may name.

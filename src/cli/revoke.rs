@@ -4,8 +4,9 @@ use clap::builder::PossibleValuesParser;
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::command::line;
 use super::give::{Given, Patience, Wish, World};
-use super::renew::{in_use, line, serial};
+use super::renew::{in_use, serial};
 use super::target::CertificateTarget;
 use crate::api::{Certificate, Reason, RevocationReason};
 use crate::reconcile::commands::Verb;

@@ -370,9 +370,5 @@ pub(super) async fn bury(transaction: &mut Transaction, actor: &Actor, cluster: 
     .bind(uids)
     .fetch_all(transaction.connection())
     .await?;
-    for intent in open.into_iter().flatten() {
-        let why = json!({"why": "its object is gone"});
-        transaction.conclude(IntentId(intent), Outcome::Unknown, why, actor.clone()).await?;
-    }
-    Ok(())
+    transaction.conclude_gone(open.into_iter().flatten(), actor).await
 }

@@ -168,6 +168,15 @@ impl Transaction {
         Ok(())
     }
 
+    /// Of objects that are gone, nobody will say what became of these.
+    pub(super) async fn conclude_gone(&mut self, intents: impl IntoIterator<Item = Uuid>, actor: &Actor) -> Result<()> {
+        for intent in intents {
+            let why = json!({"why": "its object is gone"});
+            self.conclude(IntentId(intent), Outcome::Unknown, why, actor.clone()).await?;
+        }
+        Ok(())
+    }
+
     async fn concluded_before(&mut self, intent: IntentId, outcome: Outcome) -> Result<()> {
         let found: Option<Option<String>> = sqlx::query_scalar("SELECT outcome FROM intents WHERE intent_id = $1")
             .bind(intent.0)

@@ -51,9 +51,7 @@ impl Writer {
         tx.commit().await?;
         Ok(())
     }
-}
 
-impl Writer {
     /// Puts on record that a Secret which held an object's certificates, and does no more, is about to go.
     ///
     /// # Errors
@@ -132,9 +130,5 @@ pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uid
     .bind(uids)
     .fetch_all(tx.connection())
     .await?;
-    for intent in open {
-        let why = json!({"why": "its object is gone"});
-        tx.conclude(IntentId(intent), Outcome::Unknown, why, actor.clone()).await?;
-    }
-    Ok(())
+    tx.conclude_gone(open, actor).await
 }

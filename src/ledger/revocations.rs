@@ -317,9 +317,5 @@ pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uid
     .bind(uids)
     .fetch_all(tx.connection())
     .await?;
-    for intent in open.into_iter().flatten() {
-        let why = json!({"why": "its object is gone"});
-        tx.conclude(IntentId(intent), Outcome::Unknown, why, actor.clone()).await?;
-    }
-    Ok(())
+    tx.conclude_gone(open.into_iter().flatten(), actor).await
 }

@@ -112,7 +112,7 @@ impl Change {
     }
 
     /// Whether the condition holds for what stands there.
-    pub(super) fn fits(&self, standing: &Index<'_>) -> bool {
+    fn fits(&self, standing: &Index<'_>) -> bool {
         self.parts().all(|part| {
             let now = part.now(standing);
             let marked = part.marked.as_ref().is_none_or(|marked| now.is_some_and(|now| now.markers == *marked));
@@ -121,19 +121,26 @@ impl Change {
     }
 
     /// What stands there.
-    pub(super) fn now<'a>(&self, standing: &Index<'a>) -> Option<&'a Standing> {
+    fn now<'a>(&self, standing: &Index<'a>) -> Option<&'a Standing> {
         standing.0.get(&self.key()?).copied()
     }
 }
 
 /// What stands in a zone, by name and type.
-pub(super) struct Index<'a>(HashMap<(&'a Name, RecordType), &'a Standing>);
+struct Index<'a>(HashMap<(&'a Name, RecordType), &'a Standing>);
 
 impl<'a> Index<'a> {
     /// Of what was read.
-    pub(super) fn of(contents: &'a Contents) -> Self {
+    fn of(contents: &'a Contents) -> Self {
         Self(contents.sets.iter().map(|standing| ((standing.set.owner(), standing.set.kind()), standing)).collect())
     }
+}
+
+/// The changes of a lot whose condition does not hold by what stands.
+pub(super) fn unfit(lot: &[(usize, &Change)], standing: &Contents) -> Vec<(usize, Outcome)> {
+    let index = Index::of(standing);
+    let changed = lot.iter().filter(|(_, change)| !change.fits(&index));
+    changed.map(|(number, change)| (*number, Outcome::Changed(change.now(&index).cloned()))).collect()
 }
 
 /// What came of one change.

@@ -288,8 +288,8 @@ impl Writer {
         ] {
             sqlx::query(statement).bind(self.cluster()).bind(&uids).execute(transaction.connection()).await?;
         }
+        let actor = Actor::Controller(self.holder().to_owned());
         if kind == ObjectKind::Certificate {
-            let actor = Actor::Controller(self.holder().to_owned());
             certificates::bury(transaction, &actor, self.cluster(), &uids).await?;
             repairs::bury(transaction, &actor, self.cluster(), &uids).await?;
             // What is not watched may be watched again, and is still to be revoked then.
@@ -298,7 +298,6 @@ impl Writer {
             }
         }
         if kind == ObjectKind::OrganizationDomain {
-            let actor = Actor::Controller(self.holder().to_owned());
             match reason {
                 NOT_WATCHED => domains::hide(transaction, self.cluster(), &uids).await?,
                 _ => domains::bury(transaction, &actor, self.cluster(), &uids, reason).await?,

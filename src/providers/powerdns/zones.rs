@@ -16,7 +16,7 @@ use crate::access::text::line;
 use crate::access::{Redactor, SecretBytes};
 use crate::api::{PowerDnsCredential, Reason};
 use crate::dns::{Data, Name, RecordSet, RecordType, Zone};
-use crate::providers::dns::{Change, Contents, Dns, Index, Other, Outcome, Standing, Trouble};
+use crate::providers::dns::{Change, Contents, Dns, Other, Outcome, Standing, Trouble, unfit};
 use crate::providers::isolation::{Isolation, Reply};
 use crate::providers::lots::{lots, units};
 use crate::providers::{Answer, Http};
@@ -125,7 +125,7 @@ impl Dns for PowerDns {
             Err(trouble) => return vec![Outcome::Unsettled(trouble); changes.len()],
         };
         let all: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
-        for (number, outcome) in unfit(&all, &standing) {
+        for (number, outcome) in unfit(&all, &contents(&standing)) {
             isolation.put(number, outcome);
         }
         let mut first = Some(standing);
@@ -181,7 +181,7 @@ impl PowerDns {
             Ok(standing) => standing,
             Err(trouble) => return Reply::Trouble(trouble),
         };
-        let changed = unfit(lot, &standing);
+        let changed = unfit(lot, &contents(&standing));
         if changed.is_empty() { self.patch(zone, lot, &standing).await } else { Reply::Settled(changed) }
     }
 
@@ -296,14 +296,6 @@ fn read(set: &Set) -> Result<RecordSet, String> {
     let values = set.records.iter().map(|r| Data::presented(kind, &r.content).map(|data| (set.ttl, data)));
     let values = values.collect::<Result<_, _>>().map_err(|e| e.to_string())?;
     RecordSet::gathered(owner, kind, values).map_err(|e| e.to_string())
-}
-
-/// The changes of a lot whose condition does not hold.
-fn unfit(lot: &[(usize, &Change)], standing: &[Set]) -> Vec<(usize, Outcome)> {
-    let contents = contents(standing);
-    let index = Index::of(&contents);
-    let changed = lot.iter().filter(|(_, change)| !change.fits(&index));
-    changed.map(|(number, change)| (*number, Outcome::Changed(change.now(&index).cloned()))).collect()
 }
 
 /// The comments of each set, by name and type.

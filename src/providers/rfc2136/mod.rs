@@ -13,7 +13,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType as WireType};
 
 use self::wire::Wire;
-use super::dns::{Change, Contents, Dns, Index, Outcome, Trouble};
+use super::dns::{Change, Contents, Dns, Outcome, Trouble, unfit};
 use super::isolation::{Isolation, Reply};
 use super::lots::{lots, units};
 use crate::Result;
@@ -139,10 +139,7 @@ impl Rfc2136 {
             Ok(contents) => contents,
             Err(trouble) => return Reply::Trouble(trouble),
         };
-        let index = Index::of(&contents);
-        let changed = lot.iter().filter(|(_, change)| !change.fits(&index));
-        let mut settled: Vec<_> =
-            changed.map(|(number, change)| (*number, Outcome::Changed(change.now(&index).cloned()))).collect();
+        let mut settled = unfit(lot, &contents);
         if settled.is_empty() {
             let hindered =
                 lot.iter().filter_map(|(number, change)| Some((*number, hindrance(change, &contents, lot)?)));

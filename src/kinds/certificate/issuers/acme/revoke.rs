@@ -8,7 +8,6 @@ use crate::acme::{Account, AccountKey, Cause, Server, Trouble};
 use crate::api::AcmeIssuer;
 use crate::kinds::Context;
 use crate::ledger::{AcmeAccount, Hindrance, Outcome, Revocation};
-use crate::run::digest::sha256_hex;
 use crate::{Error, Result};
 
 /// Asks the CA, by the account that the certificate was issued to; what is asked, and what came of it, is written down. `spec` is
@@ -63,13 +62,8 @@ async fn account(
     leaf: &CertificateDer<'_>,
 ) -> Result<Result<(AcmeAccount, Account), Trouble>> {
     let subject = &revocation.fact.certificate.subject;
-    let fingerprint = sha256_hex(leaf);
-    let ordered = cx
-        .ledger
-        .acme_chains(subject)
-        .await?
-        .into_iter()
-        .find(|one| self::leaf(&one.chain).is_some_and(|leaf| sha256_hex(&leaf) == fingerprint));
+    let ordered =
+        cx.ledger.acme_chains(subject).await?.into_iter().find(|one| self::leaf(&one.chain).as_ref() == Some(leaf));
     let (known, server) = match (ordered, spec) {
         (Some(one), _) => (Some(cx.ledger.acme_account_of(subject.cluster, one.account).await?), one.server),
         (None, Some(spec)) => (cx.ledger.find_acme_account(subject, &identity(spec)).await?, spec.server.clone()),
