@@ -105,7 +105,14 @@ pub fn next(order: Option<&AcmeOrder>, terms: &str, answer: &Answer, now: Timest
     match (order.stage, answer) {
         (AcmeStage::Prepared | AcmeStage::Placing, _) => Step::Place,
         (AcmeStage::Placed, Answer::Challenges(found)) => match found {
-            Ok(challenges) => Step::Describe(challenges.clone()),
+            Ok(challenges) => match challenges.iter().find(|challenge| !is_ordered(order, &challenge.identifier)) {
+                // Whatever a CA asks for, nothing is written for a name that was not to be proved.
+                Some(other) => {
+                    let words = format!("the CA wants a proof of {:?}, which is not of the order", other.identifier);
+                    Step::Fail(Trouble::new(Cause::Malformed, words))
+                }
+                None => Step::Describe(challenges.clone()),
+            },
             Err(trouble) => in_the_way(order, trouble),
         },
         (AcmeStage::Presenting, _) => Step::Present,
@@ -150,6 +157,11 @@ pub fn left(order: &AcmeOrder, now: Timestamp) -> Option<Step> {
         Some(at) if at > now => Some(Step::Wait(at)),
         _ => Some(Step::CleanUp),
     }
+}
+
+/// Whether an authorization of this name belongs to the order; that of a wildcard is of the name below it.
+fn is_ordered(order: &AcmeOrder, identifier: &str) -> bool {
+    order.names.iter().any(|name| name.strip_prefix("*.").unwrap_or(name) == identifier)
 }
 
 fn seen_at_the_ca(seen: &OrderSeen) -> Step {

@@ -175,6 +175,21 @@ fn an_order_that_failed_is_told_by_the_ca_and_the_next_waits_by_its_cause() {
 }
 
 #[test]
+fn a_ca_that_wants_a_proof_of_another_name_gets_none() {
+    let placed = AcmeOrder { names: vec!["a.test".into(), "*.b.test".into()], ..order(AcmeStage::Placed) };
+    let asked = |identifier: &str| {
+        let challenge = AcmeChallenge { identifier: identifier.into(), ..challenge("v") };
+        next(Some(&placed), TERMS, &Answer::Challenges(Ok(vec![challenge])), NOW)
+    };
+    for name in ["a.test", "b.test"] {
+        assert!(matches!(asked(name), Step::Describe(_)), "{name}");
+    }
+    for name in ["x.a.test", "test", "*.b.test", "c.b.test", "other.test", "", "\0"] {
+        assert!(matches!(asked(name), Step::Fail(trouble) if trouble.cause == Cause::Malformed), "{name:?}");
+    }
+}
+
+#[test]
 fn taking_proofs_away_has_a_pace_of_its_own() {
     let after = failed(with_proofs(AcmeStage::Validating), &trouble(Cause::Unauthorized), NOW);
     let next_order = after.retry_at;

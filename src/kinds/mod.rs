@@ -1,5 +1,6 @@
 //! The kinds, and the one place where their controllers are started.
 
+mod accounts;
 pub mod certificate;
 pub mod credential;
 pub mod deployment;
@@ -31,11 +32,12 @@ use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
 use crate::zones::{Lookup, Zones};
+pub use accounts::Accounts;
 use certificate::Certificate;
 use credential::Credential;
 use deployment::{Deployment, Queue};
 use domain::Domain;
-use record::{Accounts, Record};
+use record::Record;
 pub use refusal::Refusal;
 
 /// What the kinds use: the machinery's context and their services.

@@ -42,20 +42,27 @@ impl Asker<'_> {
     }
 }
 
-/// The domain by which the object may have the name, now. Of several objects for the nearest domain, one of the object's own
-/// namespace comes first, and the policies of all that are proved in its cluster count.
+/// A domain that is proved, and by which an object may go.
+pub(super) struct Holding<'d> {
+    /// Of several objects for the nearest domain, one of the asker's own namespace comes first.
+    pub domain: &'d DomainFact,
+    /// All objects by which it is proved.
+    all: Vec<&'d DomainFact>,
+}
+
+/// The nearest domain above the name, where it is proved now and lets the object use it; whatever its policy says of the name.
 ///
 /// A domain that was proved once and is so no longer closes the names below it: what is proved above it does not open them.
 /// One that never was proved says nothing, so that nobody closes names by asking for them.
 ///
 /// # Errors
 /// Why not, in words that begin with the name.
-pub(super) fn permit<'d>(
+pub(super) fn holding<'d>(
     name: &Name,
     who: Asker<'_>,
     domains: &'d [DomainFact],
     now: Timestamp,
-) -> Result<&'d DomainFact, Refusal> {
+) -> Result<Holding<'d>, Refusal> {
     let refuse = |reason, words: String| Err(Refusal::new(reason, format!("{name} {words}")));
     let known =
         domains.iter().filter(|d| d.subject.organization == who.subject.organization && d.covers(name.as_str()));
@@ -80,7 +87,7 @@ pub(super) fn permit<'d>(
         let words = format!("lies in {fqdn}, which is proved by itself; let spec.domainRef name that domain");
         return refuse(Reason::OutsideDomain, words);
     }
-    let permitted = holding.iter().filter(|d| who.refers_to(d) && who.is_admitted(d));
+    let permitted = holding.iter().copied().filter(|d| who.refers_to(d) && who.is_admitted(d));
     let Some(domain) = permitted.min_by_key(|d| (!who.is_at_home(d), d.subject.uid)) else {
         let words = format!(
             "lies in {fqdn}, which no OrganizationDomain of this cluster lets this namespace use; have it named in \
@@ -88,12 +95,28 @@ pub(super) fn permit<'d>(
         );
         return refuse(Reason::RefNotPermitted, words);
     };
-    let policies = || holding.iter().filter(|d| d.subject.cluster == who.subject.cluster).map(|d| &d.terms.policy);
+    Ok(Holding { domain, all: holding })
+}
+
+/// The domain by which the object may have the name, now; the policies of all that are proved in its cluster count.
+///
+/// # Errors
+/// As [`holding`]; what a policy forbids.
+pub(super) fn permit<'d>(
+    name: &Name,
+    who: Asker<'_>,
+    domains: &'d [DomainFact],
+    now: Timestamp,
+) -> Result<&'d DomainFact, Refusal> {
+    let Holding { domain, all } = holding(name, who, domains, now)?;
+    let fqdn = domain.fqdn.as_str();
+    let refuse = |words: String| Err(Refusal::new(Reason::OutsideDomain, format!("{name} {words}")));
+    let policies = || all.iter().filter(|d| d.subject.cluster == who.subject.cluster).map(|d| &d.terms.policy);
     if name.is_wildcard() && !policies().all(|policy| policy.allow_wildcard) {
-        return refuse(Reason::OutsideDomain, format!("is a wildcard, which spec.policy of {fqdn} forbids"));
+        return refuse(format!("is a wildcard, which spec.policy of {fqdn} forbids"));
     }
     if name.as_str() == fqdn && !policies().all(|policy| policy.allow_apex) {
-        return refuse(Reason::OutsideDomain, format!("is the domain itself, which spec.policy of {fqdn} forbids"));
+        return refuse(format!("is the domain itself, which spec.policy of {fqdn} forbids"));
     }
     Ok(domain)
 }

@@ -106,6 +106,24 @@ fn ask(name: &str, domains: &[DomainFact]) -> Result<String, Reason> {
     found.map(|d| d.fqdn.clone()).map_err(|refusal| refusal.reason)
 }
 
+/// A proof for `*.example.com` is of `example.com`: the policy speaks of what is wanted, and not of the way to it.
+#[test]
+fn a_proof_goes_by_the_domain_that_permits_whatever_its_policy_says_of_the_bare_name() {
+    let unproved = domain("www.example.com").state(DomainState::Pending);
+    let domains = [domain("example.com").terms(strict()), unproved];
+    let labels = BTreeMap::new();
+    let own = subject("acme", 1, "shop", 77);
+    let who = Asker { subject: &own, labels: &labels, by: None };
+    for name in ["example.com", "www.example.com"] {
+        let found = holding(&Name::parse(name).unwrap(), who, &domains, now());
+        assert_eq!(
+            found.map(|holding| holding.domain.fqdn.clone()).map_err(|r| r.reason).as_deref(),
+            Ok("example.com"),
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn names_within_a_proved_domain_may_and_look_alikes_do_not() {
     let domains = [domain("example.com")];

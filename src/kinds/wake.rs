@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::accounts::Accounts;
 use super::deployment::Queue;
-use super::record::Accounts;
 use super::{Context, Stores};
 use crate::api::{Certificate, CloudCredential, OrganizationDomain, Reason, Reference, TerraformDeployment};
 use crate::dns::Name;

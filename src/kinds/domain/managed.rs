@@ -8,11 +8,11 @@ use crate::access;
 use crate::api::{OrganizationDomain, Reason};
 use crate::dns::{Name, RecordType, Zone};
 use crate::kinds::Context;
-use crate::ledger::{DomainPublished, ObjectKind, Subject};
+use crate::kinds::accounts::account;
+use crate::ledger::{DomainPublished, Subject};
 use crate::providers::Trouble;
-use crate::reconcile::subject_in;
 use crate::reconcile::wake::key_of;
-use crate::zones::{Account, Effect, Found, Want, Wish};
+use crate::zones::{self, Account, Effect, Found, Want, Wish};
 use crate::{Error, Result};
 
 /// Seconds for which resolvers may remember a challenge.
@@ -34,16 +34,17 @@ pub struct Home {
 pub(super) async fn find(
     cx: &Context,
     object: &OrganizationDomain,
+    by: &Subject,
     challenge: &Name,
 ) -> Result<Result<(Home, Account), (Reason, String)>> {
-    match search(cx, object, challenge).await {
+    match search(cx, object, by, challenge).await {
         Ok(found) => Ok(Ok(found)),
         Err(Error::Condition { reason, message }) => Ok(Err((reason, message))),
         Err(other) => Err(other),
     }
 }
 
-async fn search(cx: &Context, object: &OrganizationDomain, challenge: &Name) -> Result<(Home, Account)> {
+async fn search(cx: &Context, object: &OrganizationDomain, by: &Subject, challenge: &Name) -> Result<(Home, Account)> {
     let (namespace, _) = key_of(object);
     let dns = &object.spec.dns;
     let reference = dns.credential_ref.as_ref();
@@ -52,17 +53,15 @@ async fn search(cx: &Context, object: &OrganizationDomain, challenge: &Name) -> 
     let found =
         access::resolve_credential(&cx.client, cx.cluster, &cx.stores.credentials, &namespace, (field, reference))
             .await?;
-    let (home, _) = key_of(found.as_ref());
-    let organization = access::organization(&cx.client, cx.cluster, &home).await?;
-    let credential = subject_in(organization, cx.cluster, ObjectKind::CloudCredential, found.as_ref())
-        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let fact = cx.ledger.credential_fact(cx.cluster, credential.uid).await?;
-    if !fact.as_ref().is_some_and(|fact| matches!(fact.state.as_str(), "Valid" | "StaleOk")) {
-        let why = fact.map_or("it has not been proved yet".to_owned(), |fact| format!("it is {}", fact.reason));
-        let message = format!("{field}: CloudCredential {:?} cannot be used: {why}", reference.name);
-        return Err(Error::condition(Reason::CredentialNotReady, message));
+    if !zones::permits(&found.spec, challenge) {
+        let words = format!(
+            "{field}: the spec.allowedDomains of CloudCredential {:?} do not hold {}",
+            reference.name, object.spec.domain
+        );
+        return Err(Error::condition(Reason::RefNotPermitted, words));
     }
-    let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, &credential, &found.spec).await?;
+    let account = account(cx, by, &found).await?;
+    let credential = account.credential.clone();
     let zones = cx.zones.zone_of(&account, challenge, dns.zone_id.as_deref()).await.map_err(condition)?;
     match zones {
         Found::One(zone) => Ok((Home { credential, zone }, account)),

@@ -84,7 +84,7 @@ pub(super) async fn observe(cx: &Context, object: &OrganizationDomain) -> Result
     };
     let name = canonical(&object.spec.domain);
     let (home, account) = match &name {
-        Ok(name) if is_managed(object) => match managed::find(cx, object, &name.challenge).await? {
+        Ok(name) if is_managed(object) => match managed::find(cx, object, &subject, &name.challenge).await? {
             Ok((home, account)) => (Some(Ok(home)), Some(account)),
             Err(why) => (Some(Err(why)), None),
         },

@@ -1,6 +1,5 @@
 //! `DnsRecord`: one record set below a proved domain, kept as the spec says, by the oldest object that asks for it.
 
-mod accounts;
 mod act;
 mod decide;
 mod gate;
@@ -21,7 +20,6 @@ use crate::ledger::ObjectKind;
 use crate::reconcile::{Kind, Report};
 use crate::{Error, Result};
 
-pub use accounts::Accounts;
 pub use act::Done;
 pub use decide::{Step, Verdict};
 pub use observe::Seen;

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
 use uuid::Uuid;
 
-use super::accounts::{self, Left};
 use super::decide::{self, Step, Verdict};
 use super::{gate, source};
 use crate::access;
 use crate::api::{CloudCredential, DnsMode, DnsRecord, Reason};
 use crate::dns::{Name, RecordSet, RecordType, Zone};
+use crate::kinds::accounts::{self, Left};
 use crate::kinds::names::Asker;
 use crate::kinds::{Context, Refusal};
 use crate::ledger::{DomainFact, ObjectKind, RecordClaim, RecordFact, Subject, Taken, WrittenSet};
@@ -133,6 +133,8 @@ pub(super) async fn observe(cx: &Context, object: &Arc<DnsRecord>) -> Result<See
     )?;
     let gate = gated(cx, object, (&subject, &labels), &domains);
     let set = match &gate {
+        // What is wanted does not matter to one that leaves.
+        Ok(_) if object.metadata.deletion_timestamp.is_some() => Err(not_looked()),
         Ok(gated) => {
             let values = source::values(cx, object, &subject).await?;
             values.and_then(|values| source::set(object, (gated.owner.clone(), gated.kind), &values))

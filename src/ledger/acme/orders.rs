@@ -205,7 +205,7 @@ impl Ledger {
     pub async fn acme_needs(&self, challenge: &AcmeChallenge, but: &AcmeOrder) -> Result<bool> {
         Ok(sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM acme_orders WHERE challenges <> '[]' AND challenges @> $1 AND order_id <> $2
-               AND stage NOT IN ('Delivered', 'Failed', 'Abandoned'))",
+               AND stage IN ('Presenting', 'Presented', 'Responding', 'Validating'))",
         )
         .bind(json!([{"name": challenge.name, "value": challenge.value}]))
         .bind(but.id)

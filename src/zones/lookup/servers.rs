@@ -24,6 +24,8 @@ const BELIEVED: Duration = Duration::from_secs(300);
 const REMEMBERED: usize = 4096;
 /// Servers of a zone that are asked for the way on; the first answer counts.
 const GUIDES: usize = 4;
+/// Servers of a zone whose addresses are looked up; whoever has a zone may name thousands. The root has as many.
+const HOSTS: usize = 13;
 /// Addresses of one zone's servers.
 const ADDRESSES: usize = 32;
 
@@ -200,7 +202,7 @@ fn hosts(records: &[Record], zone: &Name) -> Vec<Name> {
         RData::NS(host) => of_wire(&host.0),
         _ => None,
     };
-    of_zone.filter_map(host).collect()
+    of_zone.filter_map(host).take(HOSTS).collect()
 }
 
 fn address(record: &Record) -> Option<IpAddr> {

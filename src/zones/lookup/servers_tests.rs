@@ -46,6 +46,13 @@ fn a_server_leads_down_towards_the_name_and_never_aside() {
 }
 
 #[test]
+fn of_a_zone_with_thousands_of_servers_a_few_are_looked_up() {
+    let many = (0..3000).map(|n| ns("example.com", &format!("ns{n}.example.net"))).collect();
+    let found = referral(&sent(many), &name("com"), &name("www.example.com")).unwrap();
+    assert_eq!(found.hosts.len(), HOSTS);
+}
+
+#[test]
 fn the_machine_s_resolvers_are_read() {
     let text = "# comment\nsearch example.com\nnameserver 192.0.2.1\n nameserver\t2001:db8::53\nnameserver none\n";
     let wanted: Vec<SocketAddr> = vec!["192.0.2.1:53".parse().unwrap(), "[2001:db8::53]:53".parse().unwrap()];

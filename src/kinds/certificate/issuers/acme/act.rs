@@ -1,5 +1,6 @@
 //! One step of an order: written down, done, and what came of it written down.
 
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
@@ -12,8 +13,9 @@ use crate::acme::{AccountKey, Cause, Eab, Trouble, cert_id};
 use crate::dns::Name;
 use crate::kinds::Context;
 use crate::kinds::certificate::issuers::Request;
+use crate::kinds::names::Asker;
 use crate::ledger::{AcmeAccount, AcmeOrder, AcmeStage, Actor, Event, Mark, NewAcmeOrder, Outcome, Subject};
-use crate::pki::{self, Key};
+use crate::pki::{self, Chain, Flaw, Key};
 use crate::{Error, Result};
 
 /// After so many attempts in vain, what stands in DNS is left there, and that is put on record.
@@ -45,12 +47,7 @@ pub(in crate::kinds::certificate) async fn act(
         Step::Describe(challenges) => (order::described(order, challenges.clone()), Mark::Nothing),
         Step::PutOff(trouble, rest) => (order::put_off(order, trouble, *rest, now), Mark::Nothing),
         Step::Rest(rest) => (order::rested(order, *rest, now), Mark::Nothing),
-        Step::Fail(trouble) => {
-            if trouble.cause == Cause::AccountGone {
-                cx.ledger.acme_account_lost(subject, order.account).await?;
-            }
-            (order::failed(order, trouble, now), Mark::Fails)
-        }
+        Step::Fail(trouble) => return fail(cx, order, trouble).await,
         Step::Abandon | Step::CleanUp | Step::Close => return end(cx, order, step).await,
         Step::Open | Step::Deliver | Step::Wait(_) => return Ok(()),
     };
@@ -112,6 +109,15 @@ async fn begin(cx: &Context, order: AcmeOrder, step: &Step) -> Result<AcmeOrder>
     let Some((stage, call)) = order::call(step) else { return Ok(order) };
     let why = format!("a certificate for {} is wanted", order.names.join(", "));
     cx.ledger.write_acme_order(AcmeOrder { stage, ..order }, Mark::Begins { call, why }).await
+}
+
+/// The order came to nothing; another one is made in its time.
+async fn fail(cx: &Context, order: AcmeOrder, trouble: &Trouble) -> Result<()> {
+    if trouble.cause == Cause::AccountGone {
+        cx.ledger.acme_account_lost(&order.subject, order.account).await?;
+    }
+    let after = order::failed(order, trouble, cx.clock.now());
+    cx.ledger.write_acme_order(after, Mark::Fails).await.map(|_| ())
 }
 
 /// What was begun did not come to its end.
@@ -193,6 +199,10 @@ async fn respond(cx: &Context, seen: &Seen, order: AcmeOrder) -> Result<()> {
             let after = order::responded(order, cx.clock.now());
             cx.ledger.write_acme_order(after, Mark::Ends(Outcome::Done, Value::Null)).await.map(|_| ())
         }
+        // While DNS was waited for, the CA has forgotten what it is of.
+        Err(trouble) if matches!(trouble.cause, Cause::NotFound | Cause::AccountGone) => {
+            fail(cx, order, &trouble).await
+        }
         Err(trouble) => put_off(cx, order, &trouble).await,
     }
 }
@@ -224,13 +234,30 @@ async fn download(cx: &Context, seen: &Seen, order: AcmeOrder) -> Result<()> {
         }
         Err(trouble) => Err(trouble),
     };
+    let chain = match chain {
+        Ok(chain) => whole(&chain, &cx.ledger.acme_order_key(&order).await?, &order, cx.clock.now()),
+        Err(trouble) => return put_off(cx, order, &trouble).await,
+    };
     match chain {
         Ok(chain) => {
             let mark = settled(&order);
             cx.ledger.write_acme_order(order::downloaded(order, chain), mark).await.map(|_| ())
         }
-        Err(trouble) => put_off(cx, order, &trouble).await,
+        Err(flaw) => {
+            let words = format!("the CA handed out what cannot be used: {}", flaw.message);
+            fail(cx, order, &Trouble::new(Cause::Malformed, words)).await
+        }
     }
+}
+
+/// The certificates of a text, where they are for key and names of the order, now: what is none never takes the place of one
+/// that stands.
+fn whole(text: &str, key: &[u8], order: &AcmeOrder, now: Timestamp) -> std::result::Result<String, Flaw> {
+    let chain = Chain::read(text.as_bytes())?;
+    // The CA's clock may be ahead of ours.
+    let now = now.max(chain.leaf().not_before);
+    chain.check(&Key::read(key)?, &order.names, now)?;
+    Ok(chain.pem())
 }
 
 /// A call whose answer never came, and that the CA shows to have arrived.
@@ -245,8 +272,16 @@ fn settled(order: &AcmeOrder) -> Mark {
 async fn present(cx: &Context, order: AcmeOrder) -> Result<()> {
     let mut order = order;
     let mut ways = Vec::new();
+    let (organization, labels) = access::tenant(&cx.client, cx.cluster, &order.subject.namespace).await?;
+    if organization != order.subject.organization {
+        let words = "the namespace went to another organization";
+        return fail(cx, order, &Trouble::new(Cause::DnsNotReady, words)).await;
+    }
+    let domains = cx.ledger.domains_of(&organization).await?;
+    let subject = order.subject.clone();
+    let who = Asker { subject: &subject, labels: &labels, by: None };
     for challenge in &mut order.challenges {
-        match dns::way(cx, &order.subject, challenge).await? {
+        match dns::way(cx, who, &domains, challenge).await? {
             Ok(way) => {
                 challenge.place = way.as_ref().map(dns::Way::place);
                 ways.extend(way.map(|way| (way, challenge.clone())));

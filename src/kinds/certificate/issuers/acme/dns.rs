@@ -4,9 +4,11 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::access;
 use crate::acme::{Cause, Trouble};
-use crate::api::{CloudCredential, DnsMode, Reason, Reference};
+use crate::api::{DnsMode, Reason, Reference};
 use crate::dns::{Name, RecordType, Zone};
 use crate::kinds::Context;
+use crate::kinds::accounts::account;
+use crate::kinds::names::{Asker, holding};
 use crate::ledger::{AcmeChallenge, AcmePlace, DomainFact, ObjectKind, Subject};
 use crate::reconcile::subject_in;
 use crate::zones::{self, Account, Effect, Found, Want, Wish};
@@ -96,28 +98,25 @@ async fn change(
     })
 }
 
-/// The way to where a proof belongs. None where its domain's owner writes the zone.
+/// The way to where a proof belongs, by the domain by which `who` may have the name. None where its owner writes the zone.
 ///
 /// # Errors
 /// The ledger's, or the API server's.
 pub(super) async fn way(
     cx: &Context,
-    subject: &Subject,
+    who: Asker<'_>,
+    domains: &[DomainFact],
     challenge: &AcmeChallenge,
 ) -> Result<Result<Option<Way>, Trouble>> {
-    let identifier = &challenge.identifier;
-    let domains = cx.ledger.domains_of(&subject.organization).await?;
-    let ours = domains.iter().filter(|domain| domain.subject.organization == subject.organization);
-    // Of several objects for one domain, that of this cluster and namespace.
-    let nearness = |domain: &&DomainFact| {
-        let home = &domain.subject;
-        (domain.fqdn.len(), home.cluster == subject.cluster, home.namespace == subject.namespace)
+    let Ok(identifier) = Name::parse(&challenge.identifier) else {
+        return Ok(Err(not_ready(format!("{:?} is no name", challenge.identifier))));
     };
-    let Some(domain) = ours.filter(|domain| domain.covers(identifier)).max_by_key(nearness) else {
-        return Ok(Err(not_ready(format!("{identifier} lies in no domain of the organization"))));
+    let domain = match holding(&identifier, who, domains, cx.clock.now()) {
+        Ok(holding) => holding.domain,
+        Err(refusal) => return Ok(Err(not_ready(refusal.message))),
     };
     let reference = match (domain.terms.dns.mode, &domain.terms.dns.credential_ref) {
-        (DnsMode::Managed, Some(reference)) if domain.subject.cluster == subject.cluster => reference,
+        (DnsMode::Managed, Some(reference)) if domain.subject.cluster == who.subject.cluster => reference,
         _ => return Ok(Ok(None)),
     };
     match search(cx, domain, reference, &challenge.name).await {
@@ -156,22 +155,6 @@ async fn search(cx: &Context, domain: &DomainFact, reference: &Reference, owner:
 
 fn not_there(words: String) -> Error {
     Error::condition(Reason::ZoneNotFound, words)
-}
-
-/// The credential's server, where its last proof is of the Secret as it is now.
-async fn account(cx: &Context, of: &Subject, credential: &CloudCredential) -> Result<Account> {
-    let name = credential.metadata.name.as_deref().unwrap_or_default();
-    let not_ready = |words: &str| {
-        Error::condition(Reason::CredentialNotReady, format!("CloudCredential {name:?} {words}; see its conditions"))
-    };
-    let subject = subject_in(of.organization.clone(), cx.cluster, ObjectKind::CloudCredential, credential)
-        .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
-    let fact = cx.ledger.credential_fact(cx.cluster, subject.uid).await?;
-    let good = fact
-        .filter(|f| matches!(f.state.as_str(), "Valid" | "StaleOk") && f.subject.organization == subject.organization);
-    let digest = good.and_then(|fact| fact.secret_digest).ok_or_else(|| not_ready("is not valid"))?;
-    let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, &subject, &credential.spec).await?;
-    if account.digest == digest { Ok(account) } else { Err(not_ready("was changed and is not proved yet")) }
 }
 
 /// The way back to where a proof was put, as long as that credential is there.

@@ -1,4 +1,4 @@
-//! The servers of domains' credentials, as records reach them, and the last way to one that goes together with the record.
+//! The servers of domains' credentials, as records, certificates and domains reach them, and the last way to one that goes together with the record.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -47,7 +47,7 @@ impl Accounts {
     }
 }
 
-/// The credential's server, where the last proof is of the Secret and the block as they are now. `by` is the record.
+/// The credential's server, where the last proof is of the Secret and the block as they are now. `by` is the object that goes by it.
 ///
 /// # Errors
 /// `CredentialNotReady`, what [`Account::open`] says, or Postgres's.
