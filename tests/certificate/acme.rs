@@ -92,6 +92,16 @@ impl Ca {
     }
 }
 
+/// What nobody proved says nothing of the names below it, nor of where their proofs are written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_was_asked_for_and_never_proved_leads_no_proof_astray() {
+    let ca = Ca::new(Switches::default()).await;
+    let host = format!("www.{}", ca.domain);
+    ca.world.ask_for(&host).await;
+    ca.certificate("web", json!([host])).await;
+    ca.verified("web", &host).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn apex_and_wildcard_are_one_order_and_all_of_it_is_on_record() {
     let ca = Ca::new(Switches { nonce_reject: 50, ..Switches::default() }).await;

@@ -83,6 +83,17 @@ impl World {
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut sql).await.unwrap();
     }
 
+    /// Writes a domain down as one that this namespace asked for, and nobody proved.
+    pub(crate) async fn ask_for(&self, fqdn: &str) {
+        self.prove(fqdn, json!({})).await;
+        let mut sql = PgConnection::connect(&self.database.url).await.unwrap();
+        let statements = format!(
+            "DELETE FROM domain_claims WHERE fqdn = '{fqdn}';
+             UPDATE domain_verifications SET state = 'Pending', reason = 'Pending', verified_at = NULL WHERE fqdn = '{fqdn}'"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut sql).await.unwrap();
+    }
+
     /// The first column of the first row, as text.
     pub(crate) async fn ask(&self, query: &str) -> Option<String> {
         let mut sql = PgConnection::connect(&self.database.url).await.unwrap();

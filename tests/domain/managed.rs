@@ -94,3 +94,25 @@ async fn a_zone_that_the_credential_does_not_have_is_said() {
     wait_until(PLENTY, "ZoneNotFound", said).await;
     world.delete(ns, "main").await;
 }
+
+/// A guest of a credential that is limited to the guest's own names proves none of its owner's with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_proves_no_domain_but_those_that_it_is_limited_to() {
+    let world = World::new().await;
+    let (fqdn, ns) = (fresh("PDNS_ZONE"), world.namespace.as_str());
+    credential(&world, "pdns").await;
+    let limit = Patch::Merge(json!({"spec": {"allowedDomains": [format!("guest.{fqdn}")]}}));
+    credentials(&world).patch("pdns", &PatchParams::default(), &limit).await.unwrap();
+    world.domain(ns, "main", &fqdn, managed("pdns")).await;
+    let said = async || {
+        let object = world.api(ns).get("main").await.unwrap();
+        condition(&object, "Ready")
+            .is_some_and(|c| c.reason == "RefNotPermitted" && c.message.contains("allowedDomains"))
+    };
+    wait_until(PLENTY, "RefNotPermitted", said).await;
+    assert!(standing(&format!("_landfall-challenge.{fqdn}")).await.is_empty());
+    world.domain(ns, "guest", &format!("guest.{fqdn}"), managed("pdns")).await;
+    world.verified(ns, "guest", "True", "Verified").await;
+    world.delete(ns, "guest").await;
+    world.delete(ns, "main").await;
+}
