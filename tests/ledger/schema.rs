@@ -67,3 +67,35 @@ async fn plain_names_work_in_a_migrated_database() {
     let mut person = PgConnection::connect(&url).await.unwrap();
     person.execute("SELECT * FROM activity_log").await.unwrap();
 }
+
+/// What was put down before said where the name of a DNS server led that day.
+#[tokio::test]
+async fn an_address_that_no_credential_names_says_nothing_of_where_a_set_is() {
+    let world = World::new().await;
+    world.ledger.record(event(&world.subject("acme"), 1)).await.unwrap();
+    let mut sql = world.database.superuser().await;
+    sql.execute("SET search_path = landfall").await.unwrap();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let rows = [
+        ("by-name", "ns1.example.test:53", "dns://192.0.2.1:53", None),
+        ("by-address", "192.0.2.1:53", "dns://192.0.2.1:53", Some("dns://192.0.2.1:53")),
+        ("pdns", "none", "http://192.0.2.1:8081", Some("http://192.0.2.1:8081")),
+    ];
+    for (name, spec, server, _) in rows {
+        let insert = "WITH c AS (INSERT INTO cloud_provider_credentials (cluster_id, uid, organization_id, namespace, name, generation,
+                          resource_version, spec, labels, escaped)
+                      VALUES ($1, gen_random_uuid(), 'acme', 'shop', $2, 1, 1, jsonb_build_object('rfc2136', jsonb_build_object('server', $3)), '{}', false)
+                      RETURNING uid)
+                      INSERT INTO record_sets (cluster_id, uid, organization_id, namespace, name, fqdn, type, object_created_at, credential_uid,
+                          zone_id, zone, ttl, data, digest, written_at, server)
+                      SELECT $1, gen_random_uuid(), 'acme', 'shop', $2, 'www.example.test', 'A', now(), c.uid, 'z', 'z', 60, '[]', $5, now(), $4 FROM c";
+        let insert = sqlx::query(insert).bind(world.cluster).bind(name).bind(spec).bind(server).bind(&digest);
+        insert.execute(&mut sql).await.unwrap();
+    }
+    sql.execute(include_str!("../../migrations/0035_servers_by_name.sql")).await.unwrap();
+    let now: Vec<(String, Option<String>)> =
+        sqlx::query_as("SELECT name, server FROM record_sets ORDER BY name").fetch_all(&mut sql).await.unwrap();
+    let mut expected: Vec<_> = rows.iter().map(|(name, _, _, now)| ((*name).into(), now.map(str::to_owned))).collect();
+    expected.sort();
+    assert_eq!(now, expected);
+}

@@ -32,14 +32,15 @@ const LOT_OCTETS: usize = 60_000;
 
 /// A server with a key and the zones that the key is for.
 pub struct Rfc2136 {
+    endpoint: String,
     wire: Wire,
     zones: Vec<Name>,
 }
 
 impl Rfc2136 {
-    /// Where messages go.
+    /// Which server it is.
     pub(crate) fn endpoint(&self) -> String {
-        format!("dns://{}", self.wire.server)
+        self.endpoint.clone()
     }
 
     /// `server` is an address that was permitted; `key_name` and `secret` (base64) are those of the server's key.
@@ -53,7 +54,14 @@ impl Rfc2136 {
         secret: &SecretText,
         zones: Vec<Name>,
     ) -> Result<Self> {
-        Ok(Self { wire: Wire::new(server, key_name, algorithm, secret, TIMEOUT)?, zones })
+        let wire = Wire::new(server, key_name, algorithm, secret, TIMEOUT)?;
+        Ok(Self { endpoint: format!("dns://{server}"), wire, zones })
+    }
+
+    /// The same, known by this endpoint: a host may have several addresses, and others tomorrow.
+    #[must_use]
+    pub(crate) fn known_as(self, endpoint: String) -> Self {
+        Self { endpoint, ..self }
     }
 
     /// The same with another timeout.

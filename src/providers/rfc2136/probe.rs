@@ -35,7 +35,16 @@ impl Rfc2136Credential {
         };
         let zones = self.zones.iter().enumerate().map(zone).collect::<Result<Vec<_>, _>>();
         let zones = zones.map_err(|message| Error::condition(Reason::InvalidCredentials, message))?;
-        Rfc2136::new(address, &self.tsig_key_name, self.tsig_algorithm, &secret.text(KEY)?, zones)
+        let server = Rfc2136::new(address, &self.tsig_key_name, self.tsig_algorithm, &secret.text(KEY)?, zones)?;
+        Ok(server.known_as(format!("dns://{}", self.host_and_port())))
+    }
+
+    /// The server as the spec names it, in one spelling.
+    fn host_and_port(&self) -> String {
+        match self.server.parse::<SocketAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => self.server.to_ascii_lowercase(),
+        }
     }
 }
 
@@ -125,3 +134,7 @@ impl Rfc2136 {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "probe_tests.rs"]
+mod tests;
