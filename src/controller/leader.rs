@@ -13,10 +13,11 @@ use crate::access::Gate;
 use crate::acme::Acme;
 use crate::health::Health;
 use crate::installation::Installation;
+use crate::kinds::record::Record;
 use crate::ledger::{Ledger, Writer};
 use crate::metrics::Metrics;
 use crate::providers::{Http, Probes};
-use crate::reconcile::{self, Clock, Leadership, wake};
+use crate::reconcile::{self, Clock, Kind, Leadership, wake};
 use crate::terraform::engines::Engines;
 use crate::terraform::executor::Local;
 use crate::zones::{Lookup, Zones};
@@ -108,13 +109,15 @@ impl Replica {
         deposed: CancellationToken,
         alive: signal::Receiver<()>,
     ) -> Result<kinds::Context> {
+        // A quarter of the places that records have.
+        let share = usize::from(Record::concurrency(&self.installation.limits) / 4).max(1);
         Ok(kinds::Context {
             http: Http::new(&self.installation)?,
             acme: Acme::new(self.installation.clone()),
             probes: Arc::new(Probes::default()),
             accounts: Arc::default(),
             lookup: Lookup::new(&self.installation),
-            zones: Zones::new(ledger.clone(), self.metrics.clone(), alive.clone()),
+            zones: Zones::new(ledger.clone(), self.metrics.clone(), alive.clone(), share),
             engines: self.engines.clone(),
             executor: self.executor.clone(),
             stores,

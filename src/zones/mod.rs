@@ -14,6 +14,7 @@ mod lookup;
 mod ownership;
 mod pace;
 mod plan;
+mod silence;
 mod snapshot;
 mod wish;
 mod writer;
@@ -45,7 +46,7 @@ pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
 
 /// How long the list of a credential's zones is believed.
 const LISTED_FOR: Duration = Duration::from_secs(300);
-/// How long, where a name lies in none of them.
+/// How long, where a name lies in none of them, or the provider did not list.
 const MISSED_FOR: Duration = Duration::from_secs(10);
 /// Without a question for so long, a zone's writer ends.
 const IDLE: Duration = Duration::from_secs(600);
@@ -64,6 +65,8 @@ struct Inner {
     guards: Arc<Guards>,
     alive: signal::Receiver<()>,
     idle: Duration,
+    /// Of those who wait for a provider that does not answer, so many go on.
+    share: usize,
     paces: Mutex<HashMap<Uuid, Arc<Mutex<Pace>>>>,
     listed: Mutex<HashMap<Uuid, Arc<Turn<Option<Listed>>>>>,
     writers: Mutex<Writers>,
@@ -76,11 +79,11 @@ struct Writers {
     by_zone: HashMap<(String, String), mpsc::Sender<Ask>>,
 }
 
-/// The zones of an account as its provider listed them.
+/// The zones of an account as its provider listed them, or why it did not.
 struct Listed {
     digest: String,
     at: Instant,
-    zones: Vec<Zone>,
+    zones: Result<Vec<Zone>, Trouble>,
 }
 
 /// The zone of a name.
@@ -95,20 +98,27 @@ pub enum Found {
 }
 
 impl Zones {
-    /// Writes under this leadership. `alive` is held by all that works for it.
-    pub fn new(ledger: Writer, metrics: Arc<Metrics>, alive: signal::Receiver<()>) -> Self {
-        Self::ending(ledger, metrics, alive, IDLE)
+    /// Writes under this leadership. `alive` is held by all that works for it. Of those who wait for a credential's provider
+    /// that does not answer, no more than `share` go on: the others give their place to whoever needs it.
+    pub fn new(ledger: Writer, metrics: Arc<Metrics>, alive: signal::Receiver<()>, share: usize) -> Self {
+        Self::ending(ledger, metrics, alive, share, IDLE)
     }
 
     /// The same, where a writer that nobody asks for so long ends, and what it knows of its zone with it.
-    pub fn ending(ledger: Writer, metrics: Arc<Metrics>, alive: signal::Receiver<()>, idle: Duration) -> Self {
+    pub fn ending(
+        ledger: Writer,
+        metrics: Arc<Metrics>,
+        alive: signal::Receiver<()>,
+        share: usize,
+        idle: Duration,
+    ) -> Self {
         let (paces, listed, writers) = Default::default();
         let guards = Arc::new(Guards::new(metrics));
-        Self(Arc::new(Inner { ledger, guards, alive, idle, paces, listed, writers }))
+        Self(Arc::new(Inner { ledger, guards, alive, idle, share, paces, listed, writers }))
     }
 
     /// The zone of a name: the one of `zone_id` where that is given, else the longest. The account's list is asked for again
-    /// after five minutes, or ten seconds where the name lies in none of it.
+    /// after five minutes, or ten seconds where the name lies in none of it or it was not had.
     ///
     /// # Errors
     /// The provider does not list.
@@ -119,19 +129,8 @@ impl Zones {
             all.retain(|_, turn| Arc::strong_count(turn) > 1 || turn.try_lock().is_ok_and(|listed| counts(&listed)));
             all.entry(account.credential.uid).or_default().clone()
         };
-        let mut listed = turn.lock().await;
-        let known = listed.as_ref().filter(|l| l.digest == account.digest && l.at.elapsed() < LISTED_FOR);
-        if let Some(known) = known {
-            match found(name, &known.zones, zone_id) {
-                Found::None if known.at.elapsed() >= MISSED_FOR => {}
-                found => return Ok(found),
-            }
-        }
-        let at = Instant::now();
-        let zones = self.calls(account).zones().await?;
-        let found = found(name, &zones, zone_id);
-        *listed = Some(Listed { digest: account.digest.clone(), at, zones });
-        Ok(found)
+        let calls = self.calls(account);
+        calls.patiently(self.0.share, list_and_find(&turn, &calls, name, zone_id)).await?
     }
 
     /// What stands at a name: as of `how_fresh` ago, or later. While the zone's serial stays, no more is read.
@@ -149,8 +148,12 @@ impl Zones {
         let (reply, answer) = oneshot::channel();
         let since = Instant::now().checked_sub(how_fresh);
         let calls = self.calls(account);
-        self.ask(account, zone, Ask::Look { calls, owner: owner.clone(), kind, since, reply }).await;
-        answer.await.unwrap_or_else(|_| Err(writer::ended()))
+        let look = Ask::Look { calls: calls.clone(), owner: owner.clone(), kind, since, reply };
+        let told = async {
+            self.ask(account, zone, look).await;
+            answer.await.unwrap_or_else(|_| Err(writer::ended()))
+        };
+        calls.patiently(self.0.share, told).await?
     }
 
     /// Makes a wish true, with all others that come at the time. Answers when it is settled.
@@ -159,8 +162,13 @@ impl Zones {
     /// The ledger is away, or another leads: nothing was written.
     pub async fn change(&self, account: &Account, zone: &Zone, wish: Wish) -> Result<Effect> {
         let (reply, answer) = oneshot::channel();
-        self.ask(account, zone, Ask::Change { calls: self.calls(account), wish, reply }).await;
-        answer.await.unwrap_or_else(|_| Ok(Effect::Trouble(writer::ended())))
+        let calls = self.calls(account);
+        let change = Ask::Change { calls: calls.clone(), wish, reply };
+        let told = async {
+            self.ask(account, zone, change).await;
+            answer.await.unwrap_or_else(|_| Ok(Effect::Trouble(writer::ended())))
+        };
+        calls.patiently(self.0.share, told).await.unwrap_or_else(|trouble| Ok(Effect::Trouble(trouble)))
     }
 
     /// What is held of an organization's sets at and below a name.
@@ -220,6 +228,27 @@ impl std::fmt::Debug for Zones {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Zones").finish_non_exhaustive()
     }
+}
+
+/// Looks into the list of an account's zones, and asks for it where it is too old.
+async fn list_and_find(
+    turn: &Turn<Option<Listed>>,
+    calls: &Calls,
+    name: &Name,
+    zone_id: Option<&str>,
+) -> Result<Found, Trouble> {
+    let (mut listed, digest) = (turn.lock().await, &calls.account.digest);
+    let known = listed.as_ref().filter(|l| l.digest == *digest && l.at.elapsed() < LISTED_FOR);
+    if let Some(known) = known {
+        let found = known.zones.as_ref().map(|zones| found(name, zones, zone_id)).map_err(Clone::clone);
+        if !matches!(found, Err(_) | Ok(Found::None)) || known.at.elapsed() < MISSED_FOR {
+            return found;
+        }
+    }
+    let zones = calls.zones().await;
+    let found = zones.as_ref().map(|zones| found(name, zones, zone_id)).map_err(Clone::clone);
+    *listed = Some(Listed { digest: digest.clone(), at: Instant::now(), zones });
+    found
 }
 
 fn found(name: &Name, zones: &[Zone], id: Option<&str>) -> Found {

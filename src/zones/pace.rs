@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::silence::Silence;
+
 /// Between two calls in the long run.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// How far calls may be ahead of that: 200 at once.
@@ -16,6 +18,8 @@ pub(super) struct Pace {
     due: Option<Instant>,
     /// Until when the provider asks to be left alone.
     rests_until: Option<Instant>,
+    /// Whether it answers.
+    pub(super) silence: Silence,
 }
 
 /// Whether a call may be made.
@@ -47,7 +51,9 @@ impl Pace {
 
     /// Whether it holds nobody back.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
-        self.due.is_none_or(|due| due <= now) && self.rests_until.is_none_or(|until| until <= now)
+        self.silence.is_idle()
+            && self.due.is_none_or(|due| due <= now)
+            && self.rests_until.is_none_or(|until| until <= now)
     }
 
     /// The provider asked to slow down, for so long if it said.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use landfall::api::Organization;
 use landfall::dns::{Name, RecordSet, RecordType, Zone};
-use landfall::ledger::{ObjectKind, Subject, Writer};
+use landfall::ledger::{CredentialFact, ObjectKind, Subject, Writer};
 use landfall::metrics::Metrics;
 use landfall::providers::{Change, Dns, Outcome, Server};
 use landfall::zones::{Account, Adoption, Effect, Found, Look, Want, Wish, Zones};
@@ -55,7 +55,7 @@ impl Desk {
         let ledger = ledger.lead(cluster, "me").await.unwrap();
         let (_alive, alive) = watch::channel(());
         let metrics = Arc::new(Metrics::default());
-        let zones = Zones::new(ledger.clone(), metrics.clone(), alive);
+        let zones = Zones::new(ledger.clone(), metrics.clone(), alive, 32);
         let credential = subject_in("acme", cluster, ObjectKind::CloudCredential, "dns");
         let account = Account::new(credential, server, "digest".into());
         let wanted = name(&env(zone));
@@ -64,18 +64,34 @@ impl Desk {
         Self { database, ledger, metrics, zones, account, zone, _alive }
     }
 
+    /// The ledger knows the credential as a good one.
+    pub async fn proved(&self) {
+        let now = jiff::Timestamp::now();
+        let fact = CredentialFact {
+            subject: self.account.credential.clone(),
+            state: "Valid".into(),
+            reason: "Valid".into(),
+            account: None,
+            principal: None,
+            secret_digest: Some(self.account.digest.clone()),
+            checked_at: now,
+            succeeded_at: Some(now),
+        };
+        self.ledger.put_credential_fact(&fact).await.unwrap();
+    }
+
     /// The next leader of the same installation, with a writer that knows nothing yet.
     pub async fn lead_again(&mut self) {
         self.ledger = self.ledger.lead(self.ledger.cluster(), "me again").await.unwrap();
         let (alive, held) = watch::channel(());
-        self.zones = Zones::new(self.ledger.clone(), self.metrics.clone(), held);
+        self.zones = Zones::new(self.ledger.clone(), self.metrics.clone(), held, 32);
         self._alive = alive;
     }
 
     /// The same with writers that end when nobody has asked for so long.
     pub fn ending(&mut self, idle: std::time::Duration) {
         let (alive, held) = watch::channel(());
-        self.zones = Zones::ending(self.ledger.clone(), self.metrics.clone(), held, idle);
+        self.zones = Zones::ending(self.ledger.clone(), self.metrics.clone(), held, 32, idle);
         self._alive = alive;
     }
 

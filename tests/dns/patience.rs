@@ -106,3 +106,21 @@ async fn a_writer_that_nobody_asks_ends_and_another_answers() {
         tokio::time::sleep(idle * 2).await;
     }
 }
+
+/// Who waits for a list of zones that fails is told with the one who asked for it, and so is who comes a moment later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_fails_is_asked_for_once() {
+    let _turn = turn().await;
+    let (base, calls) = counted(&env("PDNS_URL")).await;
+    let desk = Desk::new(Server::PowerDns(powerdns()), "PDNS_ZONE").await;
+    let second = subject_in("acme", desk.ledger.cluster(), ObjectKind::CloudCredential, "second");
+    let account = Account::new(second.clone(), Server::PowerDns(powerdns_at(&base, "wrong")), "wrong".into());
+    let ask = || desk.zones.zone_of(&account, &desk.zone.name, None);
+    let answers = futures::future::join_all((0..20).map(|_| ask())).await;
+    assert!(answers.iter().all(Result::is_err), "{answers:?}");
+    ask().await.unwrap_err();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    // What was mended is asked at once.
+    let account = Account::new(second, Server::PowerDns(powerdns_at(&base, &env("PDNS_API_KEY"))), "right".into());
+    desk.zones.zone_of(&account, &desk.zone.name, None).await.unwrap();
+}

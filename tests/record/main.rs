@@ -19,4 +19,5 @@ mod namespace;
 mod output;
 mod ownership;
 mod race;
+mod slow;
 mod world;

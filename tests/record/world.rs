@@ -58,9 +58,15 @@ impl World {
 
     /// With a credential for the zone, and no domain yet.
     pub(crate) async fn without_domain(at: At) -> Self {
+        Self::beside(at, &[], |_| {}).await
+    }
+
+    /// The same in an installation that serves these namespaces too, and differs in this from what it would be.
+    pub(crate) async fn beside(at: At, others: &[String], change: impl FnOnce(&mut Value)) -> Self {
         let (namespace, database) = (namespace().await, Database::fresh().await);
         let (url, reads, writes) = counted(env("PDNS_URL")).await;
-        let home = Home::new(std::slice::from_ref(&namespace), &database, |v| {
+        let watched = [std::slice::from_ref(&namespace), others].concat();
+        let home = Home::new(&watched, &database, |v| {
             // A machine that is busy with two hundred records changes no leader.
             v["limits"]["leaseSeconds"] = json!(30);
             v["allowedEndpoints"] = json!([url, env("PDNS_URL"), format!("dns://{}", env("KNOT_DNS"))]);
@@ -68,6 +74,7 @@ impl World {
                 {"zone": env("PDNS_ZONE"), "servers": [env("PDNS_DNS")]},
                 {"zone": env("KNOT_ZONE"), "servers": [env("KNOT_DNS")]},
             ]});
+            change(v);
         });
         let controller = home.await.start().await;
         let client = User::Admin.client().await;
@@ -120,10 +127,14 @@ impl World {
     }
 
     async fn create(&self, kind: &str, name: &str, spec: Value) {
+        self.create_in(&self.namespace, kind, name, spec).await;
+    }
+
+    pub(crate) async fn create_in(&self, namespace: &str, kind: &str, name: &str, spec: Value) {
         let object = harness::object(kind, name, spec);
         let api =
             kube::api::ApiResource::from_gvk(&kube::core::GroupVersionKind::gvk("landfall.dev", "v1alpha1", kind));
-        let api: Api<kube::core::DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &api);
+        let api: Api<kube::core::DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &api);
         api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
     }
 
