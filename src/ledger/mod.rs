@@ -40,6 +40,7 @@ mod sealing;
 pub mod states;
 mod subject;
 mod words;
+mod zone_changes;
 
 pub use acme::{
     AcmeAccount, AcmeChain, AcmeChallenge, AcmeIdentity, AcmeOrder, AcmePlace, AcmeStage, Mark, NewAcmeOrder,
@@ -67,6 +68,7 @@ pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
 pub use states::{LockInfo, Recovery, StateClaim, StateHead, StateVersion, state_key};
 pub use subject::{Actor, Event, ObjectKind, Subject};
+pub use zone_changes::{TakenAway, ZonePart};
 
 use crate::api::Reason;
 use crate::{Error, Result};

@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::guard::Risk;
+use super::guard::{Risk, WINDOW};
 use super::plan::{Write, plan};
 use super::wish::{Effect, Want, Wish};
 use super::writer::{Waiting, Writer, ended, same};
 use crate::Result;
 use crate::api::Reason;
-use crate::dns::{Data, Name, RecordSet, RecordType};
-use crate::ledger::{IntentId, NewIntent, Outcome as Told};
+use crate::dns::{Data, Name, RecordSet, RecordType, reserved};
+use crate::ledger::{IntentId, NewIntent, Outcome as Told, TakenAway};
 use crate::providers::{Outcome, Standing, Trouble};
 
 /// An outcome that the ledger has to hear of.
@@ -41,14 +41,24 @@ impl Writer {
         let plan = plan(&self.zone, snapshot, &self.ownership, &wishes);
         let sets: BTreeSet<(&Name, RecordType)> = wishes.iter().map(|wish| (&wish.owner, wish.kind)).collect();
         let risks: Vec<Risk> = plan.writes.iter().filter_map(Write::risk).collect();
-        self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| guard.wished(&sets, &risks));
+        self.guards.with(&self.part(), |guard| guard.wished(&sets, &risks));
         let mut waiting: Vec<Option<Waiting>> = batch.into_iter().map(Some).collect();
         for (number, effect) in plan.settled {
             if let Some(waiting) = take(&mut waiting, number) {
                 waiting.answer(Ok(effect));
             }
         }
-        for (approved_by, writes) in self.guarded(plan.writes, &mut waiting) {
+        let owned = match risks.is_empty() {
+            true => Ok(0),
+            false => self.count().await,
+        };
+        let owned = match owned {
+            Ok(owned) => owned,
+            Err(error) => {
+                return waiting.into_iter().flatten().for_each(|waiting| waiting.answer(Err(same(&error))));
+            }
+        };
+        for (approved_by, writes) in self.guarded(plan.writes, owned, &mut waiting) {
             match self.make(writes, approved_by, &waiting).await {
                 Ok(settled) => settled.into_iter().for_each(|settled| self.tell(settled, &mut waiting)),
                 Err(error) => {
@@ -59,19 +69,40 @@ impl Writer {
         }
     }
 
+    /// How many sets of the zone the organization has; and has the guard know what was made there lately.
+    ///
+    /// # Errors
+    /// Postgres's.
+    async fn count(&self) -> Result<usize> {
+        let part = self.part();
+        let taken = self.ledger.taken_away(&part, WINDOW).await?;
+        // A shared set is nobody's to lose.
+        let shared = |taken: &TakenAway| {
+            let key = Name::presented(&taken.fqdn).ok().zip(taken.kind.parse().ok());
+            key.is_none_or(|(owner, kind)| reserved::is_shared(&owner, kind))
+        };
+        let done = taken.iter().filter(|taken| !shared(taken)).map(|taken| (taken.age, taken.is_gone));
+        self.guards.with(&part, |guard| guard.recall(Instant::now(), done));
+        Ok(self.owned().saturating_sub(self.ledger.sets_of_others(&part).await?))
+    }
+
     /// The writes that may be made, by who approved them. Where the guard holds, none that takes something away but those.
-    fn guarded(&mut self, writes: Vec<Write>, waiting: &mut [Option<Waiting>]) -> BTreeMap<Option<String>, Vec<Write>> {
+    fn guarded(
+        &mut self,
+        writes: Vec<Write>,
+        owned: usize,
+        waiting: &mut [Option<Waiting>],
+    ) -> BTreeMap<Option<String>, Vec<Write>> {
         let risks: Vec<Risk> = writes.iter().filter_map(Write::risk).collect();
         let wishes = || waiting.iter().flatten().map(|waiting| &waiting.wish);
         let leaving = wishes().filter_map(|wish| match wish.want {
             Want::Gone { leaving } => Some(leaving),
             _ => None,
         });
-        let (now, owned, leaving) =
-            (Instant::now(), if risks.is_empty() { 0 } else { self.owned() }, leaving.max().unwrap_or_default());
+        let (now, leaving) = (Instant::now(), leaving.max().unwrap_or_default());
         let mut made: BTreeMap<Option<String>, Vec<Write>> = BTreeMap::new();
         let mut held = Vec::new();
-        self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| {
+        self.guards.with(&self.part(), |guard| {
             let passes = risks.is_empty() || guard.judge(now, owned, leaving, &risks);
             for write in writes {
                 let risk = write.risk();
@@ -106,7 +137,7 @@ impl Writer {
         let mut settled = self.apply(writes, waiting).await;
         self.learn(&mut settled).await;
         let now = Instant::now();
-        self.guards.with(&self.calls.account.credential, &self.zone.id, |guard| {
+        self.guards.with(&self.part(), |guard| {
             for (settled, risk) in settled.iter().filter_map(|s| Some((s, s.write.risk()?))) {
                 match &settled.outcome {
                     Outcome::Applied => guard.made(now, &risk, true),
@@ -162,6 +193,7 @@ impl Writer {
             approved_by: None,
             details: json!({
                 "credential": self.calls.account.credential.uid,
+                "server": self.calls.account.server.endpoint(),
                 "zone": self.zone.id,
                 "zoneName": self.zone.name.as_str(),
             }),

@@ -42,7 +42,7 @@ impl Writer {
         let (given, used) = self.ledger.released(&credential.organization).await?;
         let is_used = |risk: &Risk| used.contains(&(risk.owner.as_str().to_owned(), risk.kind.as_str().to_owned()));
         let now = Instant::now();
-        self.guards.with(credential, &self.zone.id, |guard| {
+        self.guards.with(&self.part(), |guard| {
             for Released { by, changes } in given {
                 let risks = changes.iter().filter_map(|line| Risk::read(line));
                 let left = risks.filter(|risk| risk.owner.is_within(&self.zone.name) && !is_used(risk));

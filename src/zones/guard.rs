@@ -11,7 +11,7 @@ pub(super) const LEAST: usize = 10;
 /// Of a zone's own sets, in percent.
 const SHARE: usize = 30;
 /// How long what was done counts.
-const WINDOW: Duration = Duration::from_secs(600);
+pub(super) const WINDOW: Duration = Duration::from_secs(600);
 /// How long a change is held that nobody wishes again.
 const FORGOTTEN: Duration = Duration::from_secs(900);
 /// How long what was let pass may wait for its wish.
@@ -103,6 +103,12 @@ impl Guard {
             true => {}
             false => self.done.push_back((now, risk.goes())),
         }
+    }
+
+    /// What was done is this, as the ledger knows: how long ago, and whether the set went. By whomever and for whichever
+    /// credential it was made, it counts.
+    pub(super) fn recall(&mut self, now: Instant, done: impl Iterator<Item = (Duration, bool)>) {
+        self.done = done.filter_map(|(age, goes)| Some((now.checked_sub(age)?, goes))).collect();
     }
 
     /// Lets these pass, in somebody's name.

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::guard::{Guard, Risk};
 use super::locked;
 use crate::api::Organization;
 use crate::dns::{Name, RecordType};
-use crate::ledger::Subject;
+use crate::ledger::ZonePart;
 use crate::metrics::Metrics;
 
 /// What is held at and below a name.
@@ -41,9 +40,9 @@ impl Held {
     }
 }
 
-/// The guard of each zone, by credential.
+/// The guard of each organization's part of each zone.
 pub(super) struct Guards {
-    all: Mutex<HashMap<(Uuid, String), (Organization, Guard)>>,
+    all: Mutex<HashMap<ZonePart, Guard>>,
     metrics: Arc<Metrics>,
 }
 
@@ -52,12 +51,10 @@ impl Guards {
         Self { all: Mutex::default(), metrics }
     }
 
-    /// Asks or tells the guard of a zone as this credential reaches it.
-    pub(super) fn with<T>(&self, credential: &Subject, zone: &str, act: impl FnOnce(&mut Guard) -> T) -> T {
+    /// Asks or tells the guard of a part of a zone.
+    pub(super) fn with<T>(&self, part: &ZonePart, act: impl FnOnce(&mut Guard) -> T) -> T {
         let mut all = locked(&self.all);
-        let new = || (credential.organization.clone(), Guard::default());
-        let (_, guard) = all.entry((credential.uid, zone.to_owned())).or_insert_with(new);
-        let answer = act(guard);
+        let answer = act(all.entry(part.clone()).or_default());
         self.tidy(&mut all);
         answer
     }
@@ -67,7 +64,7 @@ impl Guards {
         let mut all = locked(&self.all);
         self.tidy(&mut all);
         let (mut changes, mut owned) = (BTreeSet::new(), 0);
-        for (_, guard) in all.values().filter(|(whose, _)| whose == organization) {
+        for (_, guard) in all.iter().filter(|(part, _)| part.organization == *organization) {
             let before = changes.len();
             changes.extend(guard.held().filter(|risk| risk.owner.is_within(within)).cloned());
             owned += if changes.len() > before { guard.owned() } else { 0 };
@@ -85,17 +82,17 @@ impl Guards {
     /// Lets pass exactly this, in somebody's name.
     pub(super) fn release(&self, organization: &Organization, held: &Held, by: &str) {
         let (mut all, now) = (locked(&self.all), Instant::now());
-        for (_, guard) in all.values_mut().filter(|(whose, _)| whose == organization) {
+        for (_, guard) in all.iter_mut().filter(|(part, _)| part.organization == *organization) {
             guard.release(now, held.changes.iter(), by);
         }
         self.tidy(&mut all);
     }
 
-    fn tidy(&self, all: &mut HashMap<(Uuid, String), (Organization, Guard)>) {
+    fn tidy(&self, all: &mut HashMap<ZonePart, Guard>) {
         let now = Instant::now();
-        all.values_mut().for_each(|(_, guard)| guard.forget(now));
-        all.retain(|_, (_, guard)| !guard.is_idle());
-        self.metrics.dns_held(all.values().map(|(_, guard)| guard.held().len()).sum());
+        all.values_mut().for_each(|guard| guard.forget(now));
+        all.retain(|_, guard| !guard.is_idle());
+        self.metrics.dns_held(all.values().map(|guard| guard.held().len()).sum());
     }
 }
 

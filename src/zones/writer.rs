@@ -16,7 +16,7 @@ use super::wish::{Effect, Look, Want, Wish};
 use crate::api::Reason;
 use crate::dns::which::delegation;
 use crate::dns::{Name, RecordType, Zone};
-use crate::ledger;
+use crate::ledger::{self, ZonePart};
 use crate::providers::{Dns, Trouble};
 use crate::{Error, Result};
 
@@ -228,6 +228,16 @@ impl Writer {
                 self.wishes.extend(go);
             }
             _ => self.leaving.wishes = go,
+        }
+    }
+
+    /// What the credential whose turn it is has to do with here.
+    pub(super) fn part(&self) -> ZonePart {
+        let account = &self.calls.account;
+        ZonePart {
+            server: account.server.endpoint(),
+            zone: self.zone.id.clone(),
+            organization: account.credential.organization.clone(),
         }
     }
 

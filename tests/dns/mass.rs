@@ -10,7 +10,7 @@ use landfall::api::{Organization, Reason};
 use landfall::dns::{Name, RecordSet};
 use landfall::ledger::{ObjectKind, Release};
 use landfall::providers::Server;
-use landfall::zones::{Adoption, Effect, Want};
+use landfall::zones::{Account, Adoption, Effect, Want};
 use serde_json::json;
 
 use crate::desk::{Desk, servers, subject_in};
@@ -136,6 +136,60 @@ async fn a_few_go_together_after_a_second_and_one_that_is_wanted_again_stays() {
     }
 }
 
+/// What was made before a leader died counts for the next, and for whoever reaches the zone by another credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_away_counts_for_the_next_leader_and_for_other_credentials() {
+    let _turn = turn().await;
+    for (server, zone) in servers() {
+        let mut desk = Desk::new(server, zone).await;
+        desk.clear("window").await;
+        let sets: Vec<RecordSet> = (0..20).map(|n| desk.a(&format!("n{n}.window"), "192.0.2.1")).collect();
+        join_all(sets.iter().map(|set| desk.set(set, Adoption::Never))).await;
+        let applied = |effects: Vec<Effect>| {
+            assert!(effects.iter().all(|effect| matches!(effect, Effect::Applied { .. })), "{effects:?}");
+        };
+        applied(all_gone(&desk, &sets[..3], 3).await);
+        desk.lead_again().await;
+        let four = all_gone(&desk, &sets[3..7], 4).await;
+        assert!(four.iter().all(|effect| *effect == Effect::Held), "three of six are left: {four:?}");
+        desk.lead_again().await;
+        applied(all_gone(&desk, &sets[3..5], 2).await);
+        // By another credential of the organization.
+        let second = subject_in("acme", desk.ledger.cluster(), ObjectKind::CloudCredential, "second");
+        let server = servers().into_iter().find(|(_, name)| *name == zone).unwrap().0;
+        desk.account = Account::new(second, server, "another".into());
+        let two = all_gone(&desk, &sets[5..7], 2).await;
+        assert!(two.iter().all(|effect| *effect == Effect::Held), "one of six is left: {two:?}");
+        desk.clear("window").await;
+    }
+}
+
+/// A small tenant of a large zone is a zone of its own to the guard.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_have_in_a_zone_does_not_count() {
+    let _turn = turn().await;
+    let desk = Desk::new(servers().into_iter().next().unwrap().0, "PDNS_ZONE").await;
+    desk.clear("share").await;
+    let sets: Vec<RecordSet> = (0..40).map(|n| desk.a(&format!("n{n}.share"), "192.0.2.1")).collect();
+    join_all(sets.iter().map(|set| desk.set(set, Adoption::Never))).await;
+    desk.sql("INSERT INTO organizations (organization_id) VALUES ('other') RETURNING 'null'::jsonb").await;
+    let theirs = format!(
+        "WITH rows AS (INSERT INTO record_sets (cluster_id, uid, organization_id, namespace, name, fqdn, type, object_created_at,
+                 credential_uid, zone_id, zone, ttl, data, digest, written_at)
+             SELECT '{}', gen_random_uuid(), 'other', 'theirs', 'n' || n, 'n' || n || '.share', 'A', now(), gen_random_uuid(), '{}', '{}', 60,
+                 '[]', 'sha256:{}', now() FROM generate_series(20, 39) AS n RETURNING uid)
+         SELECT to_jsonb(count(*)) FROM rows",
+        desk.ledger.cluster(), desk.zone.id, desk.zone.name, "0".repeat(64),
+    );
+    assert_eq!(desk.sql(&theirs).await, json!(20));
+    let seven = all_gone(&desk, &sets[..7], 7).await;
+    assert!(seven.iter().all(|effect| *effect == Effect::Held), "of twenty: {seven:?}");
+    assert_eq!(desk.zones.held(&desk.account.credential.organization, &desk.zone.name).map(|h| h.owned), Some(20));
+    let six = all_gone(&desk, &sets[7..8], 1).await;
+    assert!(six.iter().all(|effect| *effect == Effect::Held), "what is held counts: {six:?}");
+    desk.clear("share").await;
+}
+
 /// Whoever is told to wait calls nobody, for all objects of the credential; other credentials go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_asks_to_be_left_alone_is() {
@@ -159,8 +213,10 @@ async fn a_provider_that_asks_to_be_left_alone_is() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-    let desk = Desk::new(Server::PowerDns(powerdns_at(&base, &crate::world::env("PDNS_API_KEY"))), "PDNS_ZONE").await;
+    let server = || Server::PowerDns(powerdns_at(&base, &crate::world::env("PDNS_API_KEY")));
+    let desk = Desk::new(server(), "PDNS_ZONE").await;
     let wanted = desk.a("slow", "192.0.2.1");
+    desk.proved().await;
     busy.store(true, Ordering::SeqCst);
     let first = desk.set(&wanted, Adoption::Never).await;
     let Effect::Trouble(trouble) = &first else { panic!("{first:?}") };
@@ -173,6 +229,6 @@ async fn a_provider_that_asks_to_be_left_alone_is() {
         assert!(trouble.retry_after.is_some_and(|left| left > Duration::from_secs(60)), "{trouble:?}");
     }
     assert_eq!(calls.load(Ordering::SeqCst), before);
-    let other = Desk::new(Server::PowerDns(powerdns_at(&base, &crate::world::env("PDNS_API_KEY"))), "PDNS_ZONE").await;
+    let other = Desk::new(server(), "PDNS_ZONE").await;
     assert_eq!(other.look(&wanted, Duration::ZERO).await.set, None);
 }
