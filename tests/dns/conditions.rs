@@ -1,8 +1,15 @@
 //! A change is made only where the set is what it was when it was read. What another wrote in between survives.
 
+use base64::Engine as _;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
+use hickory_proto::rr::rdata::{CAA, TXT};
+use hickory_proto::rr::{RData, Record, RecordType as WireType, TSigner};
+use landfall::dns::wire::wire_name;
 use landfall::dns::{RecordType, Zone};
 use landfall::providers::{Dns, Outcome};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::pdns::{make_zone, powerdns, raw};
 use crate::world::{self, MARKER, change, clear, knot, pass, set, standing, turn};
@@ -63,6 +70,64 @@ async fn what_another_wrote_to_powerdns_before_the_call_survives() {
     let dns = powerdns();
     let zone = world::zone(&dns, "PDNS_ZONE").await;
     foreign_writes_survive(&dns, &powerdns(), &zone).await;
+}
+
+/// Puts records into Knot's zone as they are on the wire.
+async fn raw_update(zone: &Zone, records: Vec<Record>) {
+    let mut message = Message::new(1, MessageType::Query, OpCode::Update);
+    message.add_query(Query::query(wire_name(&zone.name).unwrap(), WireType::SOA));
+    message.authorities = records;
+    let secret = base64::engine::general_purpose::STANDARD.decode(world::env("KNOT_KEY_SECRET")).unwrap();
+    let key = wire_name(&world::name(&world::env("KNOT_KEY_NAME"))).unwrap();
+    let signer = TSigner::new(secret, TsigAlgorithm::HmacSha256, key, 300).unwrap();
+    message.finalize(&signer, u64::try_from(jiff::Timestamp::now().as_second()).unwrap()).unwrap();
+    let bytes = message.to_vec().unwrap();
+    let mut stream = tokio::net::TcpStream::connect(world::env("KNOT_DNS")).await.unwrap();
+    stream.write_u16(u16::try_from(bytes.len()).unwrap()).await.unwrap();
+    stream.write_all(&bytes).await.unwrap();
+    let mut answer = vec![0; usize::from(stream.read_u16().await.unwrap())];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(Message::from_vec(&answer).unwrap().response_code, ResponseCode::NoError);
+}
+
+/// A value that another wrote may be cut elsewhere, or be in capitals: it is the same value, and its condition is of what stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_spelled_otherwise_is_changed_as_it_stands() {
+    let _turn = turn().await;
+    let dns = knot();
+    let zone = world::zone(&dns, "KNOT_ZONE").await;
+    let top = format!("spelled.{}", zone.name);
+    clear(&dns, &zone, &top).await;
+    let owner = |left: &str| format!("{left}.{top}");
+    let wire = |left: &str, data: RData| Record::from_rdata(wire_name(&world::name(&owner(left))).unwrap(), 60, data);
+    let text = |parts: &[&[u8]]| RData::TXT(TXT::from_bytes(parts.to_vec()));
+    let mut caa = CAA::new_issue(false, None, Vec::new());
+    (caa.tag, caa.value) = ("Issue".into(), b"ca.example".to_vec());
+    let records = vec![
+        wire("cut", text(&[b"ab", b"cd"])),
+        wire("cut", text(&[b"", b"ef"])),
+        wire("gone", text(&[b"x", b"y"])),
+        wire("caa", RData::CAA(caa)),
+    ];
+    raw_update(&zone, records).await;
+    let read = dns.read(&zone, None).await.unwrap();
+    let stood = |left: &str, kind| read.find(&world::name(&owner(left)), kind).unwrap().set.clone();
+    let (cut, gone) = (stood("cut", RecordType::Txt), stood("gone", RecordType::Txt));
+    assert_eq!(cut, set(&owner("cut"), RecordType::Txt, &["abcd", "ef"]));
+    let wanted = set(&owner("cut"), RecordType::Txt, &["abcd", "ef", "new"]);
+    let issuer = set(&owner("caa"), RecordType::Caa, &["0 issue \"other.example\""]);
+    let plain = set(&owner("plain"), RecordType::A, &["192.0.2.1"]);
+    let changes = [
+        change(Some(cut), Some(wanted.clone())),
+        change(Some(gone), None),
+        change(Some(stood("caa", RecordType::Caa)), Some(issuer.clone())),
+        change(None, Some(plain.clone())),
+    ];
+    assert_eq!(dns.apply(&zone, &changes).await, [const { Outcome::Applied }; 4]);
+    for set in [wanted, issuer, plain] {
+        assert_eq!(standing(&dns, &zone, &set).await.map(|s| s.set), Some(set));
+    }
+    clear(&dns, &zone, &top).await;
 }
 
 /// Two writers that both read the same: Knot lets one through, always.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{RData, RecordType as WireType};
 
+use self::update::Spelled;
 use self::wire::Wire;
 use super::dns::{Change, Contents, Dns, Outcome, Trouble, unfit};
 use super::isolation::{Isolation, Reply};
@@ -117,18 +118,27 @@ impl Dns for Rfc2136 {
 impl Rfc2136 {
     /// One UPDATE, which the server takes as a whole or not at all.
     async fn update(&self, zone: &Zone, lot: &[(usize, &Change)]) -> Reply {
-        let message = match update::message(&zone.name, lot) {
+        match self.send(zone, lot, &Spelled::new()).await {
+            Ok(reply) => reply,
+            Err(_) => self.compare(zone, lot).await,
+        }
+    }
+
+    /// Sends it. `Err` is the code of a server for which a condition does not hold.
+    async fn send(&self, zone: &Zone, lot: &[(usize, &Change)], spelled: &Spelled) -> Result<Reply, ResponseCode> {
+        let message = match update::message(&zone.name, lot, spelled) {
             Ok(message) => message,
-            Err(text) => return Reply::Refused(text),
+            Err(text) => return Ok(Reply::Refused(text)),
         };
         let answer = match self.wire.exchange(message).await {
             Ok(answer) => answer,
-            Err(trouble) => return Reply::Trouble(trouble),
+            Err(trouble) => return Ok(Reply::Trouble(trouble)),
         };
-        match answer.response_code {
+        Ok(match answer.response_code {
             ResponseCode::NoError => Reply::Done,
-            ResponseCode::NXRRSet | ResponseCode::YXRRSet | ResponseCode::NXDomain | ResponseCode::YXDomain => {
-                self.compare(zone, lot, answer.response_code).await
+            code
+            @ (ResponseCode::NXRRSet | ResponseCode::YXRRSet | ResponseCode::NXDomain | ResponseCode::YXDomain) => {
+                return Err(code);
             }
             code @ (ResponseCode::Refused | ResponseCode::FormErr | ResponseCode::NotZone) => {
                 Reply::Refused(told(code))
@@ -138,23 +148,29 @@ impl Rfc2136 {
                     .err()
                     .unwrap_or_else(|| Trouble::new(Reason::ProviderUnavailable, told(answer.response_code))),
             ),
-        }
+        })
     }
 
     /// A condition did not hold: reads the zone to learn whose.
-    async fn compare(&self, zone: &Zone, lot: &[(usize, &Change)], code: ResponseCode) -> Reply {
-        let contents = match self.read(zone, None).await {
-            Ok(contents) => contents,
+    async fn compare(&self, zone: &Zone, lot: &[(usize, &Change)]) -> Reply {
+        let records = match self.wire.transfer(&zone.name).await {
+            Ok(records) => records,
             Err(trouble) => return Reply::Trouble(trouble),
         };
+        let spelled = update::spelled(lot, &records);
+        let contents = records::contents(records);
         let mut settled = unfit(lot, &contents);
         if settled.is_empty() {
             let hindered =
                 lot.iter().filter_map(|(number, change)| Some((*number, hindrance(change, &contents, lot)?)));
             settled = hindered.map(|(number, text)| (number, Outcome::Rejected(text))).collect();
         }
-        // Else it was changed there and back again; each by itself tells.
-        if settled.is_empty() { Reply::Refused(told(code)) } else { Reply::Settled(settled) }
+        if !settled.is_empty() {
+            return Reply::Settled(settled);
+        }
+        // To us all stands as it was read. The server may have it in another spelling; or it was changed there and back again,
+        // and each by itself tells.
+        self.send(zone, lot, &spelled).await.unwrap_or_else(|code| Reply::Refused(told(code)))
     }
 }
 

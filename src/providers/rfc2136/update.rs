@@ -1,25 +1,32 @@
 //! The message of an UPDATE: conditions first, then what is taken away, then what is put there.
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
-use hickory_proto::rr::{DNSClass, Name as WireName, Record, RecordType as WireType};
+use std::collections::BTreeMap;
 
-use crate::dns::wire::{wire_data, wire_name, wire_type};
+use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::rr::{DNSClass, Name as WireName, RData, Record, RecordType as WireType};
+
+use crate::dns::wire::{presented, wire_data, wire_name, wire_type};
 use crate::dns::{Data, Name, RecordSet, RecordType};
 use crate::providers::dns::Change;
+
+/// Values as they stand on the wire. A text may be cut elsewhere than ours, or a tag be in capitals: to us it is the same value,
+/// to a server's comparison another one.
+pub(super) type Spelled = BTreeMap<(Name, RecordType), Vec<RData>>;
 
 /// The label at which nothing is changed.
 const IDLE: &str = "_landfall-probe";
 
-/// One message for these changes of a zone, not yet signed.
+/// One message for these changes of a zone, not yet signed. Sets that stand in another spelling than ours are `spelled` so in
+/// their conditions.
 ///
 /// # Errors
 /// Where a name does not fit onto the wire.
-pub(super) fn message(zone: &Name, lot: &[(usize, &Change)]) -> Result<Message, String> {
+pub(super) fn message(zone: &Name, lot: &[(usize, &Change)], spelled: &Spelled) -> Result<Message, String> {
     let mut message = Message::new(rand::random(), MessageType::Query, OpCode::Update);
     message.add_query(Query::query(wire_name(zone)?, WireType::SOA));
     for (_, change) in lot {
         for part in change.parts() {
-            message.answers.extend(conditions(part, lot)?);
+            message.answers.extend(conditions(part, lot, spelled)?);
         }
     }
     // Of one name, a CNAME goes before another type comes. What stays as it is was only a condition.
@@ -49,10 +56,16 @@ pub(super) fn idle(zone: &Name) -> Result<Message, String> {
 
 /// What must hold: the set is what was read. A server lets a CNAME that would not stand alone fall without a word, so that
 /// this, too, is made a condition.
-fn conditions(change: &Change, lot: &[(usize, &Change)]) -> Result<Vec<Record>, String> {
+fn conditions(change: &Change, lot: &[(usize, &Change)], spelled: &Spelled) -> Result<Vec<Record>, String> {
     let Some((owner, kind)) = change.key() else { return Ok(Vec::new()) };
     if let Some(before) = change.before() {
-        return records(before, 0);
+        return match spelled.get(&(owner.clone(), kind)) {
+            Some(stands) => {
+                let name = wire_name(owner)?;
+                Ok(stands.iter().map(|data| Record::from_rdata(name.clone(), 0, data.clone())).collect())
+            }
+            None => records(before, 0),
+        };
     }
     let name = wire_name(owner)?;
     let none = |kind: WireType| empty(name.clone(), kind, DNSClass::NONE);
@@ -66,6 +79,21 @@ fn conditions(change: &Change, lot: &[(usize, &Change)]) -> Result<Vec<Record>, 
         _ if beside(RecordType::Cname) => vec![none(wire_type(kind))],
         _ => vec![none(wire_type(kind)), none(WireType::CNAME)],
     })
+}
+
+/// The sets that these changes are of, as they stand among the records of a zone.
+pub(super) fn spelled(lot: &[(usize, &Change)], records: &[Record]) -> Spelled {
+    let parts = lot.iter().flat_map(|(_, change)| change.parts()).filter(|part| part.before().is_some());
+    let mut spelled: Spelled =
+        parts.filter_map(|part| part.key()).map(|(owner, kind)| ((owner.clone(), kind), Vec::new())).collect();
+    for record in records {
+        let kind = RecordType::ALL.into_iter().find(|kind| wire_type(*kind) == record.record_type());
+        let key = Name::presented(&presented(&record.name)).ok().zip(kind);
+        if let Some(values) = key.and_then(|key| spelled.get_mut(&key)) {
+            values.push(record.data.clone());
+        }
+    }
+    spelled
 }
 
 fn records(set: &RecordSet, ttl: u32) -> Result<Vec<Record>, String> {

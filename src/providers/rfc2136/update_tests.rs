@@ -18,7 +18,7 @@ fn delete(set: RecordSet) -> Change {
 /// Class, type and TTL of each record of the two sections.
 fn told(changes: &[Change]) -> (Vec<String>, Vec<String>) {
     let lot: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
-    let message = message(&Name::parse("example.test").unwrap(), &lot).unwrap();
+    let message = message(&Name::parse("example.test").unwrap(), &lot, &Spelled::new()).unwrap();
     let tell = |records: &[Record]| {
         records.iter().map(|r| format!("{} {} {}", r.dns_class, r.record_type(), r.ttl)).collect::<Vec<_>>()
     };
@@ -65,7 +65,7 @@ fn a_lot_fits_into_a_message() {
         .collect();
     for lot in lots(&large, super::super::LOT, super::super::LOT_OCTETS) {
         let lot: Vec<(usize, &Change)> = lot.iter().map(|n| (*n, large.get(*n).unwrap())).collect();
-        let bytes = message(&Name::parse("example.test").unwrap(), &lot).unwrap().to_vec().unwrap();
+        let bytes = message(&Name::parse("example.test").unwrap(), &lot, &Spelled::new()).unwrap().to_vec().unwrap();
         assert!((8_000..65_000).contains(&bytes.len()), "{}", bytes.len());
     }
 }
