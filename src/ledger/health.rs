@@ -1,5 +1,7 @@
 //! What the probes of a credential found. Others trust this row, never the object's status.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff_sqlx::ToSqlx;
 use serde_json::json;
@@ -94,6 +96,24 @@ impl Writer {
         Ok(differs)
     }
 
+    /// Keeps for how long a credential's provider asks not to be called. The longest counts.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`], or Postgres's.
+    pub async fn put_rest(&self, credential: &Subject, rest: Duration) -> Result<()> {
+        let mut transaction = self.begin(&credential.organization).await?;
+        sqlx::query(
+            "UPDATE provider_health SET rests_until = greatest(rests_until, clock_timestamp() + make_interval(secs => $3))
+             WHERE cluster_id = $1 AND uid = $2",
+        )
+        .bind(credential.cluster)
+        .bind(credential.uid)
+        .bind(rest.as_secs_f64())
+        .execute(transaction.connection())
+        .await?;
+        transaction.commit().await.map(drop)
+    }
+
     fn finding_changed(&self, fact: &CredentialFact, before: Option<&CredentialFact>) -> Event {
         Event {
             subject: fact.subject.clone(),
@@ -109,6 +129,22 @@ impl Ledger {
     /// Keyed digest of what a proof proves: another digest needs another proof.
     pub fn proof_digest(&self, proved: &[u8]) -> String {
         self.keys().digest(PURPOSE, proved)
+    }
+
+    /// For how long a credential's provider asks not to be called, from now.
+    ///
+    /// # Errors
+    /// Postgres's.
+    pub async fn rest_of(&self, cluster: Uuid, credential: Uuid) -> Result<Option<Duration>> {
+        let left: Option<f64> = sqlx::query_scalar(
+            "SELECT extract(epoch FROM rests_until - clock_timestamp())::float8 FROM provider_health
+             WHERE cluster_id = $1 AND uid = $2 AND rests_until > clock_timestamp()",
+        )
+        .bind(cluster)
+        .bind(credential)
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(left.and_then(|left| Duration::try_from_secs_f64(left).ok()))
     }
 
     /// The last finding about a credential that still exists.

@@ -8,6 +8,7 @@ use super::locked;
 use super::pace::{Pace, Turn};
 use crate::api::Reason;
 use crate::dns::{Name, Zone};
+use crate::ledger::Writer;
 use crate::providers::{Change, Contents, Dns, Outcome, Trouble};
 
 /// How often who waits asks whether others need its place.
@@ -17,12 +18,13 @@ const CHECK: Duration = Duration::from_millis(500);
 #[derive(Clone)]
 pub(super) struct Calls {
     pub(super) account: Account,
+    ledger: Writer,
     pace: Arc<Mutex<Pace>>,
 }
 
 impl Calls {
-    pub(super) fn new(account: Account, pace: Arc<Mutex<Pace>>) -> Self {
-        Self { account, pace }
+    pub(super) fn new(account: Account, ledger: Writer, pace: Arc<Mutex<Pace>>) -> Self {
+        Self { account, ledger, pace }
     }
 
     pub(super) async fn zones(&self) -> Result<Vec<Zone>, Trouble> {
@@ -50,10 +52,10 @@ impl Calls {
             })
         };
         match troubles().find(|trouble| trouble.reason == Reason::RateLimited) {
-            Some(trouble) => self.heard(&open, Some(trouble)),
+            Some(trouble) => self.heard(&open, Some(trouble)).await,
             // A change that was not answered is asked about at once.
             None if troubles().next().is_some() => {}
-            None => self.heard(&open, None),
+            None => self.heard(&open, None).await,
         }
         outcomes
     }
@@ -79,12 +81,13 @@ impl Calls {
         self.turn().await?;
         let open = Open::new(&self.pace);
         let answer = call.await;
-        self.heard(&open, answer.as_ref().err());
+        self.heard(&open, answer.as_ref().err()).await;
         answer
     }
 
     /// Waits for a turn; while the provider asks to be left alone, or did not answer a moment ago, there is none.
     async fn turn(&self) -> Result<(), Trouble> {
+        self.recall().await;
         loop {
             let turn = {
                 let (mut pace, now) = (locked(&self.pace), Instant::now());
@@ -110,13 +113,33 @@ impl Calls {
         }
     }
 
-    fn heard(&self, open: &Open, trouble: Option<&Trouble>) {
-        let (mut pace, now) = (locked(&self.pace), Instant::now());
-        pace.silence.heard(now, open.call, &self.account.digest, trouble);
-        if let Some(trouble) = trouble
-            && (trouble.reason == Reason::RateLimited || trouble.retry_after.is_some())
-        {
-            pace.rest(now, trouble.retry_after);
+    /// What an earlier leader was asked holds.
+    async fn recall(&self) {
+        if locked(&self.pace).is_recalled {
+            return;
+        }
+        let credential = &self.account.credential;
+        match self.ledger.rest_of(credential.cluster, credential.uid).await {
+            Ok(left) => {
+                let mut pace = locked(&self.pace);
+                left.into_iter().for_each(|left| pace.rest(Instant::now(), Some(left)));
+                pace.is_recalled = true;
+            }
+            Err(error) => tracing::warn!(%error, "whether a provider asked to be left alone is not known"),
+        }
+    }
+
+    async fn heard(&self, open: &Open, trouble: Option<&Trouble>) {
+        let rest = {
+            let (mut pace, now) = (locked(&self.pace), Instant::now());
+            pace.silence.heard(now, open.call, &self.account.digest, trouble);
+            let asks = trouble.filter(|t| t.reason == Reason::RateLimited || t.retry_after.is_some());
+            asks.inspect(|trouble| pace.rest(now, trouble.retry_after)).and_then(|trouble| trouble.retry_after)
+        };
+        let Some(rest) = rest else { return };
+        // What the ledger does not hear, this leader knows.
+        if let Err(error) = self.ledger.put_rest(&self.account.credential, rest).await {
+            tracing::warn!(%error, "that a provider asks to be left alone is not on record");
         }
     }
 }

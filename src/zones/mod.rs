@@ -184,9 +184,8 @@ impl Zones {
 
     fn calls(&self, account: &Account) -> Calls {
         let mut paces = locked(&self.0.paces);
-        let now = Instant::now();
-        paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !locked(pace).is_idle(now));
-        Calls::new(account.clone(), paces.entry(account.credential.uid).or_default().clone())
+        let pace = paces.entry(account.credential.uid).or_default().clone();
+        Calls::new(account.clone(), self.0.ledger.clone(), pace)
     }
 
     async fn ask(&self, account: &Account, zone: &Zone, mut ask: Ask) {

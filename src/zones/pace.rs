@@ -18,6 +18,8 @@ pub(super) struct Pace {
     due: Option<Instant>,
     /// Until when the provider asks to be left alone.
     rests_until: Option<Instant>,
+    /// Whether what an earlier leader was asked is known.
+    pub(super) is_recalled: bool,
     /// Whether it answers.
     pub(super) silence: Silence,
 }
@@ -47,13 +49,6 @@ impl Pace {
         }
         self.due = Some(due + INTERVAL);
         Turn::Now
-    }
-
-    /// Whether it holds nobody back.
-    pub(super) fn is_idle(&self, now: Instant) -> bool {
-        self.silence.is_idle()
-            && self.due.is_none_or(|due| due <= now)
-            && self.rests_until.is_none_or(|until| until <= now)
     }
 
     /// The provider asked to slow down, for so long if it said.
@@ -86,7 +81,6 @@ mod tests {
         pace.rest(start, Some(seconds(120)));
         pace.rest(start, Some(seconds(10)));
         assert_eq!(pace.turn(start + seconds(60)), Turn::Rest(seconds(60)), "the longer rest counts");
-        assert!(!pace.is_idle(start + seconds(60)) && pace.is_idle(start + seconds(120)));
         assert_eq!(pace.turn(start + seconds(120)), Turn::Now);
         pace.rest(start + seconds(200), None);
         assert_eq!(pace.turn(start + seconds(200)), Turn::Rest(REST));

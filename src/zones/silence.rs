@@ -77,11 +77,6 @@ impl Silence {
         let told = || Trouble { retry_after: Some(KEPT), may_have_landed: true, ..last().unwrap_or_else(new) };
         (self.waiting > most).then(told)
     }
-
-    /// Whether nothing is known.
-    pub(super) fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.failed.is_none() && self.waiting == 0
-    }
 }
 
 #[cfg(test)]
@@ -107,8 +102,6 @@ mod tests {
         assert!(silence.crowd(start + SLOW, 10).is_some());
         silence.heard(start + SLOW, call, "a", None);
         assert_eq!((silence.crowd(start + SLOW, 10), silence.refusal(start + SLOW, "a")), (None, None));
-        (0..11).for_each(|_| silence.leave());
-        assert!(silence.is_idle());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use super::decide::{Step, Verdict, digest_of};
 use super::observe::{Proof, Seen};
+use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
 use crate::kinds::{Context, wake};
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
-use crate::{Error, Result, access};
+use crate::{Error, Result};
 
 /// What came of a step.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +59,35 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
     else {
         return Ok(Done::Nothing);
     };
+    let finding = match rests(cx, seen).await? {
+        Some(finding) => finding,
+        None => ask(cx, &provider, bytes).await?,
+    };
+    if let Finding::Asked(ProbeResult::Unknown(Doubt { retry_after: Some(rest), .. })) = &finding {
+        cx.ledger.put_rest(&seen.subject, *rest).await?;
+    }
+    let before = seen.attempt.as_ref();
+    let asked = seen.asked().or(before.and_then(|before| before.asked));
+    let attempt = Attempt { asked, ..Attempt::after(before, digest, finding, cx.clock.now()) };
+    cx.probes.keep(seen.subject.uid, attempt.clone());
+    Ok(Done::Probed(attempt))
+}
+
+/// A provider that asked an earlier leader to leave it alone is not asked.
+async fn rests(cx: &Context, seen: &Seen) -> Result<Option<Finding>> {
+    if seen.attempt.is_some() {
+        return Ok(None);
+    }
+    let left = cx.ledger.rest_of(seen.subject.cluster, seen.subject.uid).await?;
+    Ok(left.map(|left| {
+        let message = format!("the provider asked to be left alone; {} s are left of it", left.as_secs() + 1);
+        Finding::Asked(ProbeResult::Unknown(Doubt { reason: Reason::RateLimited, message, retry_after: Some(left) }))
+    }))
+}
+
+async fn ask(cx: &Context, provider: &Provider<'_>, bytes: &SecretBytes) -> Result<Finding> {
     let (field, endpoint) = provider.endpoint();
-    let finding = match access::endpoint_allowed(&cx.installation, field, &endpoint).await {
+    Ok(match access::endpoint_allowed(&cx.installation, field, &endpoint).await {
         Ok(base) => match provider.probe(&cx.http, &base, bytes, cx.clock.now()).await {
             Ok(result) => {
                 cx.metrics.probed(provider.name(), result.reason());
@@ -74,12 +102,7 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
         }
         Err(Error::Condition { reason, message }) => Finding::NotAsked { reason, message },
         Err(error) => return Err(error),
-    };
-    let before = seen.attempt.as_ref();
-    let asked = seen.asked().or(before.and_then(|before| before.asked));
-    let attempt = Attempt { asked, ..Attempt::after(before, digest, finding, cx.clock.now()) };
-    cx.probes.keep(seen.subject.uid, attempt.clone());
-    Ok(Done::Probed(attempt))
+    })
 }
 
 fn fact(cx: &Context, seen: &Seen, verdict: &Verdict) -> CredentialFact {
