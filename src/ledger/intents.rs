@@ -290,7 +290,25 @@ impl Writer {
         Ok(())
     }
 
-    /// Intents for this call by this credential into this zone whose outcome nobody knows, and their details.
+    /// Nobody will ever know what became of an intent: it was looked for once, and is not asked about again.
+    ///
+    /// # Errors
+    /// [`Error::Deposed`], or Postgres's.
+    pub async fn give_up(&self, intent: IntentId, found: Value, parts: Vec<Value>) -> Result<()> {
+        let mut transaction = self.begin(&self.organization_of(intent).await?).await?;
+        let actor = Actor::Controller(self.holder().to_owned());
+        transaction.conclude_parts(intent, Outcome::Unknown, found.clone(), parts, actor).await?;
+        // One that was told to be unknown before gets no second event.
+        sqlx::query("UPDATE intents SET outcome_details = outcome_details || $2 WHERE intent_id = $1")
+            .bind(intent.0)
+            .bind(Json(jcs_safe(found)))
+            .execute(transaction.connection())
+            .await?;
+        transaction.commit().await.map(drop)
+    }
+
+    /// Intents for this call by this credential into this zone whose outcome nobody knows and nobody has looked for, and their
+    /// details.
     ///
     /// # Errors
     /// Postgres's.
@@ -298,7 +316,7 @@ impl Writer {
         let rows: Vec<(Uuid, Json<Value>)> = sqlx::query_as(
             "SELECT intent_id, details FROM intents
              WHERE cluster_id = $1 AND (outcome IS NULL OR outcome = 'Unknown') AND call = $2
-               AND details ->> 'credential' = $3 AND details ->> 'zone' = $4
+               AND details ->> 'credential' = $3 AND details ->> 'zone' = $4 AND NOT coalesce(outcome_details ? 'found', false)
              ORDER BY created_at",
         )
         .bind(self.cluster())

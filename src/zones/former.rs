@@ -23,13 +23,21 @@ impl Writer {
         if self.settled.contains(&credential) || self.snapshot.is_none() {
             return Ok(());
         }
+        let server = self.calls.account.server.endpoint();
         for (intent, details) in self.ledger.left_open(call, credential, &self.zone.id).await? {
+            // What stands here says nothing of another server.
+            if details.get("server").and_then(Value::as_str).is_some_and(|former| former != server) {
+                self.ledger.give_up(intent, json!({"found": "never", "now": server}), Vec::new()).await?;
+                continue;
+            }
             let parts = details.get("parts").and_then(Value::as_array).cloned().unwrap_or_default();
             let found: Vec<(bool, Value)> = parts.iter().map(|part| self.found(part)).collect();
             let all = found.iter().all(|(stands, _)| *stands);
-            let outcome = if all { Told::Settled } else { Told::Unknown };
-            let parts = found.into_iter().map(|(_, part)| part).collect();
-            self.ledger.conclude_parts(intent, outcome, json!({"found": "later"}), parts).await?;
+            let (parts, later) = (found.into_iter().map(|(_, part)| part).collect(), json!({"found": "later"}));
+            match all {
+                true => self.ledger.conclude_parts(intent, Told::Settled, later, parts).await?,
+                false => self.ledger.give_up(intent, later, parts).await?,
+            }
         }
         self.admit_released().await?;
         self.settled.insert(credential);

@@ -279,13 +279,16 @@ async fn what_a_former_leader_left_open_is_settled_by_reading_and_never_repeated
         let (landed, never) = (desk.a("landed.former", "192.0.2.1"), desk.a("never.former", "192.0.2.1"));
         assert!(is_applied(&desk.set(&landed, Adoption::Never).await));
         let part = |name: &str| json!({"name": name, "type": "A", "before": null, "after": {"ttl": 60, "values": ["192.0.2.1"]}});
-        for set in [&landed, &never] {
+        let elsewhere = json!("dns://elsewhere.example:53");
+        for (set, server) in [(&landed, None), (&never, None), (&landed, Some(&elsewhere))] {
+            let mut details = json!({"credential": desk.account.credential.uid, "zone": desk.zone.id});
+            details.as_object_mut().unwrap().extend(server.map(|server| ("server".to_owned(), server.clone())));
             let intent = NewIntent {
                 subjects: vec![desk.subject("web")],
                 call: desk.account.server.call(),
                 why: "a test".into(),
                 approved_by: None,
-                details: json!({"credential": desk.account.credential.uid, "zone": desk.zone.id}),
+                details,
                 parts: vec![part(set.owner().as_str())],
             };
             desk.ledger.intend(intent).await.unwrap();
@@ -293,7 +296,14 @@ async fn what_a_former_leader_left_open_is_settled_by_reading_and_never_repeated
         desk.lead_again().await;
         assert_eq!(desk.set(&landed, Adoption::Never).await, Effect::Unchanged);
         let outcomes = desk.sql("SELECT jsonb_agg(outcome ORDER BY created_at) FROM intents").await;
-        assert_eq!(outcomes, json!(["Done", "Settled", "Unknown"]));
+        assert_eq!(
+            outcomes,
+            json!(["Done", "Settled", "Unknown", "Unknown"]),
+            "what stands here says nothing of elsewhere"
+        );
+        let (call, credential) = (desk.account.server.call(), desk.account.credential.uid);
+        let open = desk.ledger.left_open(call, credential, &desk.zone.id).await.unwrap();
+        assert!(open.is_empty(), "what was read once is not asked again: {open:?}");
         assert_eq!(desk.standing(never.owner(), RecordType::A).await, None, "nothing is repeated");
         desk.clear("former").await;
     }
