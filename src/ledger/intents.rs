@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::json::jcs_safe;
 use super::{Actor, Event, ObjectKind, Subject, Transaction, Writer};
-use crate::api::Organization;
+use crate::api::{Organization, Reason};
 use crate::{Error, Result};
 
 /// Names an intent.
@@ -262,6 +263,34 @@ impl Writer {
         let id = transaction.intend(intent).await?;
         transaction.commit().await?;
         Ok(id)
+    }
+
+    /// The same in the name of domains, each of which was found proved at its time, and whose claims stand until the intent
+    /// is on record. Answers one that is lost, where one is: then nothing is on record.
+    ///
+    /// # Errors
+    /// As [`Self::intend`].
+    pub async fn intend_by(
+        &self,
+        intent: NewIntent,
+        domains: &[(Subject, Timestamp)],
+    ) -> Result<std::result::Result<IntentId, Subject>> {
+        let organizations: BTreeSet<String> =
+            intent.subjects.iter().map(|subject| subject.organization.as_str().to_owned()).collect();
+        let organizations: Vec<&str> = organizations.iter().map(String::as_str).collect();
+        let mut transaction = self.begin_for(&organizations).await?;
+        let mut domains: Vec<&(Subject, Timestamp)> = domains.iter().collect();
+        domains.sort_by_key(|(domain, _)| (domain.cluster, domain.uid));
+        for (domain, at) in domains {
+            match super::domains::hold(&mut transaction, domain, *at).await {
+                Ok(()) => {}
+                Err(Error::Condition { reason: Reason::DomainNotVerified, .. }) => return Ok(Err(domain.clone())),
+                Err(error) => return Err(error),
+            }
+        }
+        let id = transaction.intend(intent).await?;
+        transaction.commit().await?;
+        Ok(Ok(id))
     }
 
     /// Puts an outcome on record, as the leader.

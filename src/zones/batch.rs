@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::guard::{Risk, WINDOW};
 use super::plan::{Write, plan};
-use super::wish::{Effect, Want, Wish};
+use super::wish::{By, Effect, Want, Wish};
 use super::writer::{Waiting, Writer, ended, same};
-use crate::Result;
 use crate::api::Reason;
 use crate::dns::{Data, Name, RecordSet, RecordType, reserved};
-use crate::ledger::{IntentId, NewIntent, Outcome as Told, TakenAway};
+use crate::ledger::{IntentId, NewIntent, Outcome as Told, Subject, TakenAway};
 use crate::providers::{Outcome, Standing, Trouble};
+use crate::{Error, Result};
 
 /// An outcome that the ledger has to hear of.
 pub(super) struct Conclusion {
@@ -59,7 +61,7 @@ impl Writer {
             }
         };
         for (approved_by, writes) in self.guarded(plan.writes, owned, &mut waiting) {
-            match self.make(writes, approved_by, &waiting).await {
+            match self.make(writes, approved_by, &mut waiting).await {
                 Ok(settled) => settled.into_iter().for_each(|settled| self.tell(settled, &mut waiting)),
                 Err(error) => {
                     let words = same(&error);
@@ -121,19 +123,27 @@ impl Writer {
         made
     }
 
-    /// Intent, call, outcome.
+    /// Intent, call, outcome. What goes by a domain that is lost is not made.
     ///
     /// # Errors
     /// The intent could not be committed: nothing was written.
     async fn make(
         &mut self,
-        writes: Vec<Write>,
+        mut writes: Vec<Write>,
         approved_by: Option<String>,
-        waiting: &[Option<Waiting>],
+        waiting: &mut [Option<Waiting>],
     ) -> Result<Vec<Settled>> {
         self.conclude_late().await;
-        let intent = NewIntent { approved_by, ..self.intent(&writes, waiting) };
-        let intent = self.ledger.intend(intent).await?;
+        let intent = loop {
+            let intent = NewIntent { approved_by: approved_by.clone(), ..self.intent(&writes, waiting) };
+            match self.ledger.intend_by(intent, &domains(&writes, waiting)).await? {
+                Ok(intent) => break intent,
+                Err(lost) => writes = self.without(&lost, writes, waiting),
+            }
+            if writes.is_empty() {
+                return Ok(Vec::new());
+            }
+        };
         let mut settled = self.apply(writes, waiting).await;
         self.learn(&mut settled).await;
         let now = Instant::now();
@@ -149,6 +159,24 @@ impl Writer {
         self.unconcluded.push(conclusion(intent, &settled));
         self.conclude_late().await;
         Ok(settled)
+    }
+
+    /// The writes that do not go by this domain, which is lost. What others wish of the same set is planned anew.
+    fn without(&mut self, lost: &Subject, writes: Vec<Write>, waiting: &mut [Option<Waiting>]) -> Vec<Write> {
+        let goes = |waiting: &Waiting| waiting.wish.by.as_ref().is_some_and(|by| by.domain.uid == lost.uid);
+        let (left, stays): (Vec<Write>, Vec<Write>) = writes.into_iter().partition(|write| {
+            write.wishes.iter().any(|number| waiting.get(*number).and_then(Option::as_ref).is_some_and(goes))
+        });
+        for waiting in left.iter().flat_map(|write| &write.wishes).filter_map(|number| take(waiting, *number)) {
+            match goes(&waiting) {
+                true => {
+                    let words = format!("OrganizationDomain {:?} was lost a moment ago; see its status", lost.name);
+                    waiting.answer(Err(Error::condition(Reason::DomainNotVerified, words)));
+                }
+                false => self.again(waiting),
+            }
+        }
+        stays
     }
 
     /// The call. Postgres may have been waited for longer than an asker does: what nobody waits for any more is not written.
@@ -290,6 +318,14 @@ impl Writer {
             }
         }
     }
+}
+
+/// The domains in whose name these writes are made.
+fn domains(writes: &[Write], waiting: &[Option<Waiting>]) -> Vec<(Subject, Timestamp)> {
+    let wishes = writes.iter().flat_map(|write| &write.wishes);
+    let by = wishes.filter_map(|number| waiting.get(*number)?.as_ref()?.wish.by.as_ref());
+    let latest: BTreeMap<Uuid, &By> = by.map(|by| (by.domain.uid, by)).collect();
+    latest.into_values().map(|by| (by.domain.clone(), by.at)).collect()
 }
 
 /// Why a write was not made: whoever wished it has given up.

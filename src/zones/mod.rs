@@ -42,7 +42,7 @@ use crate::providers::Trouble;
 pub use self::account::{Account, permits};
 pub use self::guards::Held;
 pub use self::lookup::{Answers, Heard, Lookup, Said, Through};
-pub use self::wish::{Adoption, Effect, Look, Want, Whose, Wish};
+pub use self::wish::{Adoption, By, Effect, Look, Want, Whose, Wish};
 
 /// How long the list of a credential's zones is believed.
 const LISTED_FOR: Duration = Duration::from_secs(300);
@@ -163,7 +163,7 @@ impl Zones {
     pub async fn change(&self, account: &Account, zone: &Zone, wish: Wish) -> Result<Effect> {
         let (reply, answer) = oneshot::channel();
         let calls = self.calls(account);
-        let change = Ask::Change { calls: calls.clone(), wish, reply };
+        let change = Ask::Change { calls: calls.clone(), wish: Box::new(wish), reply };
         let told = async {
             self.ask(account, zone, change).await;
             answer.await.unwrap_or_else(|_| Ok(Effect::Trouble(writer::ended())))

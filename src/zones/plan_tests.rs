@@ -42,7 +42,7 @@ fn wish(owner: &str, kind: RecordType, want: Want) -> Wish {
         namespace: "shop".into(),
         name: "www".into(),
     };
-    Wish { subject, why: "a test".into(), owner: name(owner), kind, want }
+    Wish { subject, why: "a test".into(), owner: name(owner), kind, want, by: None }
 }
 
 /// Who holds what stands there.

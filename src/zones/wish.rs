@@ -1,5 +1,7 @@
 //! What callers ask for, and what they are told.
 
+use jiff::Timestamp;
+
 use crate::dns::{Name, RecordSet, RecordType};
 use crate::ledger::Subject;
 use crate::providers::Trouble;
@@ -17,6 +19,18 @@ pub struct Wish {
     pub kind: RecordType,
     /// What shall be.
     pub want: Want,
+    /// In the name of which domain: nothing is made of it once that is lost. None for the proof of a domain, and for what is
+    /// taken away whoever has the name by now.
+    pub by: Option<By>,
+}
+
+/// A domain that an object goes by.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// The domain.
+    pub domain: Subject,
+    /// When it was found proved.
+    pub at: Timestamp,
 }
 
 /// What shall be at a name.

@@ -47,7 +47,7 @@ pub(super) enum Ask {
         reply: oneshot::Sender<Result<Look, Trouble>>,
     },
     /// A wish.
-    Change { calls: Calls, wish: Wish, reply: oneshot::Sender<Result<Effect>> },
+    Change { calls: Calls, wish: Box<Wish>, reply: oneshot::Sender<Result<Effect>> },
 }
 
 /// A wish that waits for its effect.
@@ -194,7 +194,7 @@ impl Writer {
                 self.looks.push(Looking { calls, owner, kind, since, reply });
             }
             Ask::Change { calls, wish, reply } => {
-                self.wishes.push_back(Waiting { wish, tries: 0, calls, waited: false, reply });
+                self.wishes.push_back(Waiting { wish: *wish, tries: 0, calls, waited: false, reply });
             }
         }
     }

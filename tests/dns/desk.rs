@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use landfall::Result;
 use landfall::api::Organization;
 use landfall::dns::{Name, RecordSet, RecordType, Zone};
 use landfall::ledger::{CredentialFact, ObjectKind, Subject, Writer};
 use landfall::metrics::Metrics;
 use landfall::providers::{Change, Dns, Outcome, Server};
-use landfall::zones::{Account, Adoption, Effect, Found, Look, Want, Wish, Zones};
+use landfall::zones::{Account, Adoption, By, Effect, Found, Look, Want, Wish, Zones};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::watch;
@@ -105,12 +106,40 @@ impl Desk {
     }
 
     pub fn subject(&self, name: &str) -> Subject {
-        subject_in("acme", self.ledger.cluster(), ObjectKind::DnsRecord, name)
+        self.subject_of(ObjectKind::DnsRecord, name)
+    }
+
+    pub fn subject_of(&self, kind: ObjectKind, name: &str) -> Subject {
+        subject_in("acme", self.ledger.cluster(), kind, name)
     }
 
     pub async fn change(&self, owner: &Name, kind: RecordType, want: Want) -> Effect {
-        let wish = Wish { subject: self.subject("web"), why: "a test".into(), owner: owner.clone(), kind, want };
-        self.zones.change(&self.account, &self.zone, wish).await.unwrap()
+        self.change_by(None, owner, kind, want).await.unwrap()
+    }
+
+    /// The same in the name of a domain.
+    pub async fn change_by(&self, by: Option<By>, owner: &Name, kind: RecordType, want: Want) -> Result<Effect> {
+        let wish = Wish { subject: self.subject("web"), why: "a test".into(), owner: owner.clone(), kind, want, by };
+        self.zones.change(&self.account, &self.zone, wish).await
+    }
+
+    /// A domain of this name that the ledger knows as proved.
+    pub async fn domain(&self, fqdn: &str) -> Subject {
+        let domain = self.subject_of(ObjectKind::OrganizationDomain, "example");
+        let (cluster, uid) = (domain.cluster, domain.uid);
+        let rows = format!(
+            "INSERT INTO organizations (organization_id) VALUES ('acme') ON CONFLICT DO NOTHING;
+             INSERT INTO domain_verifications (cluster_id, uid, organization_id, namespace, name, fqdn, registrable, token, terms,
+                state, reason, since, verified_at)
+             VALUES ('{cluster}', '{uid}', 'acme', 'shop', 'example', '{fqdn}', '{fqdn}', repeat('a', 32),
+                     '{{\"dns\": {{\"mode\": \"External\"}}, \"policy\": {{\"allowWildcard\": true, \"allowApex\": true}}}}', 'Verified',
+                     'Verified', now(), now() + interval '10 years');
+             INSERT INTO domain_claims (claim_id, organization_id, cluster_id, domain_uid, namespace, name, fqdn)
+             VALUES (gen_random_uuid(), 'acme', '{cluster}', '{uid}', 'shop', 'example', '{fqdn}')"
+        );
+        let mut sql = PgConnection::connect(&self.database.url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(rows)).execute(&mut sql).await.unwrap();
+        domain
     }
 
     pub async fn set(&self, set: &RecordSet, adoption: Adoption) -> Effect {

@@ -64,6 +64,7 @@ async fn two_credentials_for_one_zone_lose_no_shared_value() {
         owner: owner.clone(),
         kind: RecordType::Txt,
         want,
+        by: None,
     };
     let by_second = async |want| desk.zones.change(&second, &desk.zone, wish(want)).await.unwrap();
     for round in 0..50 {

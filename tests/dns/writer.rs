@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use landfall::api::Reason;
-use landfall::dns::RecordType;
-use landfall::ledger::NewIntent;
+use landfall::dns::{RecordSet, RecordType};
+use landfall::ledger::{NewIntent, Subject};
 use landfall::providers::{Dns, Server};
-use landfall::zones::{Adoption, Effect, Want, Whose, Wish};
+use landfall::zones::{Adoption, By, Effect, Want, Whose, Wish};
 use serde_json::json;
 
 use crate::database::Database;
@@ -252,6 +252,7 @@ async fn with_postgres_away_nothing_is_written_and_looks_go_on() {
             owner: wanted.owner().clone(),
             kind: wanted.kind(),
             want: Want::Set { set: wanted.clone(), adoption: Adoption::Never },
+            by: None,
         };
         let error = desk.zones.change(&desk.account, &desk.zone, wish()).await.unwrap_err();
         assert_eq!(error.reason(), Reason::LedgerUnavailable, "{error}");
@@ -306,5 +307,46 @@ async fn what_a_former_leader_left_open_is_settled_by_reading_and_never_repeated
         assert!(open.is_empty(), "what was read once is not asked again: {open:?}");
         assert_eq!(desk.standing(never.owner(), RecordType::A).await, None, "nothing is repeated");
         desk.clear("former").await;
+    }
+}
+
+/// Between the look at a domain and the write lies a queue: the claim counts when the intent is put on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_for_a_domain_that_was_lost_meanwhile() {
+    let _turn = turn().await;
+    for (server, zone) in servers() {
+        let desk = Desk::new(server, zone).await;
+        desk.clear("claims").await;
+        let (kept, lost) = (desk.domain("kept.example").await, desk.domain("lost.example").await);
+        let (one, two) = (desk.a("one.claims", "192.0.2.1"), desk.a("two.claims", "192.0.2.1"));
+        let by = |domain: &Subject| Some(By { domain: domain.clone(), at: jiff::Timestamp::now() });
+        let want = |set: &RecordSet| Want::Set { set: set.clone(), adoption: Adoption::Never };
+        let write = async |set: &RecordSet, domain: &Subject| {
+            desk.change_by(by(domain), set.owner(), set.kind(), want(set)).await
+        };
+        assert!(is_applied(&write(&one, &lost).await.unwrap()));
+        assert!(is_applied(&desk.gone(&one).await));
+        let release = format!(
+            "WITH rows AS (UPDATE domain_claims SET released_at = now(), release_reason = 'test' WHERE domain_uid = '{}' RETURNING 1)
+             SELECT to_jsonb(count(*)) FROM rows",
+            lost.uid
+        );
+        assert_eq!(desk.sql(&release).await, json!(1));
+        let (refused, made) = tokio::join!(write(&one, &lost), write(&two, &kept));
+        assert_eq!(refused.unwrap_err().reason(), Reason::DomainNotVerified);
+        assert!(is_applied(&made.unwrap()), "the rest of the batch goes on");
+        assert_eq!(desk.standing(one.owner(), RecordType::A).await, None);
+        let about = "SELECT to_jsonb(count(*)) FROM intents, jsonb_array_elements(details -> 'parts') AS p WHERE p ->> 'name' LIKE 'one.%'";
+        assert_eq!(desk.sql(about).await, json!(2), "what was made before");
+        // Values that several need: who has lost his domain loses his alone.
+        let owner = desk.at("_acme-challenge.claims");
+        let share = |value: &str| Want::Share { value: value.into(), ttl: 60 };
+        let theirs = desk.change_by(by(&lost), &owner, RecordType::Txt, share("lost"));
+        let (refused, made) = tokio::join!(theirs, desk.share(&owner, "kept"));
+        assert_eq!(refused.unwrap_err().reason(), Reason::DomainNotVerified);
+        assert!(is_applied(&made));
+        assert_eq!(desk.standing(&owner, RecordType::Txt).await, Some(set(owner.as_str(), RecordType::Txt, &["kept"])));
+        desk.unshare(&owner, "kept").await;
+        desk.clear("claims").await;
     }
 }

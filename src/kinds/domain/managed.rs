@@ -126,7 +126,7 @@ async fn take_away(cx: &Context, seen: &Seen, published: &DomainPublished) -> Re
 
 async fn write(cx: &Context, seen: &Seen, account: &Account, zone: &Zone, owner: Name, want: Want) -> Result<()> {
     let why = "the challenge of the domain".to_owned();
-    let wish = Wish { subject: seen.subject.clone(), why, owner, kind: RecordType::Txt, want };
+    let wish = Wish { subject: seen.subject.clone(), why, owner, kind: RecordType::Txt, want, by: None };
     match cx.zones.change(account, zone, wish).await? {
         Effect::Applied { .. } | Effect::Unchanged => Ok(()),
         Effect::NotOwned(why) | Effect::Rejected(why) => Err(Error::condition(

@@ -9,7 +9,7 @@ use crate::dns::{Data, Name, RecordType};
 use crate::kinds::Context;
 use crate::ledger::{ObjectKind, RecordClaim, RecordFact, Subject, WrittenSet};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, RECORD_KEPT, commands, finalizer};
-use crate::zones::{Adoption, Answers, Effect, Want, Wish};
+use crate::zones::{Adoption, Answers, By, Effect, Want, Wish};
 use crate::{Error, Result};
 
 /// How long the authoritative servers may take to be heard of with the write itself; else they are asked by the next look.
@@ -118,7 +118,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     };
     let why = if repair { "put right after somebody else's change" } else { "as the spec says" };
     let want = Want::Set { set: set.clone(), adoption };
-    let wish = wish(seen, (set.owner(), set.kind()), why, want);
+    let wish = wish(cx, seen, (set.owner(), set.kind()), why, want);
     let again = wish.clone();
     let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
     tell_of_held(cx, object, &effect);
@@ -156,8 +156,9 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     Ok(Done::Written { heard: tokio::time::timeout(AT_ONCE, heard).await.ok(), kept })
 }
 
-fn wish(seen: &Seen, (owner, kind): (&Name, RecordType), why: &str, want: Want) -> Wish {
-    Wish { subject: seen.subject.clone(), why: why.to_owned(), owner: owner.clone(), kind, want }
+fn wish(cx: &Context, seen: &Seen, (owner, kind): (&Name, RecordType), why: &str, want: Want) -> Wish {
+    let by = seen.gate.as_ref().ok().map(|gated| By { domain: gated.domain.subject.clone(), at: cx.clock.now() });
+    Wish { subject: seen.subject.clone(), why: why.to_owned(), owner: owner.clone(), kind, want, by }
 }
 
 /// Whether it is now as it was wished.
@@ -170,7 +171,7 @@ async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen, (why, leaving): (
     let (Some(place), Ok(gated)) = (&seen.place, &seen.gate) else {
         return Err(Error::Integrity("a removal without a place".into()));
     };
-    let wish = wish(seen, (&gated.owner, gated.kind), why, Want::Gone { leaving });
+    let wish = wish(cx, seen, (&gated.owner, gated.kind), why, Want::Gone { leaving });
     let effect = cx.zones.change(&place.account, &place.zone, wish).await?;
     tell_of_held(cx, object, &effect);
     // What is another's there is none of ours to take away.
@@ -212,7 +213,7 @@ async fn clear_former(cx: &Context, object: &DnsRecord, seen: &Seen, owner: &Nam
     if here == Some((former.account.server.endpoint(), &former.zone.id)) {
         return Ok(Former::Nothing);
     }
-    let wish = wish(seen, (owner, kind), "the domain's zone is another one now", Want::Gone { leaving: 1 });
+    let wish = wish(cx, seen, (owner, kind), "the domain's zone is another one now", Want::Gone { leaving: 1 });
     match cx.zones.change(&former.account, &former.zone, wish).await? {
         Effect::NotOwned(_) => Ok(Former::Nothing),
         effect => {

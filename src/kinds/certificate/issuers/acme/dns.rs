@@ -11,7 +11,7 @@ use crate::kinds::accounts::account;
 use crate::kinds::names::{Asker, holding};
 use crate::ledger::{AcmeChallenge, AcmePlace, DomainFact, ObjectKind, Subject};
 use crate::reconcile::subject_in;
-use crate::zones::{self, Account, Effect, Found, Want, Wish};
+use crate::zones::{self, Account, By, Effect, Found, Want, Wish};
 use crate::{Error, Result};
 
 /// Seconds. A CA's resolver may keep what it saw for so long.
@@ -21,6 +21,8 @@ const TTL: u32 = 60;
 pub(super) struct Way {
     account: Account,
     zone: Zone,
+    /// The domain in whose name it is written.
+    by: Option<By>,
 }
 
 impl Way {
@@ -88,8 +90,12 @@ async fn change(
         return Ok(Err(not_ready(format!("{} is no name", challenge.name))));
     };
     let why = format!("a CA asks for a proof of {}", challenge.identifier);
-    let wish = Wish { subject: subject.clone(), why, owner, kind: RecordType::Txt, want };
-    Ok(match cx.zones.change(&way.account, &way.zone, wish).await? {
+    let wish = Wish { subject: subject.clone(), why, owner, kind: RecordType::Txt, want, by: way.by.clone() };
+    let effect = match cx.zones.change(&way.account, &way.zone, wish).await {
+        Err(Error::Condition { reason: Reason::DomainNotVerified, message }) => return Ok(Err(not_ready(message))),
+        effect => effect?,
+    };
+    Ok(match effect {
         Effect::Applied { .. } | Effect::Unchanged => Ok(()),
         Effect::NotOwned(whose) => Err(not_ready(format!("{} is not ours to write: {whose}", challenge.name))),
         Effect::Rejected(words) => Err(not_ready(format!("the DNS provider refuses {}: {words}", challenge.name))),
@@ -150,7 +156,8 @@ async fn search(cx: &Context, domain: &DomainFact, reference: &Reference, owner:
         }
         Err(trouble) => return Err(Error::condition(trouble.reason, trouble.message)),
     };
-    Ok(Way { account, zone })
+    let by = By { domain: domain.subject.clone(), at: cx.clock.now() };
+    Ok(Way { account, zone, by: Some(by) })
 }
 
 fn not_there(words: String) -> Error {
@@ -167,5 +174,5 @@ async fn back(cx: &Context, subject: &Subject, place: &AcmePlace) -> Result<Way>
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
     let name = Name::parse(&place.zone_name).map_err(|_| not_there(format!("{} is no zone", place.zone_name)))?;
     let account = Account::open(&cx.client, &cx.installation, &cx.http, &cx.ledger, &credential, &found.spec).await?;
-    Ok(Way { account, zone: Zone { id: place.zone_id.clone(), name } })
+    Ok(Way { account, zone: Zone { id: place.zone_id.clone(), name }, by: None })
 }
