@@ -92,7 +92,7 @@ pub fn csr(names: &[String]) -> Vec<u8> {
 
 /// The whole way. Answers the order's URL and how many proofs were asked for.
 pub async fn order(account: &Account, names: &[String], replaces: Option<&str>) -> (String, usize) {
-    let placed = account.new_order(names, replaces, None).await.unwrap();
+    let placed = follow(account, names, replaces).await;
     let challenges = account.authorizations(&placed.url).await.unwrap();
     present(&challenges).await;
     account.respond(&placed.url).await.unwrap();
@@ -102,6 +102,19 @@ pub async fn order(account: &Account, names: &[String], replaces: Option<&str>) 
     let done = settled(account, &placed.url, OrderStatus::Processing).await;
     assert_eq!(done.status, OrderStatus::Valid);
     (placed.url, challenges.len())
+}
+
+/// Places an order. Of which order a certificate is, Pebble knows a moment after that order is valid.
+async fn follow(account: &Account, names: &[String], replaces: Option<&str>) -> OrderSeen {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match account.new_order(names, replaces, None).await {
+            Err(early) if early.message.contains("could not find an order") && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => return answer.unwrap(),
+        }
+    }
 }
 
 /// The first certificate of a chain, DER.
