@@ -10,6 +10,7 @@ pub mod order;
 mod renewal;
 mod steps;
 mod trouble;
+mod turns;
 mod wire;
 
 use std::collections::HashMap;
@@ -24,10 +25,14 @@ pub use key::{AccountKey, Eab};
 pub use renewal::{RenewalInfo, cert_id};
 pub use steps::{Account, OrderSeen, OrderStatus};
 pub use trouble::{Cause, Pace, Trouble};
+pub use turns::Turn;
+
+use uuid::Uuid;
 
 use crate::access::SecretText;
 use crate::installation::Installation;
 use crate::providers::Http;
+use turns::Turns;
 use wire::Line;
 
 /// How long a directory is taken to be what it was.
@@ -51,6 +56,8 @@ pub struct Server {
 pub struct Acme {
     installation: Arc<Installation>,
     known: Arc<Mutex<HashMap<Server, (Ca, Instant)>>>,
+    opening: Arc<Turns<Server>>,
+    registering: Arc<Turns<Uuid>>,
 }
 
 /// One CA. Clones share connections and nonces.
@@ -62,17 +69,34 @@ pub struct Ca {
 impl Acme {
     /// Knows no CA yet.
     pub fn new(installation: Arc<Installation>) -> Self {
-        Self { installation, known: Arc::default() }
+        Self { installation, known: Arc::default(), opening: Arc::default(), registering: Arc::default() }
     }
 
     /// The CA at this address, with its directory.
     ///
     /// # Errors
-    /// `EndpointNotAllowed`; or no directory came.
+    /// `EndpointNotAllowed`; or no directory came, now or a moment ago.
     pub async fn ca(&self, server: &Server) -> Result<Ca, Trouble> {
         if let Some(ca) = self.known(server) {
             return Ok(ca);
         }
+        let turn = self.opening.take(server.clone()).await?;
+        let ca = match self.known(server) {
+            Some(ca) => Ok(ca),
+            None => self.open(server).await,
+        };
+        turn.end(ca)
+    }
+
+    /// The turn to register this account. Who has it looks first whether it is registered by now.
+    ///
+    /// # Errors
+    /// What was in the way of the one before, a moment ago.
+    pub async fn registers(&self, account: Uuid) -> Result<Turn, Trouble> {
+        self.registering.take(account).await
+    }
+
+    async fn open(&self, server: &Server) -> Result<Ca, Trouble> {
         let url = wire::permitted(&self.installation, &server.directory).await?;
         let http = match &server.ca_bundle {
             Some(pem) => Http::trusting(&self.installation, wire::TIMEOUT, pem),
@@ -84,9 +108,11 @@ impl Acme {
         let ca = Ca { line: Arc::new(line) };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (_, since)| since.elapsed() < DIRECTORY_LIFE);
-        if known.len() < CAS {
-            known.insert(server.clone(), (ca.clone(), Instant::now()));
+        let oldest = known.iter().min_by_key(|(_, (_, since))| *since).map(|(server, _)| server.clone());
+        if let Some(oldest) = oldest.filter(|_| known.len() >= CAS) {
+            known.remove(&oldest);
         }
+        known.insert(server.clone(), (ca.clone(), Instant::now()));
         Ok(ca)
     }
 

@@ -199,6 +199,17 @@ pub const fn call(step: &Step) -> Option<(AcmeStage, &'static str)> {
     }
 }
 
+/// What of the order is written down before such a call is made. A call that never comes back is made again, but not at once:
+/// each may have made an order at the CA.
+pub fn begun(order: AcmeOrder, stage: AcmeStage, now: Timestamp) -> AcmeOrder {
+    if stage != AcmeStage::Placing {
+        return AcmeOrder { stage, ..order };
+    }
+    let failures = order.failures.saturating_add(1);
+    let rest = Trouble::new(Cause::Timeout, "").pause(failures);
+    AcmeOrder { stage, failures, retry_at: Some(later(now, rest)), ..order }
+}
+
 /// The order one stage further.
 fn on(order: AcmeOrder, stage: AcmeStage) -> AcmeOrder {
     AcmeOrder { stage, failures: 0, cause: None, message: None, retry_at: None, ..order }

@@ -79,6 +79,19 @@ fn trouble(cause: Cause) -> Trouble {
 }
 
 #[test]
+fn a_call_that_never_comes_back_makes_no_order_after_order() {
+    let first = begun(order(AcmeStage::Prepared), AcmeStage::Placing, NOW);
+    assert_eq!((first.failures, first.retry_at), (1, Some(later(NOW, Duration::from_secs(10)))));
+    assert!(matches!(next(Some(&first), TERMS, &Answer::Nothing, NOW), Step::Wait(_)));
+    let again = later(NOW, Duration::from_secs(10));
+    assert_eq!(next(Some(&first), TERMS, &Answer::Nothing, again), Step::Place);
+    let second = begun(first, AcmeStage::Placing, again);
+    assert_eq!((second.failures, second.retry_at), (2, Some(later(again, Duration::from_secs(20)))));
+    let told = begun(order(AcmeStage::Presented), AcmeStage::Responding, NOW);
+    assert_eq!((told.stage, told.failures, told.retry_at), (AcmeStage::Responding, 0, None), "that may be said twice");
+}
+
+#[test]
 fn each_stage_asks_what_it_needs_and_goes_on_by_the_answer() {
     use AcmeStage as S;
     let five = Duration::from_secs(5);

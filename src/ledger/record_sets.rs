@@ -241,24 +241,12 @@ impl Writer {
     /// [`Error::Deposed`]; Postgres's.
     pub async fn keep_record_set(&self, claim: &RecordClaim, written: &WrittenSet, why: &str) -> Result<()> {
         let mut tx = self.begin(&claim.subject.organization).await?;
-        tx.append(self.kept(claim, written, why));
+        tx.append(kept(&Actor::Controller(self.holder().to_owned()), claim, written, why));
         tx.commit().await.map(drop)
     }
 
-    fn kept(&self, claim: &RecordClaim, written: &WrittenSet, why: &str) -> Event {
-        Event {
-            subject: claim.subject.clone(),
-            actor: Actor::Controller(self.holder().to_owned()),
-            action: "record.kept",
-            details: json!({
-                "fqdn": claim.fqdn, "type": claim.kind, "zone": written.zone, "server": written.server, "ttl": written.ttl,
-                "data": written.data, "why": why,
-            }),
-        }
-    }
-
     /// The object asks no more. What was written for it is from now on `heir`'s, where there is one, or stays at the provider,
-    /// where `kept` says why. Answers who else asks for a set of that name.
+    /// which is on record with `why`. Answers who else asks for a set of that name.
     ///
     /// # Errors
     /// [`Error::Deposed`]; Postgres's.
@@ -266,9 +254,10 @@ impl Writer {
         &self,
         fact: &RecordFact,
         heir: Option<&RecordClaim>,
-        kept: Option<&str>,
+        why: Option<&str>,
     ) -> Result<Vec<RecordClaim>> {
         let claim = &fact.claim;
+        let actor = Actor::Controller(self.holder().to_owned());
         let mut tx = self.begin(&claim.subject.organization).await?;
         take_turn(&mut tx, claim).await?;
         if let Some(heir) = heir {
@@ -291,21 +280,21 @@ impl Writer {
             }
             tx.append(Event {
                 subject: heir.subject.clone(),
-                actor: Actor::Controller(self.holder().to_owned()),
+                actor: actor.clone(),
                 action: "record.inherited",
                 details: json!({"fqdn": claim.fqdn, "type": claim.kind, "from": claim.subject.uid}),
             });
         }
-        let kept = kept.zip(fact.written.as_ref());
-        if let Some((why, written)) = kept {
-            tx.append(self.kept(claim, written, why));
+        let stays = why.zip(fact.written.as_ref());
+        if let Some((why, written)) = stays {
+            tx.append(kept(&actor, claim, written, why));
         }
         sqlx::query(
             "UPDATE record_sets SET gone_at = clock_timestamp(), kept = $3 WHERE cluster_id = $1 AND uid = $2 AND gone_at IS NULL",
         )
         .bind(claim.subject.cluster)
         .bind(claim.subject.uid)
-        .bind(kept.map(|(why, _)| why))
+        .bind(stays.map(|(why, _)| why))
         .execute(tx.connection())
         .await?;
         sqlx::query(
@@ -318,6 +307,39 @@ impl Writer {
         let rivals = rivals(&mut tx, claim).await?;
         tx.commit().await?;
         Ok(rivals)
+    }
+}
+
+/// Objects are gone, and nobody took away what was written for them: it stays at the provider, on record.
+pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
+    let why = "its object is gone, and its finalizer was taken off before the set was taken away";
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
+        "UPDATE record_sets SET gone_at = clock_timestamp(), kept = CASE WHEN written_at IS NOT NULL THEN $3 END
+         WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL RETURNING {COLUMNS}"
+    )))
+    .bind(cluster)
+    .bind(uids)
+    .bind(why)
+    .fetch_all(tx.connection())
+    .await?;
+    for row in &rows {
+        let fact = RecordFact::read(row)?;
+        if let Some(written) = &fact.written {
+            tx.append(kept(actor, &fact.claim, written, why));
+        }
+    }
+    Ok(())
+}
+
+fn kept(actor: &Actor, claim: &RecordClaim, written: &WrittenSet, why: &str) -> Event {
+    Event {
+        subject: claim.subject.clone(),
+        actor: actor.clone(),
+        action: "record.kept",
+        details: json!({
+            "fqdn": claim.fqdn, "type": claim.kind, "zone": written.zone, "server": written.server, "ttl": written.ttl,
+            "data": written.data, "why": why,
+        }),
     }
 }
 

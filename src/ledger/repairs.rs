@@ -82,13 +82,13 @@ async fn put(tx: &mut Transaction, fact: &CertificateFact, intent: Option<Intent
 }
 
 impl Ledger {
-    /// A removal of a Secret of the object whose outcome is not known.
+    /// A removal of a Secret of the object whose outcome is not known, and that Secret's name.
     ///
     /// # Errors
     /// Postgres's.
-    pub async fn open_removal(&self, subject: &Subject) -> Result<Option<IntentId>> {
-        let found: Option<Uuid> = sqlx::query_scalar(
-            "SELECT intent_id FROM intents JOIN intent_objects o USING (intent_id)
+    pub async fn open_removal(&self, subject: &Subject) -> Result<Option<(IntentId, String)>> {
+        let found: Option<(Uuid, String)> = sqlx::query_as(
+            "SELECT intent_id, details ->> 'secret' FROM intents JOIN intent_objects o USING (intent_id)
              WHERE o.cluster_id = $1 AND o.object_uid = $2 AND call = $3 AND outcome IS NULL LIMIT 1",
         )
         .bind(subject.cluster)
@@ -96,7 +96,7 @@ impl Ledger {
         .bind(REMOVE)
         .fetch_optional(self.pool())
         .await?;
-        Ok(found.map(IntentId))
+        Ok(found.map(|(intent, secret)| (IntentId(intent), secret)))
     }
 
     /// How often within this time what stood in an object's Secret was put right, or its key replaced.
@@ -119,7 +119,7 @@ impl Ledger {
     }
 }
 
-/// Of objects that are gone, nobody will say whether a repair landed.
+/// Of objects that are gone, nobody will say whether a repair or a removal landed.
 pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
     let open: Vec<Uuid> = sqlx::query_scalar(
         "UPDATE certificates_issued c SET restore_intent_id = NULL FROM certificates_issued o
@@ -130,5 +130,14 @@ pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uid
     .bind(uids)
     .fetch_all(tx.connection())
     .await?;
-    tx.conclude_gone(open, actor).await
+    let removals: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT intent_id FROM intents JOIN intent_objects o USING (intent_id)
+         WHERE o.cluster_id = $1 AND o.object_uid = ANY($2) AND call = $3 AND outcome IS NULL",
+    )
+    .bind(cluster)
+    .bind(uids)
+    .bind(REMOVE)
+    .fetch_all(tx.connection())
+    .await?;
+    tx.conclude_gone(open.into_iter().chain(removals), actor).await
 }

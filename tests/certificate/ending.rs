@@ -1,10 +1,9 @@
-use std::time::{Duration, Instant};
-
 use serde_json::json;
 
+use crate::acme::{Ca, LONG};
 use crate::harness::wait_until;
 use crate::kills::Gate;
-use crate::openssl::Openssl;
+use crate::pebble::{Fault, Switches};
 use crate::world::{PLENTY, World, own, serial};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -25,41 +24,12 @@ async fn what_ends_soon_is_one_question_away_until_its_object_goes() {
     assert_eq!(world.issued("gone_at IS NOT NULL").await, 1, "the record stays");
 }
 
-/// Wherever the controller dies, each certificate ends with one row in use, which is the one in its Secret.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_controller_that_is_killed_leaves_no_certificate_in_doubt() {
-    const COUNT: usize = 24;
-    let mut world = World::new().await;
-    for number in 0..COUNT {
-        world.certificate(&format!("c{number}"), own(), json!({})).await;
-        if number % 8 == 7 {
-            // In the middle of the last ones.
-            let home = world.controller.take().unwrap().kill().await;
-            world.controller = Some(home.start().await);
-        }
-    }
-    for number in 0..COUNT {
-        let (object, data) = world.ready(&format!("c{number}")).await;
-        let shown = Openssl::new().shows(&data, "-serial").trim().to_lowercase();
-        assert_eq!(shown, format!("serial={}", serial(&object)));
-    }
-    let count = i64::try_from(COUNT).unwrap();
-    assert_eq!(world.issued("state = 'Issued' AND superseded_at IS NULL").await, count);
-    assert_eq!(world.issued("state = 'Issuing'").await, 0);
-    let open = "SELECT count(*) FROM intents WHERE outcome IS NULL OR outcome = 'Unknown'";
-    wait_until(PLENTY, "every outcome", async || world.ask(open).await.as_deref() == Some("0")).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_that_dies_between_the_secret_and_its_outcome_makes_no_other_certificate() {
     let mut world = World::new().await;
-    let mut gate = Gate::before(&world.database.url, "certificates_issued", "NEW.state = 'Issued'", "web").await;
+    let mut gate = Gate::before(&world.database.url, "certificates_issued", "NEW.state = 'Issued'").await;
     world.certificate("web", own(), json!({})).await;
-    let end = Instant::now() + PLENTY;
-    while !gate.holds().await {
-        assert!(Instant::now() < end, "waited for the outcome to be written");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    gate.reached("the outcome to be written").await;
     let data = world.data("web-tls").await;
     let home = world.controller.take().unwrap().kill().await;
     gate.open().await;
@@ -69,6 +39,49 @@ async fn a_controller_that_dies_between_the_secret_and_its_outcome_makes_no_othe
     assert_eq!(world.issued("true").await, 1);
     let calls = "SELECT string_agg(outcome, ' ') FROM intents";
     assert_eq!(world.ask(calls).await.as_deref(), Some("Settled"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_dies_with_a_former_secret_removed_says_so_whatever_the_spec_names_by_then() {
+    let mut world = World::new().await;
+    world.certificate("web", own(), json!({})).await;
+    world.ready("web").await;
+    let condition = "NEW.call = 'certificate.remove_secret' AND NEW.outcome IS NOT NULL";
+    let mut gate = Gate::before(&world.database.url, "intents", condition).await;
+    world.patch("web", json!({"spec": {"secretName": "second-tls"}})).await;
+    gate.reached("the outcome of the removal to be written").await;
+    let home = world.controller.take().unwrap().kill().await;
+    gate.open().await;
+    world.patch("web", json!({"spec": {"secretName": "third-tls"}})).await;
+    world.controller = Some(home.start().await);
+    let removals = "SELECT string_agg(details ->> 'secret' || ' ' || outcome, ', ' ORDER BY created_at) FROM intents
+                    WHERE call = 'certificate.remove_secret'";
+    wait_until(PLENTY, "both removals on record", async || {
+        world.ask(removals).await.as_deref() == Some("web-tls Settled, second-tls Done")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_whose_finalizer_was_taken_in_mid_order_leaves_no_order_open() {
+    let mut ca = Ca::new(Switches::default()).await;
+    ca.front.next("/chalZ/", Fault::Keep);
+    ca.certificate("web", json!([ca.domain])).await;
+    wait_until(LONG, "the CA to be told of the proof", async || ca.front.count("/chalZ/") > 0).await;
+    let home = ca.world.controller.take().unwrap().kill().await;
+    ca.world.patch("web", json!({"metadata": {"finalizers": null}})).await;
+    ca.world.delete("web").await;
+    ca.world.controller = Some(home.start().await);
+    let orders = "SELECT string_agg(stage || ' ' || challenges || ' ' || coalesce(intent_id::text, 'settled'), ', ') FROM acme_orders";
+    wait_until(PLENTY, "the end of the order", async || {
+        ca.world.ask(orders).await.as_deref() == Some("Abandoned [] settled")
+    })
+    .await;
+    let calls = "SELECT string_agg(outcome, ' ') FROM intents WHERE call = 'acme.respond'";
+    assert_eq!(ca.world.ask(calls).await.as_deref(), Some("Unknown"));
+    let left = "SELECT string_agg(details ->> 'name', ' ') FROM activity_log WHERE action = 'acme.challenge_left'";
+    assert_eq!(ca.world.ask(left).await, Some(format!("_acme-challenge.{}", ca.domain)));
+    assert_eq!(ca.left_in_dns().await, 1, "what is said to be left is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The controller's process is killed at each step of an order, after the intent and after the effect: whoever comes next goes on
 //! with the same order and key.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
@@ -29,21 +29,29 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) async fn before(url: &str, table: &'static str, condition: &str, name: &str) -> Self {
+    pub(crate) async fn before(url: &str, table: &'static str, condition: &str) -> Self {
         let mut lock = PgConnection::connect(url).await.unwrap();
         let build = format!(
             "SELECT pg_advisory_lock(4711);
              CREATE OR REPLACE FUNCTION landfall.wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS
                'BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NEW; END';
              CREATE TRIGGER gate BEFORE INSERT OR UPDATE ON landfall.{table} FOR EACH ROW
-               WHEN (NEW.name = '{name}' AND {condition}) EXECUTE FUNCTION landfall.wait_at_gate()"
+               WHEN ({condition}) EXECUTE FUNCTION landfall.wait_at_gate()"
         );
         sqlx::raw_sql(AssertSqlSafe(build)).execute(&mut lock).await.unwrap();
         Self { lock, table }
     }
 
-    /// Whether somebody waits there.
-    pub(crate) async fn holds(&mut self) -> bool {
+    /// Waits until somebody waits there.
+    pub(crate) async fn reached(&mut self, what: &str) {
+        let end = Instant::now() + LONG;
+        while !self.holds().await {
+            assert!(Instant::now() < end, "waited for {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn holds(&mut self) -> bool {
         let waits = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted
                        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
         sqlx::query_scalar(waits).fetch_one(&mut self.lock).await.unwrap()
@@ -72,13 +80,10 @@ async fn killed(ca: &Ca, process: Process, number: usize, at: &At, orders: usize
             process.kill().await
         }
         At::Row(table, condition) => {
-            let mut gate = Gate::before(&ca.world.database.url, table, condition, &name).await;
+            let condition = format!("NEW.name = '{name}' AND {condition}");
+            let mut gate = Gate::before(&ca.world.database.url, table, &condition).await;
             ca.certificate(&name, json!([host])).await;
-            let end = std::time::Instant::now() + LONG;
-            while !gate.holds().await {
-                assert!(std::time::Instant::now() < end, "waited for {what}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            gate.reached(&what).await;
             let home = process.kill().await;
             gate.open().await;
             home

@@ -11,6 +11,7 @@ mod harness;
 mod pebble;
 
 mod acme;
+mod chain;
 mod commanded;
 mod ending;
 mod gate;

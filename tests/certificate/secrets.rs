@@ -151,15 +151,11 @@ async fn a_repair_whose_end_is_not_known_is_settled_by_what_stands_there() {
     world.certificate("web", own(), json!({})).await;
     let (_, data) = world.ready("web").await;
     let ends = "NEW.restore_intent_id IS NULL AND NEW.state = 'Issued'";
-    let mut gate = Gate::before(&world.database.url, "certificates_issued", ends, "web").await;
+    let mut gate = Gate::before(&world.database.url, "certificates_issued", ends).await;
     world.touch("web-tls", json!({"stringData": {"tls.crt": "damaged"}})).await;
     let whole = async || world.data("web-tls").await["tls.crt"] == data["tls.crt"];
     wait_until(PLENTY, "the Secret to be whole", whole).await;
-    let end = std::time::Instant::now() + PLENTY;
-    while !gate.holds().await {
-        assert!(std::time::Instant::now() < end, "waited for the outcome to be written");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    gate.reached("the outcome to be written").await;
     let home = world.controller.take().unwrap().kill().await;
     gate.open().await;
     world.controller = Some(home.start().await);

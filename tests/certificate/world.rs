@@ -86,10 +86,19 @@ impl World {
     /// Writes a domain down as one that this namespace asked for, and nobody proved.
     pub(crate) async fn ask_for(&self, fqdn: &str) {
         self.prove(fqdn, json!({})).await;
+        self.without_claim(fqdn, "state = 'Pending', reason = 'Pending', verified_at = NULL").await;
+    }
+
+    /// Writes a proved domain down as lost.
+    pub(crate) async fn lose(&self, fqdn: &str) {
+        self.without_claim(fqdn, "state = 'Unverified', reason = 'Unverified'").await;
+    }
+
+    async fn without_claim(&self, fqdn: &str, standing: &str) {
         let mut sql = PgConnection::connect(&self.database.url).await.unwrap();
         let statements = format!(
             "DELETE FROM domain_claims WHERE fqdn = '{fqdn}';
-             UPDATE domain_verifications SET state = 'Pending', reason = 'Pending', verified_at = NULL WHERE fqdn = '{fqdn}'"
+             UPDATE domain_verifications SET {standing} WHERE fqdn = '{fqdn}'"
         );
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut sql).await.unwrap();
     }

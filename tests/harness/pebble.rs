@@ -131,17 +131,18 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Has exactly these TXT values stand at a name in Knot's zone.
+/// Has exactly these TXT values, or none, stand at a name in Knot's zone.
 pub async fn set_txt(owner: &str, values: &[String]) {
     let name = |text: &str| Name::parse(text).unwrap();
     let (secret, zone) = (SecretText::new(env("KNOT_KEY_SECRET")), name(&env("KNOT_ZONE")));
     let address = env("KNOT_DNS").parse().unwrap();
     let knot = Rfc2136::new(address, &env("KNOT_KEY_NAME"), Algorithm::HmacSha256, &secret, vec![zone]).unwrap();
     let zone = knot.zones().await.unwrap().remove(0);
-    let set = RecordSet::from_spec(name(owner), RecordType::Txt, 60, values).unwrap();
-    let contents = knot.read(&zone, Some(set.owner())).await.unwrap();
-    let before = contents.find(set.owner(), RecordType::Txt).map(|standing| standing.set.clone());
-    let change = Change::new(before, Some(set), None).unwrap();
+    let set = || RecordSet::from_spec(name(owner), RecordType::Txt, 60, values).unwrap();
+    let after = (!values.is_empty()).then(set);
+    let contents = knot.read(&zone, Some(&name(owner))).await.unwrap();
+    let before = contents.find(&name(owner), RecordType::Txt).map(|standing| standing.set.clone());
+    let change = Change::new(before, after, None).unwrap();
     assert_eq!(knot.apply(&zone, &[change]).await, [Outcome::Applied]);
 }
 

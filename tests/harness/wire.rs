@@ -1,4 +1,4 @@
-//! A wire to Postgres that a test can cut.
+//! A wire to a server that a test can cut.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};

@@ -179,7 +179,9 @@ async fn a_proof_is_needed_while_another_order_asks_for_the_same() {
     let with = async |value: &str| {
         let order = open(&writer, &certificate(&world, "acme")).await.unwrap();
         let challenges = vec![challenge("another"), challenge(value)];
-        writer.write_acme_order(AcmeOrder { challenges, ..order }, Mark::Nothing).await.unwrap()
+        let url = Some("https://ca.example/order/1".into());
+        let shown = AcmeOrder { challenges, url, stage: AcmeStage::Presented, ..order };
+        writer.write_acme_order(shown, Mark::Nothing).await.unwrap()
     };
     let (one, two) = (with("shared").await, with("shared").await);
     assert!(writer.acme_needs(&challenge("shared"), &one).await.unwrap());

@@ -43,6 +43,27 @@ async fn a_set_that_is_to_stay_stays_and_an_event_tells_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_whose_object_lost_its_finalizer_by_hand_is_on_record() {
+    let mut world = World::new(At::PowerDns).await;
+    let owner = world.name("www");
+    world.record("www", json!({})).await;
+    world.ready("www").await;
+    world
+        .without_controller(async |world| {
+            world.bare("www").await;
+            world.delete("www").await;
+        })
+        .await;
+    let standing = "SELECT fqdn || ': ' || why FROM landfall.v_kept_record_sets";
+    let expected =
+        [format!("{owner}: its object is gone, and its finalizer was taken off before the set was taken away")];
+    wait_until(PLENTY, "the set to be told", async || world.ask::<String>(standing).await == expected).await;
+    let told = "SELECT details ->> 'fqdn' FROM landfall.activity_log WHERE action = 'record.kept'";
+    assert_eq!(world.ask::<String>(told).await, std::slice::from_ref(&owner));
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_suspended_record_is_not_written_and_its_deletion_waits_where_it_would_write() {
     let world = World::new(At::PowerDns).await;
     let owner = world.name("www");

@@ -3,7 +3,7 @@ use landfall::dns::RecordType;
 use serde_json::json;
 
 use crate::harness::wait_until;
-use crate::world::{At, PLENTY, World, condition};
+use crate::world::{At, PLENTY, World, condition, message};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_answered_changed_in_place_and_gone_with_its_object_at_powerdns() {
@@ -67,6 +67,26 @@ async fn a_spec_that_became_bad_is_told_and_its_object_takes_the_set_along() {
     world.delete("www").await;
     world.gone("www").await;
     assert_eq!(world.stands(&owner, RecordType::A).await, None);
+}
+
+/// What stands below a delegation answers nobody: who has a set there is told, and told when it is so no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_a_delegated_part_says_so_until_the_delegation_goes() {
+    let world = World::new(At::PowerDns).await;
+    world.record("before", json!({"name": "before.part"})).await;
+    world.ready("before").await;
+    world.record("part", json!({"name": "part", "type": "NS", "values": ["ns1.elsewhere.test."]})).await;
+    world.ready("part").await;
+    world.record("after", json!({"name": "after.part"})).await;
+    for name in ["before", "after"] {
+        let object = world.told(name, "Programmed", "False", "OutsideDomain").await;
+        assert!(message(&object, "Ready").contains("is delegated to other servers"), "{}", message(&object, "Ready"));
+    }
+    world.delete("part").await;
+    world.gone("part").await;
+    for name in ["before", "after"] {
+        world.ready(name).await;
+    }
 }
 
 /// To whom a part is delegated may not be there yet: the servers of the zone above have the delegation, and they are asked.

@@ -101,7 +101,13 @@ impl World {
 
     /// Another controller takes the former one's place.
     pub(crate) async fn restart(&mut self) {
+        self.without_controller(async |_| ()).await;
+    }
+
+    /// The same, and something happens before it comes.
+    pub(crate) async fn without_controller(&mut self, meanwhile: impl AsyncFnOnce(&Self)) {
         let home = self.controller.take().unwrap().stop().await;
+        meanwhile(self).await;
         self.controller = Some(home.start().await);
     }
 
@@ -164,6 +170,12 @@ impl World {
 
     pub(crate) async fn patch(&self, name: &str, spec: Value) {
         let patch = Patch::Merge(json!({ "spec": spec }));
+        self.api::<DnsRecord>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// Takes its finalizer off, as people do by hand.
+    pub(crate) async fn bare(&self, name: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
         self.api::<DnsRecord>().patch(name, &PatchParams::default(), &patch).await.unwrap();
     }
 

@@ -72,11 +72,9 @@ pub(super) async fn act(cx: &Context, object: &Arc<Certificate>, seen: &Seen, st
         }
         Step::Carry => carry(cx, object, seen).await,
         Step::Remove(_) => remove(cx, object, seen).await,
-        Step::SettleRemoval { landed } => {
+        Step::SettleRemoval { intent, landed } => {
             let outcome = if *landed { Outcome::Settled } else { Outcome::Failed };
-            if let Some(intent) = seen.removing {
-                cx.ledger.conclude(intent, outcome, serde_json::Value::Null).await?;
-            }
+            cx.ledger.conclude(*intent, outcome, serde_json::Value::Null).await?;
             Ok(Done::Settled)
         }
         Step::Restore => restore(cx, object, seen).await,

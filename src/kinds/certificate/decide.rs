@@ -4,14 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::issuers::{self, Work};
-use super::observe::{Held, LATELY, Seen, Stored, Wanted};
+use super::observe::{Held, LATELY, Removing, Seen, Stored, Wanted};
 use super::standing::{
     contended, elsewhere, follows, in_hand, is_damaged, keeps_key, known, same_names, stored, suits,
 };
 use super::{Refusal, renewal, revoking};
 use crate::acme::order;
 use crate::api::{Certificate, CertificateSpec, Reason, RenewalPolicy};
-use crate::ledger::{CertificateFact, KEY_LOST, Taken};
+use crate::ledger::{CertificateFact, IntentId, KEY_LOST, Taken};
 use crate::reconcile::commands::{self, Command, Verb};
 use crate::reconcile::finalizer;
 
@@ -65,6 +65,8 @@ pub enum Step {
     Remove(String),
     /// Such a removal was under way when its outcome was last heard of.
     SettleRemoval {
+        /// Of what.
+        intent: IntentId,
         /// Whether it is gone.
         landed: bool,
     },
@@ -129,8 +131,8 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
         let landed = stored(seen).is_some_and(|stored| stored.has_key_of(fact) && stored.has_all_of(fact));
         return Step::SettleRestore { landed };
     }
-    if seen.removing.is_some() {
-        return Step::SettleRemoval { landed: seen.former.is_none() };
+    if let Some(Removing { intent, landed }) = seen.removing {
+        return Step::SettleRemoval { intent, landed };
     }
     if leaving {
         return match without_order(seen, rest(None), now) {

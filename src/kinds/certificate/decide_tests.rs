@@ -292,10 +292,12 @@ fn another_name_of_the_secret_moves_the_pair_and_then_the_former_goes() {
     let mut world = World::issued(json!({}));
     world.seen.former = renamed().seen.former;
     assert_eq!(world.decide(1), Step::Remove("web-tls".into()));
-    world.seen.removing = Some(crate::ledger::IntentId(Uuid::nil()));
-    assert_eq!(world.decide(1), Step::SettleRemoval { landed: false });
-    world.seen.former = None;
-    assert_eq!(world.decide(1), Step::SettleRemoval { landed: true });
+    // It is of one Secret, whatever others there are.
+    let intent = crate::ledger::IntentId(Uuid::nil());
+    for landed in [true, false] {
+        world.seen.removing = Some(Removing { intent, landed });
+        assert_eq!(world.decide(1), Step::SettleRemoval { intent, landed });
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub struct Seen {
     /// The serial number that the object was last said to have.
     pub(super) last_serial: Option<String>,
     /// The removal of such a one whose outcome is not known.
-    pub(super) removing: Option<IntentId>,
+    pub(super) removing: Option<Removing>,
     /// What the ledger knows.
     pub(super) facts: CertificateFacts,
     /// The last order at a CA, whatever the spec says now.
@@ -83,6 +83,14 @@ pub(super) enum Held {
     Foreign(String),
     /// It is this object's, or is brought.
     Ours(Box<Stored>),
+}
+
+/// A removal of a former Secret whose outcome is not known.
+#[derive(Clone, Copy)]
+pub(super) struct Removing {
+    pub(super) intent: IntentId,
+    /// Whether that Secret is gone.
+    pub(super) landed: bool,
 }
 
 /// A Secret that the spec does not name any more.
@@ -145,10 +153,7 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
     let secret = held(cx, object).await?;
     let delivery = delivery(cx, object, &facts).await?;
     let former = former(cx, object, &facts).await?;
-    let removing = match facts.former_secrets.iter().any(|name| name != secret_name(&object.spec)) {
-        true => cx.ledger.open_removal(&subject).await?,
-        false => None,
-    };
+    let removing = removing(cx, object, &subject, &facts).await?;
     let touched = match (&secret, &facts.current) {
         (Held::Ours(stored), Some(fact)) => !(stored.has_key_of(fact) && stored.has_all_of(fact)),
         _ => false,
@@ -292,6 +297,22 @@ async fn former(cx: &Context, object: &Certificate, facts: &CertificateFacts) ->
         }
     }
     Ok(None)
+}
+
+/// A removal whose outcome is not known: what stands under that name says what became of it, whatever the spec names now.
+async fn removing(
+    cx: &Context,
+    object: &Certificate,
+    subject: &Subject,
+    facts: &CertificateFacts,
+) -> Result<Option<Removing>> {
+    if facts.former_secrets.is_empty() {
+        return Ok(None);
+    }
+    let Some((intent, secret)) = cx.ledger.open_removal(subject).await? else { return Ok(None) };
+    let found = secret::find(cx, object, &secret).await?;
+    let is_there = found.is_some_and(|found| matches!(secret::held(object, found), Held::Ours(_)));
+    Ok(Some(Removing { intent, landed: !is_there }))
 }
 
 /// Another certificate that is to make the same Secret, and is older.

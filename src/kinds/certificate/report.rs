@@ -59,6 +59,7 @@ pub(super) fn report(
     status.acme = object.spec.issuer.acme.as_ref().and_then(|_| shown(seen, fact));
     let told = Told::of(object, seen, step, outcome, now);
     told.show(&mut status, object, now);
+    conditions::follow_ready(&mut status.conditions, now);
     announce(Report::new(&status, next(step, outcome, now)), (&before, &status), outcome, told.notice)
 }
 
@@ -72,6 +73,7 @@ pub(super) fn unobserved(object: &Certificate, error: &Error, now: Timestamp) ->
         let generation = object.metadata.generation;
         conditions::set(&mut status.conditions, "Ready", false, error.reason(), error.to_string(), generation, now);
     }
+    conditions::follow_ready(&mut status.conditions, now);
     Report::new(&status, Next::Backoff)
 }
 
@@ -166,7 +168,8 @@ impl Told {
             }
             (Err(flaw), _) => flaw,
         };
-        let why = hindered.clone().unwrap_or(flaw);
+        let making = object.spec.issuer.imported.is_none();
+        let why = hindered.clone().unwrap_or_else(|| if making { issuing(seen) } else { flaw });
         Self { ready: false, reason: why.reason, message: why.message, hindered, notice: None }
     }
 
@@ -200,6 +203,25 @@ impl Told {
             }
             _ => conditions::clear(all, "Issuing"),
         }
+    }
+}
+
+/// How far the certificate is that is being made.
+fn issuing(seen: &Seen) -> Refusal {
+    let order = seen.order.as_ref().filter(|order| !order.stage.is_over());
+    let far = match order.map(|order| order.stage) {
+        Some(AcmeStage::Prepared | AcmeStage::Placing) => ": the CA is asked for an order",
+        Some(AcmeStage::Placed) => ": the CA says what is to be proved",
+        Some(AcmeStage::Presenting) => ": the proofs are put into DNS",
+        Some(AcmeStage::Presented) => ": the proofs are in DNS, and its servers are asked for them",
+        Some(AcmeStage::Responding | AcmeStage::Validating) => ": the CA looks at the proofs in DNS",
+        Some(AcmeStage::Finalizing) => ": the names are proved, and the CA issues",
+        Some(AcmeStage::Issued | AcmeStage::Delivered) => ": it is being put into the Secret",
+        None | Some(AcmeStage::Failed | AcmeStage::Abandoned) => "",
+    };
+    Refusal {
+        reason: Reason::Issuing,
+        message: format!("there is no valid certificate yet, and one is being issued{far}"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Orders that nobody waits for any more leave nothing behind.
 
+use super::super::super::act::Done;
 use super::*;
 use crate::ledger::{AcmeChallenge, AcmeOrder, AcmeStage};
 
@@ -96,4 +97,21 @@ fn an_order_whose_certificate_is_in_use_was_delivered() {
 fn a_suspended_object_keeps_its_order() {
     let world = with(World::new(json!({"suspend": true})), AcmeStage::Presented);
     assert_eq!(world.rests(1).1, Some(Reason::Suspended));
+}
+
+#[test]
+fn while_there_is_none_yet_ready_says_how_far_it_is() {
+    let shown = |world: World| {
+        let rest = Step::Rest { until: None, refused: None };
+        let report = super::super::super::report::report(&world.object, &world.seen, &rest, Ok(&Done::Nothing), at(1));
+        let status: crate::api::CertificateStatus = serde_json::from_value(report.status.unwrap()).unwrap();
+        let told = |c: &crate::api::Condition| format!("{}={} {}", c.type_, c.status, c.reason);
+        let all: Vec<String> = status.conditions.iter().map(told).collect();
+        (all.join(", "), status.conditions.first().unwrap().message.clone())
+    };
+    let (all, message) = shown(with(World::new(json!({})), AcmeStage::Validating));
+    assert_eq!(all, "Ready=False Issuing, Reconciling=True Issuing");
+    assert!(message.ends_with("one is being issued: the CA looks at the proofs in DNS"), "{message}");
+    let brought = json!({"secretName": "brought", "issuer": {"imported": {"secretRef": {"name": "brought"}}}});
+    assert_eq!(shown(World::new(brought)).0, "Ready=False SecretNotFound");
 }

@@ -8,6 +8,7 @@ use crate::api::{DnsRecord, Reason, RecordAdoption, RecordDeletion, RecordPolicy
 use crate::dns::{Data, Name, RecordType};
 use crate::kinds::Context;
 use crate::ledger::{ObjectKind, RecordClaim, RecordFact, Subject, WrittenSet};
+use crate::reconcile::wake::key_of;
 use crate::reconcile::{Announcement, COMMAND_TAKEN, RECORD_KEPT, commands, finalizer};
 use crate::zones::{Adoption, Answers, By, Effect, Want, Wish};
 use crate::{Error, Result};
@@ -152,6 +153,7 @@ async fn write(cx: &Context, object: &DnsRecord, seen: &Seen, repair: bool) -> R
     if super::decide::winner(claim, &rivals).is_some() {
         wake(cx, &rivals);
     }
+    wake_below(cx, object, set.kind());
     let heard = authorities(cx, &place.zone, set.owner(), set.kind());
     Ok(Done::Written { heard: tokio::time::timeout(AT_ONCE, heard).await.ok(), kept })
 }
@@ -184,6 +186,7 @@ async fn remove(cx: &Context, object: &DnsRecord, seen: &Seen, (why, leaving): (
         Former::Nothing | Former::Asked(_) => None,
     };
     wake(cx, &cx.ledger.forget_record_set(&fact(seen)?.claim).await?);
+    wake_below(cx, object, gated.kind);
     Ok(Done::Asked { effect, kept })
 }
 
@@ -279,6 +282,17 @@ async fn leave(
 fn wake(cx: &Context, claims: &[RecordClaim]) {
     for subject in claims.iter().map(|claim| &claim.subject).filter(|subject| subject.cluster == cx.cluster) {
         cx.waker.wake(ObjectKind::DnsRecord, &subject.namespace, &subject.name);
+    }
+}
+
+/// A part of the domain that is delegated, or is so no more, changes whose the names below it are.
+fn wake_below(cx: &Context, object: &DnsRecord, kind: RecordType) {
+    if kind != RecordType::Ns {
+        return;
+    }
+    for other in cx.stores.records.state().iter().filter(|other| domain_key(other) == domain_key(object)) {
+        let (namespace, name) = key_of(other.as_ref());
+        cx.waker.wake(ObjectKind::DnsRecord, &namespace, &name);
     }
 }
 

@@ -150,12 +150,19 @@ fn settle(spec: &DnsRecordSpec, seen: &Seen, look: &Look, set: &RecordSet) -> St
     let repairs = seen.fact.as_ref().map_or(0, |fact| fact.repairs);
     let refused = |reason, message: String| Step::Rest(Verdict::Unprogrammed(Refusal::new(reason, message)));
     let chosen = choose(spec, &stands, repairs);
-    if let (Move::Write | Move::Repair, Some(refusal)) = (chosen, hindrance(look, set)) {
+    let only_looks = spec.policy == RecordPolicy::Observe;
+    let refusal = match chosen {
+        Move::Write | Move::Repair => hindrance(look, set),
+        // It stands as it should, and nobody is answered with it any more.
+        Move::Keep if !only_looks => cut_off(look, set),
+        _ => None,
+    };
+    if let Some(refusal) = refusal {
         return Step::Rest(Verdict::Unprogrammed(refusal));
     }
     match chosen {
         // What is known of the set is put down by a write that has nothing to write.
-        Move::Keep if spec.policy != RecordPolicy::Observe && is_unknown(seen, set) => Step::Write { repair: false },
+        Move::Keep if !only_looks && is_unknown(seen, set) => Step::Write { repair: false },
         Move::Keep => Step::Rest(Verdict::Programmed),
         Move::Write => Step::Write { repair: false },
         Move::Repair => Step::Write { repair: true },
@@ -175,18 +182,24 @@ fn settle(spec: &DnsRecordSpec, seen: &Seen, look: &Look, set: &RecordSet) -> St
 
 /// What stands at or above the name and makes a set there useless, or keeps it from being made.
 fn hindrance(look: &Look, set: &RecordSet) -> Option<Refusal> {
-    let (owner, kind) = (set.owner(), set.kind());
-    let cut = look.delegation.as_ref().filter(|cut| kind != RecordType::Ns || *cut != owner);
-    if let Some(cut) = cut {
-        let words = format!("{cut} is delegated to other servers, which answer for {owner}; write the set there");
-        return Some(Refusal::new(Reason::OutsideDomain, words));
+    if let Some(refusal) = cut_off(look, set) {
+        return Some(refusal);
     }
+    let (owner, kind) = (set.owner(), set.kind());
     let alone = kind == RecordType::Cname || look.beside.iter().any(|other| other == "CNAME");
     (alone && !look.beside.is_empty()).then(|| {
         let words =
             format!("{} stands at {owner}, and a CNAME stands alone; take one of the two away", look.beside.join(", "));
         Refusal::new(Reason::Conflict, words)
     })
+}
+
+/// The name is, or lies below, one that the zone delegates.
+fn cut_off(look: &Look, set: &RecordSet) -> Option<Refusal> {
+    let owner = set.owner();
+    let cut = look.delegation.as_ref().filter(|cut| set.kind() != RecordType::Ns || *cut != owner)?;
+    let words = format!("{cut} is delegated to other servers, which answer for {owner}; write the set there");
+    Some(Refusal::new(Reason::OutsideDomain, words))
 }
 
 /// Nothing was put down of what stands there as wanted, or something else.

@@ -40,6 +40,13 @@ pub(super) fn name(
     permit(&name, Asker { by: Some(&domain.subject), ..who }, domains, now)
         .map_err(|refusal| refusal.at("spec.name"))?;
     own_names(&name)?;
+    if name == top && kind(object)? == RecordType::Ns {
+        let message = format!(
+            "spec.name: an NS set at {top} itself would hand all of the domain to other servers, with the challenge that proves it; \
+             delegate a part of it, or set those servers in the zone above"
+        );
+        return Err(Refusal::new(Reason::InvalidRecord, message));
+    }
     if !who.is_at_home(domain) {
         proofs(&name, kind(object)?)?;
     }

@@ -76,6 +76,7 @@ fn no_trick_leads_out_of_the_domain() {
         ("a._landfall-probe", "A"),
         ("_acme-challenge", "CNAME"),
         ("_acme-challenge", "NS"),
+        ("@", "NS"),
         ("_acme-challenge", "A"),
         ("a._acme-challenge", "TXT"),
         ("*._acme-challenge.www", "CNAME"),

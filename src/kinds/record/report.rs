@@ -60,6 +60,7 @@ pub(super) fn report(
     };
     shown.kept(&mut status, kept);
     status.observed_generation = object.metadata.generation;
+    conditions::follow_ready(&mut status.conditions, now);
     let report = Report::new(&status, next(object, seen, step, outcome, &status, now));
     let report = kept.iter().fold(report, |report, words| report.announce(Announcement::of(&RECORD_KEPT, *words)));
     let turned = conditions::get(&status.conditions, "Ready");
@@ -70,6 +71,7 @@ pub(super) fn report(
 pub(super) fn unobserved(object: &DnsRecord, error: &Error, now: Timestamp) -> Report {
     let mut status = object.status.clone().unwrap_or_default();
     Shown { generation: object.metadata.generation, now }.error(&mut status, error);
+    conditions::follow_ready(&mut status.conditions, now);
     Report::new(&status, Next::Backoff)
 }
 

@@ -5,13 +5,16 @@ mod accounts;
 mod orders;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 pub use accounts::{AcmeAccount, AcmeIdentity};
 pub use orders::{AcmeChain, AcmeOrder, Mark, NewAcmeOrder};
 
-use super::{Aad, Ledger, Sealed, Transaction};
+pub(super) use orders::bury;
+
+use super::{Aad, Actor, Event, Ledger, Sealed, Subject, Transaction};
 use crate::api::Organization;
 use crate::{Error, Result};
 
@@ -63,6 +66,14 @@ pub struct AcmeChallenge {
     /// Where it was put, or is about to be; none where the domain's owner writes the zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<AcmePlace>,
+}
+
+impl AcmeChallenge {
+    /// What tells that it stays in DNS though nobody needs it, and why.
+    pub fn left(&self, order: &Subject, actor: Actor, why: &str) -> Event {
+        let details = json!({"name": self.name, "value": self.value, "message": why});
+        Event { subject: order.clone(), actor, action: "acme.challenge_left", details }
+    }
 }
 
 /// The zone that a proof was put into, and the credential of the order's cluster and organization that it was done by.

@@ -14,8 +14,8 @@ use self::row::Columns;
 pub use self::row::MirrorRow;
 pub use self::standing::deployment_standing;
 use super::{
-    Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, certificates, domains, former_sets, repairs,
-    revocations,
+    Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer, acme, certificates, domains, former_sets,
+    record_sets, repairs, revocations,
 };
 use crate::Result;
 use crate::api::Organization;
@@ -282,31 +282,44 @@ impl Writer {
         for statement in [
             "UPDATE resolved_references SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND from_uid = ANY($2) AND gone_at IS NULL",
             "UPDATE provider_health SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
-            "UPDATE record_sets SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
             "UPDATE certificates_issued SET gone_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL",
             "UPDATE mirror_quarantine SET resolved_at = clock_timestamp() WHERE cluster_id = $1 AND uid = ANY($2) AND resolved_at IS NULL",
         ] {
             sqlx::query(statement).bind(self.cluster()).bind(&uids).execute(transaction.connection()).await?;
         }
         let actor = Actor::Controller(self.holder().to_owned());
-        if kind == ObjectKind::Certificate {
-            certificates::bury(transaction, &actor, self.cluster(), &uids).await?;
-            repairs::bury(transaction, &actor, self.cluster(), &uids).await?;
-            // What is not watched may be watched again, and is still to be revoked then.
-            if reason != NOT_WATCHED {
-                revocations::bury(transaction, &actor, self.cluster(), &uids).await?;
-            }
-        }
-        if kind == ObjectKind::OrganizationDomain {
-            match reason {
-                NOT_WATCHED => domains::hide(transaction, self.cluster(), &uids).await?,
-                _ => domains::bury(transaction, &actor, self.cluster(), &uids, reason).await?,
-            }
-        }
+        self.after_burial_of(kind, transaction, &actor, &uids, reason).await?;
         for row in buried {
             transaction.append(unsigned(self.subject(kind, row), action, json!({"reason": reason})));
         }
         Ok(())
+    }
+
+    /// What is not watched may be watched again: what it has at a provider or a CA it has still then.
+    async fn after_burial_of(
+        &self,
+        kind: ObjectKind,
+        transaction: &mut Transaction,
+        actor: &Actor,
+        uids: &[Uuid],
+        reason: &str,
+    ) -> Result<()> {
+        let (cluster, is_gone) = (self.cluster(), reason != NOT_WATCHED);
+        match kind {
+            ObjectKind::Certificate => {
+                certificates::bury(transaction, actor, cluster, uids).await?;
+                repairs::bury(transaction, actor, cluster, uids).await?;
+                if is_gone {
+                    acme::bury(transaction, actor, cluster, uids).await?;
+                    revocations::bury(transaction, actor, cluster, uids).await?;
+                }
+                Ok(())
+            }
+            ObjectKind::DnsRecord if is_gone => record_sets::bury(transaction, actor, cluster, uids).await,
+            ObjectKind::OrganizationDomain if is_gone => domains::bury(transaction, actor, cluster, uids, reason).await,
+            ObjectKind::OrganizationDomain => domains::hide(transaction, cluster, uids).await,
+            _ => Ok(()),
+        }
     }
 
     fn subject(&self, kind: ObjectKind, row: Buried) -> Subject {

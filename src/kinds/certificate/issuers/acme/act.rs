@@ -14,7 +14,7 @@ use crate::dns::Name;
 use crate::kinds::Context;
 use crate::kinds::certificate::issuers::Request;
 use crate::kinds::names::Asker;
-use crate::ledger::{AcmeAccount, AcmeOrder, AcmeStage, Actor, Event, Mark, NewAcmeOrder, Outcome, Subject};
+use crate::ledger::{AcmeAccount, AcmeOrder, AcmeStage, Actor, Mark, NewAcmeOrder, Outcome, Subject};
 use crate::pki::{self, Chain, Flaw, Key};
 use crate::{Error, Result};
 
@@ -108,7 +108,7 @@ async fn make(algorithm: pki::Algorithm) -> Result<Key> {
 async fn begin(cx: &Context, order: AcmeOrder, step: &Step) -> Result<AcmeOrder> {
     let Some((stage, call)) = order::call(step) else { return Ok(order) };
     let why = format!("a certificate for {} is wanted", order.names.join(", "));
-    cx.ledger.write_acme_order(AcmeOrder { stage, ..order }, Mark::Begins { call, why }).await
+    cx.ledger.write_acme_order(order::begun(order, stage, cx.clock.now()), Mark::Begins { call, why }).await
 }
 
 /// The order came to nothing; another one is made in its time.
@@ -134,29 +134,40 @@ async fn put_off(cx: &Context, order: AcmeOrder, trouble: &Trouble) -> Result<()
 }
 
 async fn place(cx: &Context, seen: &Seen, order: AcmeOrder) -> Result<()> {
-    let known = cx.ledger.acme_account_of(order.subject.cluster, order.account).await?;
-    if let Err(trouble) = register(cx, seen, &order.subject, &known).await? {
+    if let Err(trouble) = registered(cx, seen, &order).await? {
         return put_off(cx, order, &trouble).await;
     }
     let account = match account(cx, &seen.server, &order).await? {
         Ok(account) => account,
         Err(trouble) => return put_off(cx, order, &trouble).await,
     };
+    let failures = order.failures;
     let order = begin(cx, order, &Step::Place).await?;
     match account.new_order(&order.names, order.replaces.as_deref(), order.profile.as_deref()).await {
         Ok(placed) => {
             let mark = Mark::Ends(Outcome::Done, json!({"order": placed.url}));
             cx.ledger.write_acme_order(order::placed(order, &placed), mark).await.map(|_| ())
         }
-        Err(trouble) => put_off(cx, order, &trouble).await,
+        Err(trouble) => put_off(cx, AcmeOrder { failures, ..order }, &trouble).await,
     }
 }
 
-/// Makes the account at the CA, where it has none.
-async fn register(cx: &Context, seen: &Seen, subject: &Subject, known: &AcmeAccount) -> Result<Result<(), Trouble>> {
-    if known.url.is_some() {
+/// Sees to it that the CA has the account. Of many orders that need it, one asks.
+async fn registered(cx: &Context, seen: &Seen, order: &AcmeOrder) -> Result<Result<(), Trouble>> {
+    let account = async || cx.ledger.acme_account_of(order.subject.cluster, order.account).await;
+    if account().await?.url.is_some() {
         return Ok(Ok(()));
     }
+    let turn = match cx.acme.registers(order.account).await {
+        Ok(turn) => turn,
+        Err(trouble) => return Ok(Err(trouble)),
+    };
+    let known = account().await?;
+    let done = if known.url.is_some() { Ok(()) } else { register(cx, seen, &order.subject, &known).await? };
+    Ok(turn.end(done))
+}
+
+async fn register(cx: &Context, seen: &Seen, subject: &Subject, known: &AcmeAccount) -> Result<Result<(), Trouble>> {
     let (ca, eab) = match (ca(cx, seen).await, binding(cx, seen, subject).await?) {
         (Ok(ca), Ok(eab)) => (ca, eab),
         (Err(trouble), _) | (_, Err(trouble)) => return Ok(Err(trouble)),
@@ -310,10 +321,8 @@ async fn clean_up(cx: &Context, order: AcmeOrder) -> Result<()> {
             let after = order::not_cleaned(order, &trouble, cx.clock.now());
             return cx.ledger.write_acme_order(after, Mark::Nothing).await.map(|_| ());
         }
-        let details = json!({"name": challenge.name, "value": challenge.value, "message": trouble.message});
         let actor = Actor::Controller(cx.ledger.holder().to_owned());
-        let event = Event { subject: order.subject.clone(), actor, action: "acme.challenge_left", details };
-        cx.ledger.record_once(event).await?;
+        cx.ledger.record_once(challenge.left(&order.subject, actor, &trouble.message)).await?;
     }
     cx.ledger.write_acme_order(order::cleaned(order), Mark::Nothing).await.map(|_| ())
 }

@@ -89,7 +89,10 @@ async fn change(
     let Ok(owner) = Name::parse(&challenge.name) else {
         return Ok(Err(not_ready(format!("{} is no name", challenge.name))));
     };
-    let why = format!("a CA asks for a proof of {}", challenge.identifier);
+    let why = match want {
+        Want::Unshare { .. } => format!("no CA needs the proof of {} any more", challenge.identifier),
+        _ => format!("a CA asks for a proof of {}", challenge.identifier),
+    };
     let wish = Wish { subject: subject.clone(), why, owner, kind: RecordType::Txt, want, by: way.by.clone() };
     let effect = match cx.zones.change(&way.account, &way.zone, wish).await {
         Err(Error::Condition { reason: Reason::DomainNotVerified, message }) => return Ok(Err(not_ready(message))),
