@@ -65,13 +65,12 @@ impl Error {
 
     /// Whether it says nothing of an object and passes by itself: the API server was away, or two wrote at once.
     pub fn is_fleeting(&self) -> bool {
-        match self {
-            Self::Cluster(error) => {
-                let conflict = matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 409 | 410));
-                conflict || self.reason() == Reason::ApiServerUnavailable
-            }
-            _ => false,
-        }
+        self.is_conflict() || matches!(self, Self::Cluster(_)) && self.reason() == Reason::ApiServerUnavailable
+    }
+
+    /// Whether the object was written by somebody else meanwhile, which is no failure: it is looked at again as it is now.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Cluster(error) if matches!(error.as_ref(), kube::Error::Api(status) if matches!(status.code, 409 | 410)))
     }
 
     /// Whether a part that is needed is away, so that the same again may be answered.

@@ -53,7 +53,7 @@ enum Command {
     /// Print the CustomResourceDefinitions as YAML.
     #[command(after_help = "Examples:\n  landfall crds | kubectl apply --server-side -f -")]
     Crds,
-    /// Approve the current plan of a deployment.
+    /// Approve the current plan of a deployment, or what is held of a domain.
     #[command(
         after_help = "Examples:\n  landfall approve tfd/web -n shop\n  landfall approve tfd/web --digest sha256:…        only if that plan is the current one\n  landfall approve orgdomain/example-com -n shop      lets pass what is held of its records"
     )]

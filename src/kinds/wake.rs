@@ -85,12 +85,21 @@ pub(super) fn tell_of_domains(stores: Stores, waker: Waker) -> Tap<OrganizationD
 /// Wakes who goes by a domain which came, changed or went: the records that refer to it, to a domain above or below it, the
 /// certificates with names in it, and the domains that waited for it to be free.
 pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &OrganizationDomain) {
-    let changed = Name::parse(&domain.spec.domain).ok();
-    let overlaps = |other: &OrganizationDomain| match (&changed, Name::parse(&other.spec.domain)) {
-        (Some(changed), Ok(other)) => other.is_within(changed) || changed.is_within(&other),
-        _ => false,
+    domains_changed(stores, waker, &[domain]);
+}
+
+/// The same for several, in one pass over all that may go by them.
+fn domains_changed(stores: &Stores, waker: &Waker, domains: &[&OrganizationDomain]) {
+    if domains.is_empty() {
+        return;
+    }
+    let changed: HashSet<Name> = domains.iter().filter_map(|domain| Name::parse(&domain.spec.domain).ok()).collect();
+    let above: HashSet<Name> = changed.iter().flat_map(upward).collect();
+    let is_within = |name: &Name| upward(name).any(|name| changed.contains(&name));
+    let overlaps = |other: &OrganizationDomain| {
+        Name::parse(&other.spec.domain).is_ok_and(|name| above.contains(&name) || is_within(&name))
     };
-    let mut related = HashSet::from([key_of(domain)]);
+    let mut related: HashSet<Key> = domains.iter().map(|domain| key_of(*domain)).collect();
     for other in stores.domains.state().iter().filter(|other| overlaps(other)) {
         let key = key_of(other.as_ref());
         if waits_for_another(other) {
@@ -104,8 +113,7 @@ pub(super) fn domain_changed(stores: &Stores, waker: &Waker, domain: &Organizati
             waker.wake(ObjectKind::DnsRecord, &namespace, &name);
         }
     }
-    let Some(domain) = changed else { return };
-    let within = |text: &String| Name::parse(text).is_ok_and(|name| name.is_within(&domain));
+    let within = |text: &String| Name::parse(text).is_ok_and(|name| is_within(&name));
     for certificate in stores.certificates.state() {
         if certificate.spec.dns_names.iter().any(within) {
             let (namespace, name) = key_of(certificate.as_ref());
@@ -234,13 +242,19 @@ pub(super) fn credential_changed(stores: &Stores, waker: &Waker, credential: &Cl
             waker.wake(ObjectKind::TerraformDeployment, &namespace, &name);
         }
     }
-    for domain in stores.domains.state() {
-        if credential_of_domain(&domain).as_ref() == Some(&key) {
-            let (namespace, name) = key_of(domain.as_ref());
-            waker.wake(ObjectKind::OrganizationDomain, &namespace, &name);
-            domain_changed(stores, waker, &domain);
-        }
+    let domains = stores.domains.state();
+    let theirs = domains.iter().filter(|domain| credential_of_domain(domain).as_ref() == Some(&key));
+    let theirs: Vec<&OrganizationDomain> = theirs.map(AsRef::as_ref).collect();
+    for domain in &theirs {
+        let (namespace, name) = key_of(*domain);
+        waker.wake(ObjectKind::OrganizationDomain, &namespace, &name);
     }
+    domains_changed(stores, waker, &theirs);
+}
+
+/// A name and all above it.
+fn upward(name: &Name) -> impl Iterator<Item = Name> {
+    std::iter::successors(Some(name.clone()), Name::parent)
 }
 
 /// The credential that a deployment refers to.

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::Class;
 use crate::access::text;
 use crate::api::{Condition, Reason};
 
@@ -86,6 +87,21 @@ pub fn set(
     conditions.sort_by(|a, b| rank(&a.type_).cmp(&rank(&b.type_)));
 }
 
+/// Sets `Reconciling` and `Stalled`, as kstatus and Argo CD read them, by what `Ready` says: False for a reason that passes by
+/// itself, or for one that only another spec mends. Both are gone otherwise.
+pub fn follow_ready(conditions: &mut Vec<Condition>, now: Timestamp) {
+    let unready = get(conditions, "Ready").filter(|ready| ready.status == "False").cloned();
+    let reason = unready.as_ref().and_then(|ready| Reason::ALL.iter().copied().find(|r| r.as_str() == ready.reason));
+    for (kind, class) in [("Reconciling", Class::Transient), ("Stalled", Class::Terminal)] {
+        match (&unready, reason) {
+            (Some(ready), Some(reason)) if reason.class() == class => {
+                set(conditions, kind, true, reason, &*ready.message, ready.observed_generation, now);
+            }
+            _ => clear(conditions, kind),
+        }
+    }
+}
+
 /// Takes one condition away.
 pub fn clear(conditions: &mut Vec<Condition>, kind: &str) {
     conditions.retain(|c| c.type_ != kind);
@@ -112,6 +128,21 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_reconciling_and_what_a_spec_must_mend_is_stalled() {
+        let mut conditions = Vec::new();
+        let mut turn = |ready: bool, reason: Reason| {
+            set(&mut conditions, "Ready", ready, reason, "words", Some(3), at(1));
+            follow_ready(&mut conditions, at(1));
+            let kinds = conditions.iter().map(|c| format!("{}={} {}", c.type_, c.status, c.message));
+            kinds.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(turn(false, Reason::Issuing), "Ready=False words, Reconciling=True words");
+        assert_eq!(turn(false, Reason::DomainInvalid), "Ready=False words, Stalled=True words");
+        assert_eq!(turn(false, Reason::NotOwned), "Ready=False words", "a person is asked");
+        assert_eq!(turn(true, Reason::ResolverUnavailable), "Ready=True words");
     }
 
     #[test]

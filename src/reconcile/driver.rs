@@ -245,6 +245,10 @@ async fn pass<K: Kind>(cx: &K::Context, object: &Arc<K::Object>) -> (Report, boo
 fn tell<K: Kind>(cx: &Context, object: &K::Object, error: &Error) {
     let (namespace, name) = key_of(object);
     let reason = error.reason();
+    if error.is_conflict() {
+        tracing::debug!(kind = K::KIND.as_str(), namespace, name, %error, "looked at again, for somebody else wrote it");
+        return;
+    }
     tracing::warn!(kind = K::KIND.as_str(), namespace, name, %reason, class = ?error.class(), %error, "not reconciled");
     cx.metrics.failed(K::KIND.as_str(), reason);
     if matches!(error, Error::Deposed(_)) {

@@ -7,6 +7,8 @@ mod controller;
 mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/wire.rs"]
+mod wire;
 
 mod claims;
 mod grace;

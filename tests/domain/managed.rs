@@ -6,13 +6,18 @@ use landfall::api::CloudCredential;
 use serde_json::{Value, json};
 
 use crate::harness::{self, env, wait_until};
+use crate::wire::Wire;
 use crate::world::{PLENTY, World, condition, fresh, set, standing};
 
 async fn credential(world: &World, name: &str) {
+    credential_at(world, name, &env("PDNS_URL")).await;
+}
+
+async fn credential_at(world: &World, name: &str, endpoint: &str) {
     let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"api_key": env("PDNS_API_KEY")}});
     secrets.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(&secret)).await.unwrap();
-    let spec = json!({"powerdns": {"secretRef": {"name": name}, "endpoint": env("PDNS_URL")}});
+    let spec = json!({"powerdns": {"secretRef": {"name": name}, "endpoint": endpoint}});
     let object = serde_json::from_value(harness::credential(name, spec)).unwrap();
     credentials(world).create(&PostParams::default(), &object).await.unwrap();
 }
@@ -93,6 +98,29 @@ async fn a_zone_that_the_credential_does_not_have_is_said() {
     };
     wait_until(PLENTY, "ZoneNotFound", said).await;
     world.delete(ns, "main").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_whose_provider_is_gone_keeps_nothing_from_going_and_is_on_record() {
+    let wire = Wire::to(&env("PDNS_URL")).await;
+    let endpoint = wire.url(&env("PDNS_URL")).trim_end_matches('/').to_owned();
+    let permitted = endpoint.clone();
+    let mut world = World::of(Vec::new(), move |v| v["allowedEndpoints"] = json!([permitted])).await;
+    let (fqdn, ns) = (fresh("PDNS_ZONE"), world.namespace.clone());
+    let owner = format!("_landfall-challenge.{fqdn}");
+    credential_at(&world, "pdns", &endpoint).await;
+    world.domain(&ns, "main", &fqdn, managed("pdns")).await;
+    world.verified(&ns, "main", "True", "Verified").await;
+    wire.cut();
+    world.api(&ns).delete("main", &DeleteParams::default()).await.unwrap();
+    let waits = "SELECT (published -> 'leavingSince' IS NOT NULL)::text FROM landfall.domain_verifications";
+    wait_until(PLENTY, "an attempt in vain", async || world.ask::<String>(waits).await == ["true"]).await;
+    assert!(world.api(&ns).get_opt("main").await.unwrap().is_some());
+    world.later(601, true).await;
+    wait_until(PLENTY, "the domain to go", async || world.api(&ns).get_opt("main").await.unwrap().is_none()).await;
+    let left = "SELECT details ->> 'name' FROM landfall.activity_log WHERE action = 'domain.challenge_left'";
+    assert_eq!(world.ask::<String>(left).await, std::slice::from_ref(&owner));
+    assert_eq!(standing(&owner).await.len(), 1);
 }
 
 /// A guest of a credential that is limited to the guest's own names proves none of its owner's with it.

@@ -39,10 +39,15 @@ impl World {
     }
 
     /// The same, with more namespaces.
-    pub(crate) async fn watching(mut more: Vec<String>) -> Self {
+    pub(crate) async fn watching(more: Vec<String>) -> Self {
+        Self::of(more, |_| {}).await
+    }
+
+    /// The same, and `landfall.yaml` says something else.
+    pub(crate) async fn of(mut more: Vec<String>, change: impl FnOnce(&mut Value)) -> Self {
         let (own, database) = (namespace().await, Database::fresh().await);
         more.push(own.clone());
-        let mut home = Home::new(&more, &database, |_| {}).await;
+        let mut home = Home::new(&more, &database, change).await;
         let ahead: Arc<AtomicI64> = Arc::default();
         let offset = ahead.clone();
         home.clock = Clock::of(move || Timestamp::now() + SignedDuration::from_secs(offset.load(Ordering::SeqCst)));

@@ -50,6 +50,7 @@ pub(super) fn report(
         show_error(&mut status, error, generation, now);
     }
     status.observed_generation = generation;
+    conditions::follow_ready(&mut status.conditions, now);
     let report = Report::new(&status, next(seen, step, outcome, now));
     let turned = conditions::get(&status.conditions, "Valid");
     let words = (Reason::NotProbed, Reason::Valid);
@@ -65,6 +66,7 @@ pub(super) fn report(
 pub(super) fn unobserved(object: &CloudCredential, error: &Error, now: Timestamp) -> Report {
     let mut status = object.status.clone().unwrap_or_default();
     show_error(&mut status, error, object.metadata.generation, now);
+    conditions::follow_ready(&mut status.conditions, now);
     Report::new(&status, Next::Backoff)
 }
 

@@ -116,10 +116,12 @@ fn is_misplaced(object: &OrganizationDomain, seen: &Seen, published: &DomainPubl
     }
 }
 
-/// Whether a challenge is to be set: it was not yet, or a look has missed it since.
+/// Whether a challenge is to be set: it was not yet, for all that is known, or a look has missed it since.
 fn wants_publishing(seen: &Seen, fact: &DomainFact) -> bool {
     let missed = is_miss(fact.standing.reason);
-    let since = |p: &DomainPublished| missed && fact.standing.checked_at.is_some_and(|checked| checked > p.at);
+    let since = |p: &DomainPublished| {
+        p.at.is_none_or(|at| missed && fact.standing.checked_at.is_some_and(|checked| checked > at))
+    };
     matches!(seen.home, Some(Ok(_))) && seen.published.as_ref().is_none_or(since)
 }
 

@@ -197,8 +197,13 @@ fn published(zone: &str, second: i64) -> Option<DomainPublished> {
         credential: home.credential,
         zone_id: home.zone.id,
         zone_name: home.zone.name.as_str().into(),
-        at: at(second),
+        at: Some(at(second)),
+        leaving_since: None,
     })
+}
+
+fn unwritten() -> Option<DomainPublished> {
+    published("z", NOW).map(|published| DomainPublished { at: None, ..published })
 }
 
 #[test]
@@ -227,6 +232,7 @@ fn the_challenge_of_a_managed_domain_is_set_where_it_belongs_and_taken_from_wher
         ("no way to the zone", lost(new()), "Look"),
         ("set", by_us(at_home(new()), "z", NOW), "Look"),
         ("set, and proved", by_us(at_home(proved()), "z", NOW - DAY), "Rest"),
+        ("about to be set", Seen { published: unwritten(), ..at_home(proved()) }, "Publish"),
         ("set, and missed since", by_us(at_home(missed()), "z", NOW - DAY), "Publish"),
         ("missed, and set since", by_us(at_home(missed()), "z", NOW), "Rest"),
         ("proved by hand, managed since", at_home(proved()), "Publish"),

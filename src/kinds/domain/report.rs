@@ -57,6 +57,7 @@ pub(super) fn report(
         show_error(&mut status, error, object.metadata.generation, now);
     }
     status.observed_generation = object.metadata.generation;
+    conditions::follow_ready(&mut status.conditions, now);
     let report = Report::new(&status, next(step, outcome, now));
     let turned = conditions::get(&status.conditions, "Verified");
     let words = (Reason::PendingVerification, Reason::Verified);
@@ -72,6 +73,7 @@ pub(super) fn report(
 pub(super) fn unobserved(object: &OrganizationDomain, error: &Error, now: Timestamp) -> Report {
     let mut status = object.status.clone().unwrap_or_default();
     show_error(&mut status, error, object.metadata.generation, now);
+    conditions::follow_ready(&mut status.conditions, now);
     Report::new(&status, Next::Backoff)
 }
 

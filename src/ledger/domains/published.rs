@@ -2,14 +2,15 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::Result;
 use crate::api::Organization;
-use crate::ledger::{Ledger, ObjectKind, Subject, Writer};
+use crate::ledger::{Actor, Event, Ledger, ObjectKind, Subject, Transaction, Writer};
 
-/// A challenge that stands in a zone by our hand.
+/// A challenge that stands in a zone by our hand, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainPublished {
     /// The credential by which it was written.
@@ -18,8 +19,10 @@ pub struct DomainPublished {
     pub zone_id: String,
     /// The zone's name, canonical.
     pub zone_name: String,
-    /// When it was last written, or seen to stand.
-    pub at: Timestamp,
+    /// When it was last written; none while that is about to be done for the first time.
+    pub at: Option<Timestamp>,
+    /// Since when it is to be taken away, and something is in the way.
+    pub leaving_since: Option<Timestamp>,
 }
 
 /// The same, as it is stored.
@@ -32,7 +35,9 @@ struct Stored {
     name: String,
     zone_id: String,
     zone_name: String,
-    at: Timestamp,
+    at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leaving_since: Option<Timestamp>,
 }
 
 impl Writer {
@@ -50,18 +55,45 @@ impl Writer {
                 zone_id: p.zone_id.clone(),
                 zone_name: p.zone_name.clone(),
                 at: p.at,
+                leaving_since: p.leaving_since,
             })
         });
         let mut tx = self.begin(&subject.organization).await?;
-        sqlx::query("UPDATE domain_verifications SET published = $3 WHERE cluster_id = $1 AND uid = $2")
-            .bind(subject.cluster)
-            .bind(subject.uid)
-            .bind(stored)
-            .execute(tx.connection())
-            .await?;
+        put(&mut tx, subject, stored).await?;
         tx.commit().await?;
         Ok(())
     }
+
+    /// The challenge `name` is left where it stands, and nobody asks for it any more; why goes on record.
+    ///
+    /// # Errors
+    /// [`crate::Error::Deposed`]; Postgres's.
+    pub async fn leave_domain_challenge(
+        &self,
+        subject: &Subject,
+        published: &DomainPublished,
+        name: &str,
+        why: &str,
+    ) -> Result<()> {
+        let mut tx = self.begin(&subject.organization).await?;
+        put(&mut tx, subject, None).await?;
+        let credential = format!("{}/{}", published.credential.namespace, published.credential.name);
+        let details = json!({"name": name, "zone": published.zone_name, "credential": credential, "message": why});
+        let actor = Actor::Controller(self.holder().to_owned());
+        tx.append(Event { subject: subject.clone(), actor, action: "domain.challenge_left", details });
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+async fn put(tx: &mut Transaction, subject: &Subject, stored: Option<Json<Stored>>) -> Result<()> {
+    sqlx::query("UPDATE domain_verifications SET published = $3 WHERE cluster_id = $1 AND uid = $2")
+        .bind(subject.cluster)
+        .bind(subject.uid)
+        .bind(stored)
+        .execute(tx.connection())
+        .await?;
+    Ok(())
 }
 
 impl Ledger {
@@ -88,6 +120,7 @@ impl Ledger {
             zone_id: stored.zone_id,
             zone_name: stored.zone_name,
             at: stored.at,
+            leaving_since: stored.leaving_since,
         }))
     }
 }
