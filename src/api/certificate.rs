@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{EMAIL, HTTP_URL, OBJECT_NAME, TEXT, at_least_a_second, rule, rule_at};
+use super::common::{EMAIL, HTTP_URL, OBJECT_NAME, PRINTABLE, at_least_a_second, rule, rule_at};
 use super::{Condition, DurationText, LastHandled, LocalReference};
 
 /// A key and a certificate for names of proved domains, in a Secret, renewed in time.
@@ -62,7 +62,7 @@ pub struct CertificateSpec {
     /// The names, each within a proved domain of the organization; `*` as a whole leftmost label.
     #[schemars(
         length(min = 1, max = 100),
-        inner(length(min = 1, max = 253), regex(pattern = TEXT)),
+        inner(length(min = 1, max = 253), regex(pattern = PRINTABLE)),
         extend("x-kubernetes-list-type" = "set")
     )]
     pub dns_names: Vec<String>,
@@ -125,15 +125,15 @@ pub struct AcmeIssuer {
     pub email: Option<String>,
     /// One of the CA's profiles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64), regex(pattern = TEXT))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = PRINTABLE))]
     pub profile: Option<String>,
     /// Of several chains, that of the issuer with this common name; the CA's own choice where it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = TEXT))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTABLE))]
     pub preferred_chain: Option<String>,
     /// PEM of the roots by which the CA's own https certificate is trusted, and of no others. The system's where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 65536), regex(pattern = TEXT))]
+    #[schemars(length(min = 1, max = 65536), regex(pattern = PRINTABLE))]
     pub ca_bundle: Option<String>,
     /// The account of another kind that the CA wants accounts bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ pub struct AcmeIssuer {
 #[serde(rename_all = "camelCase")]
 pub struct ExternalAccountBinding {
     /// Id of the key.
-    #[schemars(length(min = 1, max = 256), regex(pattern = TEXT))]
+    #[schemars(length(min = 1, max = 256), regex(pattern = PRINTABLE))]
     pub key_id: String,
     /// Secret of this namespace.
     pub secret_ref: LocalReference,

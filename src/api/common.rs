@@ -20,6 +20,8 @@ pub(super) fn rule_at(field: &str, expression: &str, message: &str) -> serde_jso
 
 /// Any text but U+0000, which Postgres' `jsonb` cannot hold.
 pub(super) const TEXT: &str = r"^[^\x00]*$";
+/// Without the characters that a YAML stream may not hold: one of them, and `kubectl get -o yaml` shows none of a namespace.
+pub(super) const PRINTABLE: &str = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{84}\x{86}-\x{9f}\x{feff}\x{fffe}\x{ffff}]*$";
 /// Names of objects, RFC 1123 subdomains.
 pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// Names of namespaces, RFC 1123 labels.
@@ -74,7 +76,7 @@ pub struct Reference {
     pub namespace: Option<String>,
 }
 
-/// Which other namespaces of the organization may refer to an object.
+/// Which other namespaces of the organization may refer to an object: those of `names`, and those that `selector` matches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [rule(

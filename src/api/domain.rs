@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{TEXT, rule, rule_at};
+use super::common::{PRINTABLE, rule, rule_at};
 use super::{AllowedNamespaces, Condition, DurationText, LastHandled, Reference, ZoneSeen};
 
 /// A domain that the organization proves to hold, by a record at the domain's authoritative servers.
@@ -159,7 +159,7 @@ pub struct DomainDns {
     pub credential_ref: Option<Reference>,
     /// The provider's id of the zone, where several zones have its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = TEXT))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = PRINTABLE))]
     pub zone_id: Option<String>,
 }
 

@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{IDENTIFIER, OBJECT_NAME, TEXT, rule, rule_at};
+use super::common::{IDENTIFIER, OBJECT_NAME, PRINTABLE, rule, rule_at};
 use super::{Condition, LastHandled, Reference};
 
 /// One record set below a domain that the organization has proved.
@@ -22,7 +22,7 @@ use super::{Condition, LastHandled, Reference};
     status = "DnsRecordStatus",
     derive = "PartialEq",
     doc = "One record set below a domain that the organization has proved.",
-    printcolumn = r#"{"name": "Name", "type": "string", "jsonPath": ".status.fqdn"}"#,
+    printcolumn = r#"{"name": "Record", "type": "string", "jsonPath": ".status.fqdn"}"#,
     printcolumn = r#"{"name": "Type", "type": "string", "jsonPath": ".spec.type"}"#,
     printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name": "Reason", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Ready')].reason"}"#,
@@ -44,7 +44,7 @@ pub struct DnsRecordSpec {
     /// Relative to the domain: `www`, `@` for the domain itself, `*` only as the whole left label. Unicode or A-labels.
     #[schemars(
         length(min = 1, max = 253),
-        regex(pattern = TEXT),
+        regex(pattern = PRINTABLE),
         extend("x-kubernetes-validations" = [
             rule("self == oldSelf", "cannot change; make another DnsRecord"),
             rule("!self.endsWith('.')", "is relative to the domain; leave the dot at its end out"),
@@ -68,7 +68,7 @@ pub struct DnsRecordSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 100),
-        inner(length(max = 4096), regex(pattern = TEXT)),
+        inner(length(max = 4096), regex(pattern = PRINTABLE)),
         extend("x-kubernetes-list-type" = "atomic")
     )]
     pub values: Vec<String>,

@@ -38,6 +38,11 @@ pub(super) async fn revoke(arguments: &Revoke) -> Result<String> {
         Some(serial) => serial.clone(),
         None => in_use(&world.object, None)?,
     };
+    let revoked = world.object.status.as_ref().and_then(|status| status.revocation.as_ref());
+    if revoked.is_some_and(|revoked| revoked.serial_number == serial) {
+        let message = format!("nothing was sent: serial {serial} of lcert/{} is revoked already", target.object.0);
+        return Err(Error::condition(Reason::Revoked, message));
+    }
     let reason = &arguments.reason;
     let value = format!("{serial},{reason}");
     let wish = Wish { verb: Verb::Revoke, value: &value, patience: &arguments.patience };

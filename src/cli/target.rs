@@ -236,7 +236,8 @@ impl Cluster {
         let address = &self.address;
         let (error, refused) = match error {
             kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
-                let next = "a RoleBinding to the ClusterRole landfall-approver or landfall-operator gives that right";
+                let next = "a RoleBinding to the ClusterRole landfall-operator gives the right to commands, and landfall-approver that to \
+                            approve, cancel and retry";
                 return Error::condition(Reason::Forbidden, format!("API server: {}; {next}", status.message));
             }
             kube::Error::Api(status) if status.code == 401 => (Error::from(kube::Error::Api(status)), true),

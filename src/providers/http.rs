@@ -138,7 +138,12 @@ impl From<&reqwest::Error> for Unanswered {
             _ => (Reason::ProviderUnavailable, "the connection broke"),
         };
         let cause = std::iter::successors(std::error::Error::source(error), |e| e.source()).last();
-        let message = cause.map_or_else(|| what.to_owned(), |cause| format!("{what} ({cause})"));
+        let mut message = cause.as_ref().map_or_else(|| what.to_owned(), |cause| format!("{what} ({cause})"));
+        if cause.is_some_and(|cause| cause.to_string().contains("UnknownIssuer")) {
+            message.push_str(
+                "; where a private CA signed the server's certificate, its root belongs into a field caBundle",
+            );
+        }
         Self { reason, message, sent: !error.is_connect() && !error.is_builder() }
     }
 }

@@ -100,6 +100,8 @@ pub enum Why {
     Asked,
     /// The one in use, or its key, is to be revoked.
     Recalled,
+    /// The one that stands is another organization's, of which the namespace was.
+    Joined,
 }
 
 impl Why {
@@ -113,6 +115,7 @@ impl Why {
             Self::Due => "its time has come",
             Self::Asked => "a person asked for it",
             Self::Recalled => "the former one is to be revoked",
+            Self::Joined => "the namespace came from another organization, whose the former one is",
         }
     }
 }
@@ -141,7 +144,7 @@ pub(super) fn decide(object: &Certificate, seen: &Seen, now: Timestamp) -> Step 
         };
     }
     if let Some(command) = &seen.command {
-        return commanded(command, seen, now);
+        return commanded(&object.spec, command, seen, now);
     }
     if let Some(step) = revoking::next(object, seen, now) {
         return step;
@@ -173,11 +176,19 @@ fn without_order(seen: &Seen, step: Step, now: Timestamp) -> Step {
     }
 }
 
-fn commanded(command: &Command, seen: &Seen, now: Timestamp) -> Step {
+/// Why there is one to be made where none is known of this organization.
+fn first(seen: &Seen) -> Why {
+    if seen.facts.current.is_some() { Why::Joined } else { Why::First }
+}
+
+fn commanded(spec: &CertificateSpec, command: &Command, seen: &Seen, now: Timestamp) -> Step {
     let discard = |why| Step::Discard { command: command.clone(), why };
     match (&seen.objection, command.verb) {
         (Some(why), _) => discard(commands::Refusal::Gate(why.clone())),
         (None, Verb::Reconcile) => Step::Take(command.clone()),
+        (None, Verb::Renew) if spec.issuer.imported.is_some() => {
+            discard(commands::Refusal::Pointless("the pair is brought; bring the next one in its Secret".into()))
+        }
         (None, Verb::Renew) => match known(seen).map(|fact| fact.certificate.serial.as_str()) {
             Some(serial) if serial == command.value => Step::Take(command.clone()),
             current => {
@@ -226,10 +237,10 @@ fn kept(spec: &CertificateSpec, seen: &Seen, wanted: &Wanted, now: Timestamp) ->
         }
         Held::None if elsewhere(seen).is_some() => Some(Why::Spec),
         Held::None if known(seen).is_some() => Some(Why::Key),
-        Held::None => Some(Why::First),
+        Held::None => Some(first(seen)),
         Held::Ours(stored) => match known(seen) {
             None if seen.gate.is_ok() && suits(stored, seen, wanted, now) => return Step::TakeIn,
-            None => Some(Why::First),
+            None => Some(first(seen)),
             // Renewed by a ledger that this one, which was restored, knows nothing of.
             Some(fact) if seen.gate.is_ok() && follows(stored, fact, seen) && suits(stored, seen, wanted, now) => {
                 return Step::TakeIn;
@@ -262,11 +273,22 @@ fn in_use(spec: &CertificateSpec, seen: &Seen, now: Timestamp) -> Step {
         (Err(refusal), Step::Rest { until, .. }) if !spec.suspend => {
             Step::Rest { until, refused: Some(refusal.clone()) }
         }
+        (Ok(_), Step::Rest { until, refused: None }) if !spec.suspend && unfit(seen).is_some() => {
+            Step::Rest { until, refused: unfit(seen) }
+        }
         (Ok(_), Step::Rest { until, refused }) => match asks_at(spec, seen) {
             Some(at) if at <= now => Step::AskRenewal,
             at => Step::Rest { until: until.into_iter().chain(at).min(), refused },
         },
         (_, step) => step,
+    }
+}
+
+/// What is wrong with the CA's Secret.
+fn unfit(seen: &Seen) -> Option<Refusal> {
+    match &seen.material {
+        issuers::Material::Ca(Err(refusal)) => Some(refusal.clone()),
+        _ => None,
     }
 }
 

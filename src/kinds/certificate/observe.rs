@@ -156,6 +156,7 @@ pub(super) async fn observe(cx: &Context, object: &Certificate) -> Result<Seen> 
     let removing = removing(cx, object, &subject, &facts).await?;
     let touched = match (&secret, &facts.current) {
         (Held::Ours(stored), Some(fact)) => !(stored.has_key_of(fact) && stored.has_all_of(fact)),
+        (Held::None, Some(_)) => true,
         _ => false,
     };
     let repairs = if touched { cx.ledger.certificate_repairs(&subject, LATELY).await? } else { 0 };

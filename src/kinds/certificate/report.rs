@@ -106,18 +106,22 @@ fn show_fact(status: &mut CertificateStatus, object: &Certificate, fact: Option<
 /// What is known of the CA: of the last order, and of when the CA would have the certificate renewed.
 fn shown(seen: &Seen, fact: Option<&CertificateFact>) -> Option<AcmeStatus> {
     let order = seen.order.as_ref().filter(|order| order.subject.organization == seen.subject.organization);
-    let state = order.map(|order| match order.stage {
-        AcmeStage::Prepared | AcmeStage::Placing | AcmeStage::Placed | AcmeStage::Presenting => "Pending",
-        AcmeStage::Presented => "Presented",
-        AcmeStage::Responding | AcmeStage::Validating => "Validating",
-        AcmeStage::Finalizing | AcmeStage::Issued | AcmeStage::Delivered => "Valid",
-        AcmeStage::Failed | AcmeStage::Abandoned => "Failed",
-    });
+    let state = |one: &AcmeChallenge| {
+        order.map(|order| match order.stage {
+            AcmeStage::Prepared | AcmeStage::Placing | AcmeStage::Placed | AcmeStage::Presenting => "Pending",
+            // Where the domain's owner writes the zone, it is his to present.
+            AcmeStage::Presented if one.place.is_none() => "Pending",
+            AcmeStage::Presented => "Presented",
+            AcmeStage::Responding | AcmeStage::Validating => "Validating",
+            AcmeStage::Finalizing | AcmeStage::Issued | AcmeStage::Delivered => "Valid",
+            AcmeStage::Failed | AcmeStage::Abandoned => "Failed",
+        })
+    };
     let challenges = order.map(|order| order.challenges.as_slice()).unwrap_or_default();
     let challenge = |one: &AcmeChallenge| AcmeChallengeStatus {
         domain: one.identifier.clone(),
         kind: "Dns01".to_owned(),
-        state: state.unwrap_or_default().to_owned(),
+        state: state(one).unwrap_or_default().to_owned(),
     };
     let text = |at: Timestamp| whole_seconds(at).to_string();
     let ari = fact.and_then(|fact| {
@@ -168,8 +172,7 @@ impl Told {
             }
             (Err(flaw), _) => flaw,
         };
-        let making = object.spec.issuer.imported.is_none();
-        let why = hindered.clone().unwrap_or_else(|| if making { issuing(seen) } else { flaw });
+        let why = hindered.clone().or_else(|| issuing(seen)).unwrap_or(flaw);
         Self { ready: false, reason: why.reason, message: why.message, hindered, notice: None }
     }
 
@@ -207,22 +210,19 @@ impl Told {
 }
 
 /// How far the certificate is that is being made.
-fn issuing(seen: &Seen) -> Refusal {
-    let order = seen.order.as_ref().filter(|order| !order.stage.is_over());
-    let far = match order.map(|order| order.stage) {
-        Some(AcmeStage::Prepared | AcmeStage::Placing) => ": the CA is asked for an order",
-        Some(AcmeStage::Placed) => ": the CA says what is to be proved",
-        Some(AcmeStage::Presenting) => ": the proofs are put into DNS",
-        Some(AcmeStage::Presented) => ": the proofs are in DNS, and its servers are asked for them",
-        Some(AcmeStage::Responding | AcmeStage::Validating) => ": the CA looks at the proofs in DNS",
-        Some(AcmeStage::Finalizing) => ": the names are proved, and the CA issues",
-        Some(AcmeStage::Issued | AcmeStage::Delivered) => ": it is being put into the Secret",
-        None | Some(AcmeStage::Failed | AcmeStage::Abandoned) => "",
+fn issuing(seen: &Seen) -> Option<Refusal> {
+    let far = match seen.order.as_ref()?.stage {
+        AcmeStage::Prepared | AcmeStage::Placing => "the CA is asked for an order",
+        AcmeStage::Placed => "the CA says what is to be proved",
+        AcmeStage::Presenting => "the proofs are put into DNS",
+        AcmeStage::Presented => "the proofs are in DNS, and its servers are asked for them",
+        AcmeStage::Responding | AcmeStage::Validating => "the CA looks at the proofs in DNS",
+        AcmeStage::Finalizing => "the names are proved, and the CA issues",
+        AcmeStage::Issued => "it is put into the Secret",
+        AcmeStage::Delivered | AcmeStage::Failed | AcmeStage::Abandoned => return None,
     };
-    Refusal {
-        reason: Reason::Issuing,
-        message: format!("there is no valid certificate yet, and one is being issued{far}"),
-    }
+    let message = format!("there is no valid certificate yet, and one is being issued: {far}");
+    Some(Refusal { reason: Reason::Issuing, message })
 }
 
 /// Whether what stands in the Secret serves these names now.
@@ -232,7 +232,8 @@ fn sound(object: &Certificate, seen: &Seen, now: Timestamp) -> Result<(), Refusa
         Held::Foreign(message) => Refusal { reason: Reason::SecretNotOwned, message: message.clone() },
         _ => {
             let name = super::observe::secret_name(&object.spec);
-            Refusal { reason: Reason::SecretNotFound, message: format!("there is no Secret {name:?}; create it") }
+            let next = if object.spec.issuer.imported.is_some() { "; create it" } else { " yet" };
+            Refusal { reason: Reason::SecretNotFound, message: format!("there is no Secret {name:?}{next}") }
         }
     })?;
     stored.check(&wanted.terms.names, now).map_err(|flaw| Refusal { reason: flaw.reason, message: flaw.message })

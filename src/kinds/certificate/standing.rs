@@ -36,8 +36,8 @@ pub(super) fn same_names(one: &[String], other: &[String]) -> bool {
 
 /// Somebody changes the Secret again and again. What he wrote stands for a while: a write each time would be one without an end.
 pub(super) fn contended(seen: &Seen) -> Option<Refusal> {
-    let message = "something else changes the Secret as often as it is written, and so it is left alone for ten minutes; \
-                   see its metadata.managedFields for who it is";
+    let message = "something else changes or deletes the Secret as often as it is written, and so it is left alone for ten \
+                   minutes; see its metadata.managedFields, or the API server's audit log, for who it is";
     (seen.repairs >= REPAIRS).then(|| Refusal { reason: Reason::Contended, message: message.to_owned() })
 }
 

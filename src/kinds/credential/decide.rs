@@ -129,7 +129,8 @@ fn due(object: &CloudCredential, seen: &Seen) -> Option<Timestamp> {
         (Some(attempt), _) if asked.is_some() && attempt.asked != asked => Timestamp::MIN,
         (None, Some(fact)) if asked.is_some_and(|asked| asked > fact.checked_at) => Timestamp::MIN,
         (Some(attempt), _) => attempt.due(interval, provider.patience()),
-        (None, Some(fact)) if fact.state != "Unknown" => later(fact.checked_at, interval),
+        // How often the provider did not answer is not known any more: it is asked at once.
+        (None, Some(fact)) if !matches!(fact.state.as_str(), "Unknown" | "StaleOk") => later(fact.checked_at, interval),
         (None, _) => Timestamp::MIN,
     };
     Some(due)
@@ -208,9 +209,14 @@ fn recalled(spec: &CloudCredentialSpec, fact: &CredentialFact, now: Timestamp) -
             let message = format!("{} As found by the last probe.", reason.meaning());
             Verdict { identity, ..plain(Truth::False, reason, message) }
         }
-        "StaleOk" => {
-            stale(spec, fact.succeeded_at, Reason::ProviderUnavailable, Reason::StaleOk.meaning(), identity, now)
-        }
+        "StaleOk" => stale(
+            spec,
+            fact.succeeded_at,
+            Reason::ProviderUnavailable,
+            Reason::StaleOk.meaning().trim_end_matches('.'),
+            identity,
+            now,
+        ),
         _ => Verdict { identity, ..plain(Truth::Unknown, reason, reason.meaning().into()) },
     };
     verdict.checked_at = Some(fact.checked_at);

@@ -171,6 +171,12 @@ pub(super) fn due(spec: &OrganizationDomainSpec, fact: &DomainFact, asked: Optio
     }
 }
 
+/// Before this, a domain whose challenge is missing is not lost: the grace has to end, and two looks an hour apart must miss it.
+pub(super) fn lost_from(spec: &OrganizationDomainSpec, standing: &DomainStanding) -> Option<Timestamp> {
+    let twice = standing.missed_since.map(|since| later(since, PATIENT));
+    grace_ends(spec, standing).max(twice)
+}
+
 /// What follows from a look at a domain. No answer changes no state, as long as the last proof is not too old.
 pub(super) fn judge(
     spec: &OrganizationDomainSpec,

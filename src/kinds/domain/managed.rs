@@ -119,16 +119,30 @@ pub(super) async fn withdraw(cx: &Context, seen: &Seen, published: &DomainPublis
         Err(Error::Condition { reason, message }) if reason.class() != Class::Transient => message,
         Err(error) => match published.leaving_since {
             Some(since) if cx.clock.now().duration_since(since) >= PATIENCE => error.to_string(),
-            Some(_) => return Err(error),
-            None => {
-                let leaving = DomainPublished { leaving_since: Some(cx.clock.now()), ..published.clone() };
-                cx.ledger.put_domain_published(&seen.subject, Some(&leaving)).await?;
-                return Err(error);
+            since => {
+                if since.is_none() {
+                    let leaving = DomainPublished { leaving_since: Some(cx.clock.now()), ..published.clone() };
+                    cx.ledger.put_domain_published(&seen.subject, Some(&leaving)).await?;
+                }
+                return Err(waits(error));
             }
         },
     };
     tracing::warn!(%name, why, "a challenge is left in its zone");
     cx.ledger.leave_domain_challenge(&seen.subject, published, name.as_str(), &why).await
+}
+
+/// With what is waited for, and how long.
+fn waits(error: Error) -> Error {
+    match error {
+        Error::Condition { reason, message } => Error::condition(
+            reason,
+            format!(
+                "the challenge is still to be taken away: {message}; after ten minutes it is left in its zone, on record"
+            ),
+        ),
+        other => other,
+    }
 }
 
 async fn take_away(cx: &Context, seen: &Seen, published: &DomainPublished, name: &Name, token: &str) -> Result<()> {

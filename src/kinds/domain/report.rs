@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::Done;
-use super::decide::{Step, due, grace_ends};
+use super::decide::{Step, due, lost_from};
 use super::held;
 use super::look::{Found, Verdict};
 use super::name::{Canonical, challenge_value};
@@ -188,7 +188,7 @@ fn message(
         Reason::Degraded => format!(
             "the challenge of {fqdn} is missing since{}; {set} before{}, or the domain is lost",
             at(fact.standing.missed_since),
-            at(grace_ends(spec, &fact.standing)),
+            at(lost_from(spec, &fact.standing)),
         ),
         Reason::Unverified => format!(
             "the challenge of {fqdn} was last found{}, and the grace has ended{}; {set} to prove it again",

@@ -67,15 +67,16 @@ fn own_names(name: &Name) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Sets with which a guest of the domain could have challenges answered: those of a wildcard, which answers where nothing else
-/// stands, and those of a part that it delegates to servers of its own.
+/// Sets with which a guest of the domain could have challenges answered, those of a wildcard, which answers where nothing else
+/// stands, and those of a part that it delegates to servers of its own; or could say who issues certificates for it.
 fn proofs(name: &Name, kind: RecordType) -> Result<(), Refusal> {
-    let answers_all = name.is_wildcard() && matches!(kind, RecordType::Txt | RecordType::Cname);
-    if !answers_all && kind != RecordType::Ns {
-        return Ok(());
-    }
-    let what = if kind == RecordType::Ns { "a delegation" } else { "TXT or CNAME of a wildcard" };
-    let message = format!("spec.name: {what} lets others prove {name}; only the domain's own namespace may ask for it");
+    let why = match kind {
+        RecordType::Ns => "a delegation lets others prove",
+        RecordType::Txt | RecordType::Cname if name.is_wildcard() => "TXT or CNAME of a wildcard lets others prove",
+        RecordType::Caa => "CAA says which CAs may issue for",
+        _ => return Ok(()),
+    };
+    let message = format!("spec.name: {why} {name}; only the domain's own namespace may ask for it");
     Err(Refusal::new(Reason::OutsideDomain, message))
 }
 

@@ -63,6 +63,7 @@ pub(super) fn report(
     conditions::follow_ready(&mut status.conditions, now);
     let report = Report::new(&status, next(object, seen, step, outcome, &status, now));
     let report = kept.iter().fold(report, |report, words| report.announce(Announcement::of(&RECORD_KEPT, *words)));
+    let report = repaired(step, seen, outcome).into_iter().fold(report, Report::announce);
     let turned = conditions::get(&status.conditions, "Ready");
     let words = (Reason::Progressing, Reason::Ready);
     report.announce_turn(before.as_ref(), turned, words, "Program")
@@ -124,8 +125,23 @@ fn show_facts(status: &mut DnsRecordStatus, seen: &Seen, outcome: Result<&Done, 
     status.effective_ttl = stands.map(RecordSet::ttl);
 }
 
+/// What somebody else had made of the set, which was put right.
+fn repaired(step: &Step, seen: &Seen, outcome: Result<&Done, &Error>) -> Option<Announcement> {
+    let (Step::Write { repair: true }, Ok(Done::Written { .. }), Ok(look)) = (step, outcome, &seen.look) else {
+        return None;
+    };
+    let words = match &look.set {
+        Some(set) => {
+            format!("somebody else had made it {}, ttl {}; it was put right", values(set).join(", "), set.ttl())
+        }
+        None => "somebody else had taken the set away; it was put right".to_owned(),
+    };
+    Some(Announcement::warning(Reason::Drifted, "Repair", words))
+}
+
 fn values(set: &RecordSet) -> Vec<String> {
-    set.values().iter().map(|value| crate::access::text::cap(&value.to_spec(), 4096)).collect()
+    use crate::access::text;
+    set.values().iter().map(|value| text::cap(&text::plain(&value.to_spec()), 4096)).collect()
 }
 
 /// Sets conditions of one generation at one time.
@@ -151,6 +167,9 @@ impl Shown {
             Verdict::Unaccepted(refusal) => {
                 self.set(status, "Accepted", false, refusal.reason, &*refusal.message);
                 self.set(status, "Ready", false, refusal.reason, &*refusal.message);
+                // Nobody looks any more whether what was written stands.
+                conditions::clear(&mut status.conditions, "Programmed");
+                conditions::clear(&mut status.conditions, "Drifted");
                 return;
             }
             _ => self.set(status, "Accepted", true, Reason::Accepted, "the domain is proved, and the values are good"),
@@ -162,6 +181,10 @@ impl Shown {
                     .is_some_and(|c| c.status == "True" && c.observed_generation == self.generation);
                 if !(suspended && stands) {
                     self.set(status, "Programmed", false, refusal.reason, &*refusal.message);
+                    match refusal.reason {
+                        Reason::Contended => self.set(status, "Drifted", true, refusal.reason, &*refusal.message),
+                        _ => conditions::clear(&mut status.conditions, "Drifted"),
+                    }
                 }
                 let ready = suspended && stands;
                 self.set(status, "Ready", ready, refusal.reason, &*refusal.message);

@@ -100,7 +100,7 @@ pub(super) async fn account(cx: &Context, server: &Server, order: &AcmeOrder) ->
     })
 }
 
-/// Whether each name server that answers has each proof; else what one of them lacks.
+/// Whether each name server that answers has each proof; else all that is lacking.
 async fn authorities(cx: &Context, challenges: &[AcmeChallenge]) -> Result<(), String> {
     let looks = challenges.iter().map(|challenge| async move {
         let Ok(name) = Name::parse(&challenge.name) else { return Err(format!("{} is no name", challenge.name)) };
@@ -111,7 +111,8 @@ async fn authorities(cx: &Context, challenges: &[AcmeChallenge]) -> Result<(), S
             false => Err(format!("the name servers of {name} do not all have the TXT value {:?} yet", challenge.value)),
         }
     });
-    futures::future::join_all(looks).await.into_iter().collect()
+    let lacking: Vec<String> = futures::future::join_all(looks).await.into_iter().filter_map(Result::err).collect();
+    if lacking.is_empty() { Ok(()) } else { Err(lacking.join("; ")) }
 }
 
 /// What an order is made for: with another digest, another one is made.
