@@ -133,6 +133,11 @@ impl Zones {
         calls.patiently(self.0.share, list_and_find(&turn, &calls, name, zone_id)).await?
     }
 
+    /// The credential has other zones than before: they are listed anew when a zone is looked for.
+    pub fn relist(&self, credential: Uuid) {
+        locked(&self.0.listed).remove(&credential);
+    }
+
     /// What stands at a name: as of `how_fresh` ago, or later. While the zone's serial stays, no more is read.
     ///
     /// # Errors

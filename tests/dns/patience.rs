@@ -7,10 +7,11 @@ use futures::poll;
 use landfall::dns::RecordType;
 use landfall::ledger::ObjectKind;
 use landfall::providers::Server;
-use landfall::zones::{Account, Adoption, Effect, Want, Whose, Wish};
+use landfall::zones::{Account, Adoption, Effect, Found, Want, Whose, Wish};
+use serde_json::json;
 
 use crate::desk::{Desk, subject_in};
-use crate::pdns::{Gate, counted, powerdns, powerdns_at};
+use crate::pdns::{Gate, counted, make_zone, powerdns, powerdns_at};
 use crate::world::{env, turn};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,4 +125,20 @@ async fn a_list_that_fails_is_asked_for_once() {
     // What was mended is asked at once.
     let account = Account::new(second, Server::PowerDns(powerdns_at(&base, &env("PDNS_API_KEY"))), "right".into());
     desk.zones.zone_of(&account, &desk.zone.name, None).await.unwrap();
+}
+
+/// A zone is nearer to a name than the one above it, from the moment on that it is known to be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_is_new_is_found_when_the_zones_are_listed_anew() {
+    let _turn = turn().await;
+    let desk = Desk::new(Server::PowerDns(powerdns()), "PDNS_ZONE").await;
+    let part = desk.at(&format!("z{}", uuid::Uuid::new_v4().simple()));
+    make_zone(json!({"name": part.absolute(), "kind": "Native", "nameservers": []})).await;
+    let found = async || match desk.zones.zone_of(&desk.account, &part, None).await.unwrap() {
+        Found::One(zone) => zone.name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found().await, desk.zone.name, "as it was listed before");
+    desk.zones.relist(desk.account.credential.uid);
+    assert_eq!(found().await, part);
 }

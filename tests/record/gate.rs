@@ -1,9 +1,12 @@
 //! What an object may not ask for costs no call of a provider.
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, Patch};
+use landfall::api::OrganizationDomain;
 use landfall::dns::RecordType;
 use serde_json::json;
 
-use crate::harness::wait_until;
+use crate::harness::{namespace, wait_until};
 use crate::world::{At, PLENTY, World, message};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +62,45 @@ async fn no_trick_of_a_name_makes_a_call() {
     let intents =
         "SELECT count(*) FROM landfall.activity_log WHERE object_name LIKE 'trick-%' AND action = 'intent.made'";
     assert_eq!(world.ask::<i64>(intents).await, [0]);
+}
+
+/// Who is admitted to a domain has names in it, and no say in who may prove or certify them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_of_a_domain_has_names_in_it_as_long_as_it_is_admitted() {
+    let guest = namespace().await;
+    let world = World::beside(At::PowerDns, std::slice::from_ref(&guest), |_| {}).await;
+    let namespaces: Api<Namespace> = Api::all(world.client.clone());
+    for name in [&world.namespace, &guest] {
+        let labels = Patch::Merge(json!({"metadata": {"labels": {"landfall.dev/organization": world.namespace}}}));
+        namespaces.patch(name, &Default::default(), &labels).await.unwrap();
+    }
+    let record = async |name: &str, more: serde_json::Value| {
+        let reference = json!({"name": "example", "namespace": world.namespace});
+        let mut spec = json!({"domainRef": reference, "name": name, "type": "A", "values": ["192.0.2.7"]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        world.create_in(&guest, "DnsRecord", name, spec).await;
+    };
+    world.domain("example", &world.fqdn, json!({})).await;
+    world.proved("example").await;
+    record("www", json!({})).await;
+    world.told_in(&guest, "www", ("Accepted", "False", "RefNotPermitted")).await;
+    let admit = async |names: serde_json::Value| {
+        let patch = Patch::Merge(json!({"spec": {"allowedNamespaces": names}}));
+        world.api::<OrganizationDomain>().patch("example", &Default::default(), &patch).await.unwrap();
+    };
+    admit(json!({"names": [guest]})).await;
+    world.told_in(&guest, "www", ("Ready", "True", "Ready")).await;
+    assert_eq!(world.values(&world.name("www"), RecordType::A).await, ["192.0.2.7"]);
+    for (name, kind, value) in [("caa", "CAA", "0 issue ;"), ("part", "NS", "ns1.elsewhere.test.")] {
+        record(name, json!({"type": kind, "values": [value]})).await;
+        let object = world.told_in(&guest, name, ("Accepted", "False", "OutsideDomain")).await;
+        assert!(message(&object, "Ready").contains("only the domain's own namespace"), "{}", message(&object, "Ready"));
+    }
+    admit(json!(null)).await;
+    let object = world.told_in(&guest, "www", ("Accepted", "False", "RefNotPermitted")).await;
+    let kinds: Vec<String> = object.status.unwrap().conditions.into_iter().map(|c| c.type_).collect();
+    assert!(!kinds.iter().any(|kind| kind == "Programmed" || kind == "Drifted"), "nobody looks any more: {kinds:?}");
+    assert_eq!(world.values(&world.name("www"), RecordType::A).await, ["192.0.2.7"], "what stands stays");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -190,9 +190,19 @@ impl World {
 
     /// Waits until a condition of a record has this status and reason.
     pub(crate) async fn told(&self, name: &str, kind: &str, status: &str, reason: &str) -> DnsRecord {
+        self.told_in(&self.namespace, name, (kind, status, reason)).await
+    }
+
+    pub(crate) async fn told_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        (kind, status, reason): (&str, &str, &str),
+    ) -> DnsRecord {
+        let api: Api<DnsRecord> = Api::namespaced(self.client.clone(), namespace);
         let end = Instant::now() + PLENTY;
         loop {
-            let object = self.api::<DnsRecord>().get(name).await.unwrap();
+            let object = api.get(name).await.unwrap();
             let current = object.status.as_ref().and_then(|s| s.observed_generation) == object.metadata.generation;
             let found = condition(&object, kind);
             if current && found.as_ref().is_some_and(|c| c.status == status && c.reason == reason) {

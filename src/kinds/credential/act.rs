@@ -66,6 +66,12 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
     if let Finding::Asked(ProbeResult::Unknown(Doubt { retry_after: Some(rest), .. })) = &finding {
         cx.ledger.put_rest(&seen.subject, *rest).await?;
     }
+    let known = object.status.as_ref().map(|status| &status.zones);
+    if let Finding::Asked(ProbeResult::Valid { zones, .. }) = &finding
+        && known != Some(zones)
+    {
+        cx.zones.relist(seen.subject.uid);
+    }
     let before = seen.attempt.as_ref();
     let asked = seen.asked().or(before.and_then(|before| before.asked));
     let attempt = Attempt { asked, ..Attempt::after(before, digest, finding, cx.clock.now()) };
