@@ -11,9 +11,12 @@ use serde::Deserialize;
 use super::Ca;
 use super::trouble::{Cause, Trouble};
 use super::wire::get;
+use crate::access::text;
 
 /// How long a window is taken to stand where the CA does not say.
 const USUAL_REST: Duration = Duration::from_secs(6 * 3600);
+/// Bytes of a page's address that are kept.
+const LONGEST_URL: usize = 2048;
 
 /// When a CA would have a certificate renewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +95,7 @@ impl Ca {
             return Err(Trouble::of_wire("a window that ends before it begins", &seen));
         }
         let retry_after = seen.retry_after.unwrap_or(USUAL_REST);
-        Ok(RenewalInfo { start, end, explanation_url: read.explanation_url, retry_after })
+        let explanation_url = read.explanation_url.map(|url| text::line(&url, LONGEST_URL));
+        Ok(RenewalInfo { start, end, explanation_url, retry_after })
     }
 }

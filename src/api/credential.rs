@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{DNS_NAME, HOST_PORT, HTTP_URL, REGION, TEXT, at_least_a_second, rule, rule_at};
+use super::common::{DNS_NAME, HOST_PORT, HTTP_URL, PRINTABLE, REGION, at_least_a_second, rule, rule_at};
 use super::{AllowedNamespaces, Condition, DurationText, LastHandled, LocalReference};
 
 /// Credentials for one provider account, probed regularly.
@@ -55,7 +55,7 @@ use super::{AllowedNamespaces, Condition, DurationText, LastHandled, LocalRefere
 pub struct CloudCredentialSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024), regex(pattern = TEXT))]
+    #[schemars(length(max = 1024), regex(pattern = PRINTABLE))]
     pub description: Option<String>,
     /// Amazon Web Services.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct CloudCredentialSpec {
     pub rfc2136: Option<Rfc2136Credential>,
     /// The account that the probe must find; another makes the credential invalid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = TEXT))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = PRINTABLE))]
     pub expected_account: Option<String>,
     /// How often to probe.
     #[serde(default)]

@@ -236,8 +236,8 @@ impl Cluster {
         let address = &self.address;
         let (error, refused) = match error {
             kube::Error::Api(status) if status.code == 403 && status.message.contains(" cannot ") => {
-                let next = "a RoleBinding to the ClusterRole landfall-operator gives the right to commands, and landfall-approver that to \
-                            approve, cancel and retry";
+                let next = "a RoleBinding to the ClusterRole landfall-approver (approve, cancel, retry) or landfall-operator (all but \
+                            approve) gives that right";
                 return Error::condition(Reason::Forbidden, format!("API server: {}; {next}", status.message));
             }
             kube::Error::Api(status) if status.code == 401 => (Error::from(kube::Error::Api(status)), true),

@@ -310,9 +310,8 @@ impl Writer {
     }
 }
 
-/// Objects are gone, and nobody took away what was written for them: it stays at the provider, on record.
-pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
-    let why = "its object is gone, and its finalizer was taken off before the set was taken away";
+/// Nobody looks after these objects any more, and nobody took away what was written for them: it stays at the provider, on record.
+pub(super) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid], why: &str) -> Result<()> {
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
         "UPDATE record_sets SET gone_at = clock_timestamp(), kept = CASE WHEN written_at IS NOT NULL THEN $3 END
          WHERE cluster_id = $1 AND uid = ANY($2) AND gone_at IS NULL RETURNING {COLUMNS}"

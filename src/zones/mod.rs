@@ -138,6 +138,12 @@ impl Zones {
         locked(&self.0.listed).remove(&credential);
     }
 
+    /// The credential's provider asks to be left alone for so long.
+    pub fn rest(&self, credential: Uuid, rest: Duration) {
+        let pace = locked(&self.0.paces).entry(credential).or_default().clone();
+        locked(&pace).rest(Instant::now(), Some(rest));
+    }
+
     /// What stands at a name: as of `how_fresh` ago, or later. While the zone's serial stays, no more is read.
     ///
     /// # Errors

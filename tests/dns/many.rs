@@ -81,11 +81,12 @@ async fn a_set_that_two_race_for_is_never_empty() {
                 while !done.load(Ordering::SeqCst) {
                     tick.tick().await;
                     let answers = lookup.ask(&owner, RecordType::A).await;
-                    asked.fetch_add(1, Ordering::SeqCst);
                     let said = &answers.servers[0].answer;
                     // A machine that is busy may answer too late; it never answers that there is nothing.
-                    let late = matches!(said, Said::Nothing(_));
-                    assert!(late || matches!(said, Said::Values { values, .. } if values.len() == 1), "{said:?}");
+                    if !matches!(said, Said::Nothing(_)) {
+                        assert!(matches!(said, Said::Values { values, .. } if values.len() == 1), "{said:?}");
+                        asked.fetch_add(1, Ordering::SeqCst);
+                    }
                 }
             }
         });

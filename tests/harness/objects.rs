@@ -97,6 +97,7 @@ fn string(pattern: &str, dice: &mut Dice) -> Value {
         p if p.contains("{8}(-") => &["0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"],
         p if p.contains(r"\p{L}") => &["größe", "_", "a-b", "ﬁ", "e\u{301}"],
         p if p.starts_with("^[0-9]+") => &["1", "1.12", "99999999999999999999.0.1-x.y"],
+        p if p.contains("feff") => &["", "text", "\u{202e}\u{10ffff}", "a b\t.\r\n", "größe"],
         p if p.contains("x00") => {
             &["", "text", "\u{202e}\u{feff}\u{10ffff}", "${path.module}\r\n\t%{if}", "resource {"]
         }

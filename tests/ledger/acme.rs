@@ -100,7 +100,10 @@ async fn an_organization_has_one_account_for_an_address_and_its_first_key_stays(
     assert_eq!((found.url.as_deref(), &found.key), (Some("https://ca.test/account/1"), &accounts[0].key));
     let told = ["Unknown", "Done"].map(|outcome| ("acme.new_account".to_owned(), Some(outcome.to_owned())));
     assert_eq!(intents(&writer, &one).await, told);
-    writer.acme_account_lost(&one, accounts[0].id).await.unwrap();
+    let url = async || writer.acme_account_of(world.cluster, accounts[0].id).await.unwrap().url;
+    writer.acme_account_lost(&one, accounts[0].id, "https://ca.test/account/0").await.unwrap();
+    assert!(url().await.is_some(), "a former one was lost");
+    writer.acme_account_lost(&one, accounts[0].id, "https://ca.test/account/1").await.unwrap();
     let lost = writer.acme_account(&two, &identity("team@example.org"), b"new").await.unwrap();
     assert_eq!((lost.url, &lost.key), (None, &accounts[0].key), "the key is the same");
 }

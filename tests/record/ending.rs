@@ -3,7 +3,7 @@ use landfall::api::OrganizationDomain;
 use landfall::dns::RecordType;
 use serde_json::json;
 
-use crate::harness::{User, kubectl, wait_until};
+use crate::harness::{User, kubectl, namespace, wait_until};
 use crate::world::{At, PLENTY, World, message};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +60,25 @@ async fn a_set_whose_object_lost_its_finalizer_by_hand_is_on_record() {
     wait_until(PLENTY, "the set to be told", async || world.ask::<String>(standing).await == expected).await;
     let told = "SELECT details ->> 'fqdn' FROM landfall.activity_log WHERE action = 'record.kept'";
     assert_eq!(world.ask::<String>(told).await, std::slice::from_ref(&owner));
+    assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_whose_namespace_is_watched_no_more_is_on_record_until_it_is_again() {
+    let other = namespace().await;
+    let mut world = World::beside(At::PowerDns, std::slice::from_ref(&other), |_| {}).await;
+    let (ours, owner) = (world.namespace.clone(), world.name("www"));
+    world.domain("example", &world.fqdn, json!({})).await;
+    world.proved("example").await;
+    world.record("www", json!({})).await;
+    world.ready("www").await;
+    world.installed(|installation| installation.watch_namespaces = vec![other.clone()]).await;
+    let standing = "SELECT fqdn || ': ' || why FROM landfall.v_kept_record_sets";
+    let expected = [format!("{owner}: its namespace is watched no more")];
+    wait_until(PLENTY, "the set to be told", async || world.ask::<String>(standing).await == expected).await;
+    world.installed(|installation| installation.watch_namespaces = vec![ours, other]).await;
+    wait_until(PLENTY, "the set to have its object again", async || world.ask::<String>(standing).await.is_empty())
+        .await;
     assert_eq!(world.values(&owner, RecordType::A).await, ["192.0.2.1"]);
 }
 

@@ -111,6 +111,13 @@ impl World {
         self.controller = Some(home.start().await);
     }
 
+    /// Starts the controller anew, in an installation that is another one.
+    pub(crate) async fn installed(&mut self, change: impl FnOnce(&mut Installation)) {
+        let mut home = self.controller.take().unwrap().stop().await;
+        change(&mut home.installation);
+        self.controller = Some(home.start().await);
+    }
+
     /// What the program says to a user who has it do something in the test's namespace, and it did.
     pub(crate) async fn landfall(&self, user: User, arguments: &[&str]) -> String {
         let mut command = self.controller.as_ref().unwrap().home.landfall(arguments);

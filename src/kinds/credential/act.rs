@@ -65,6 +65,7 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
     };
     if let Finding::Asked(ProbeResult::Unknown(Doubt { retry_after: Some(rest), .. })) = &finding {
         cx.ledger.put_rest(&seen.subject, *rest).await?;
+        cx.zones.rest(seen.subject.uid, *rest);
     }
     let known = object.status.as_ref().map(|status| &status.zones);
     if let Finding::Asked(ProbeResult::Valid { zones, .. }) = &finding
@@ -79,11 +80,8 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
     Ok(Done::Probed(attempt))
 }
 
-/// A provider that asked an earlier leader to leave it alone is not asked.
+/// A provider that asked to be left alone, a write or an earlier leader maybe, is not asked.
 async fn rests(cx: &Context, seen: &Seen) -> Result<Option<Finding>> {
-    if seen.attempt.is_some() {
-        return Ok(None);
-    }
     let left = cx.ledger.rest_of(seen.subject.cluster, seen.subject.uid).await?;
     Ok(left.map(|left| {
         let message = format!("the provider asked to be left alone; {} s are left of it", left.as_secs() + 1);

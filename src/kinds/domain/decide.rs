@@ -120,7 +120,9 @@ fn is_misplaced(object: &OrganizationDomain, seen: &Seen, published: &DomainPubl
 fn wants_publishing(seen: &Seen, fact: &DomainFact) -> bool {
     let missed = is_miss(fact.standing.reason);
     let since = |p: &DomainPublished| {
-        p.at.is_none_or(|at| missed && fact.standing.checked_at.is_some_and(|checked| checked > at))
+        // What was to be taken away and is not any more, may have been.
+        p.leaving_since.is_some()
+            || p.at.is_none_or(|at| missed && fact.standing.checked_at.is_some_and(|checked| checked > at))
     };
     matches!(seen.home, Some(Ok(_))) && seen.published.as_ref().is_none_or(since)
 }

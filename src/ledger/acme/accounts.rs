@@ -153,14 +153,16 @@ impl Writer {
         Ok(())
     }
 
-    /// The CA knows nothing of the account any more: it is to be asked again, with the same key.
+    /// The CA knows nothing of the account of this URL any more: it is to be asked again, with the same key. One that was registered
+    /// anew since stays.
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn acme_account_lost(&self, subject: &Subject, account: Uuid) -> Result<()> {
+    pub async fn acme_account_lost(&self, subject: &Subject, account: Uuid, url: &str) -> Result<()> {
         let mut tx = self.begin(&subject.organization).await?;
-        sqlx::query("UPDATE acme_accounts SET url = NULL, registered_at = NULL WHERE account_id = $1")
+        sqlx::query("UPDATE acme_accounts SET url = NULL, registered_at = NULL WHERE account_id = $1 AND url = $2")
             .bind(account)
+            .bind(url)
             .execute(tx.connection())
             .await?;
         tx.commit().await?;

@@ -335,7 +335,8 @@ impl Writer {
     }
 }
 
-/// Objects are gone in the middle of their orders: nobody goes on with those, and what stands in DNS for them stays, on record.
+/// Objects are gone, or watched no more, in the middle of their orders: nobody goes on with those, and what stands in DNS for them
+/// stays, on record.
 pub(in crate::ledger) async fn bury(tx: &mut Transaction, actor: &Actor, cluster: Uuid, uids: &[Uuid]) -> Result<()> {
     let statement = format!(
         "SELECT {COLUMNS} FROM acme_orders WHERE cluster_id = $1 AND object_uid = ANY($2)
@@ -345,7 +346,7 @@ pub(in crate::ledger) async fn bury(tx: &mut Transaction, actor: &Actor, cluster
     for order in rows.iter().map(AcmeOrder::read).collect::<Result<Vec<_>>>()? {
         tx.conclude_gone(order.intent.map(|intent| intent.0), actor).await?;
         for challenge in order.challenges.iter().filter(|challenge| challenge.place.is_some()) {
-            tx.append(challenge.left(&order.subject, actor.clone(), "its object is gone"));
+            tx.append(challenge.left(&order.subject, actor.clone(), "nobody looks after its object any more"));
         }
         sqlx::query(
             "UPDATE acme_orders SET revision = revision + 1, challenges = '[]', intent_id = NULL, retry_at = NULL, clean_at = NULL,

@@ -28,6 +28,8 @@ mod tables;
 
 /// Why a row is tombstoned whose namespace is watched no more.
 const NOT_WATCHED: &str = "NotWatched";
+/// Why the set of an object that is gone stays.
+const FINALIZER_OFF: &str = "its object is gone, and its finalizer was taken off before the set was taken away";
 /// Rows of one statement.
 const CHUNK: usize = 500;
 
@@ -295,7 +297,8 @@ impl Writer {
         Ok(())
     }
 
-    /// What is not watched may be watched again: what it has at a provider or a CA it has still then.
+    /// What is not watched may be watched again, and is still to be revoked then, and its domains are held until their proof is too
+    /// old. Its sets and proofs stay where they stand, on record: nobody looks after them.
     async fn after_burial_of(
         &self,
         kind: ObjectKind,
@@ -309,13 +312,16 @@ impl Writer {
             ObjectKind::Certificate => {
                 certificates::bury(transaction, actor, cluster, uids).await?;
                 repairs::bury(transaction, actor, cluster, uids).await?;
+                acme::bury(transaction, actor, cluster, uids).await?;
                 if is_gone {
-                    acme::bury(transaction, actor, cluster, uids).await?;
                     revocations::bury(transaction, actor, cluster, uids).await?;
                 }
                 Ok(())
             }
-            ObjectKind::DnsRecord if is_gone => record_sets::bury(transaction, actor, cluster, uids).await,
+            ObjectKind::DnsRecord => {
+                let why = if is_gone { FINALIZER_OFF } else { "its namespace is watched no more" };
+                record_sets::bury(transaction, actor, cluster, uids, why).await
+            }
             ObjectKind::OrganizationDomain if is_gone => domains::bury(transaction, actor, cluster, uids, reason).await,
             ObjectKind::OrganizationDomain => domains::hide(transaction, cluster, uids).await,
             _ => Ok(()),

@@ -14,7 +14,7 @@ use crate::dns::Name;
 use crate::kinds::Context;
 use crate::kinds::certificate::issuers::Request;
 use crate::kinds::names::Asker;
-use crate::ledger::{AcmeAccount, AcmeOrder, AcmeStage, Actor, Mark, NewAcmeOrder, Outcome, Subject};
+use crate::ledger::{AcmeAccount, AcmeOrder, AcmeStage, Actor, Event, Mark, NewAcmeOrder, Outcome, Subject};
 use crate::pki::{self, Chain, Flaw, Key};
 use crate::{Error, Result};
 
@@ -61,6 +61,10 @@ pub(in crate::kinds::certificate) async fn act(
 pub(in crate::kinds::certificate) async fn end(cx: &Context, order: AcmeOrder, step: &Step) -> Result<()> {
     let (after, mark) = match step {
         Step::Abandon => {
+            let details = json!({"order": order.url, "names": order.names, "stage": order.stage});
+            let actor = Actor::Controller(cx.ledger.holder().to_owned());
+            let (subject, action) = (order.subject.clone(), "acme.order_abandoned");
+            cx.ledger.record_once(Event { subject, actor, action, details }).await?;
             let mark = match order.intent {
                 Some(_) => Mark::Ends(Outcome::Unknown, json!({"answer": "never came"})),
                 None => Mark::Nothing,
@@ -111,11 +115,19 @@ async fn begin(cx: &Context, order: AcmeOrder, step: &Step) -> Result<AcmeOrder>
     cx.ledger.write_acme_order(order::begun(order, stage, cx.clock.now()), Mark::Begins { call, why }).await
 }
 
+/// The CA knows nothing of the account that the order was read with.
+async fn lose_account(cx: &Context, order: &AcmeOrder, trouble: &Trouble) -> Result<()> {
+    match &order.account_url {
+        Some(url) if trouble.cause == Cause::AccountGone => {
+            cx.ledger.acme_account_lost(&order.subject, order.account, url).await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The order came to nothing; another one is made in its time.
 async fn fail(cx: &Context, order: AcmeOrder, trouble: &Trouble) -> Result<()> {
-    if trouble.cause == Cause::AccountGone {
-        cx.ledger.acme_account_lost(&order.subject, order.account).await?;
-    }
+    lose_account(cx, &order, trouble).await?;
     let after = order::failed(order, trouble, cx.clock.now());
     cx.ledger.write_acme_order(after, Mark::Fails).await.map(|_| ())
 }
@@ -126,9 +138,7 @@ async fn put_off(cx: &Context, order: AcmeOrder, trouble: &Trouble) -> Result<()
     let told = json!({"cause": trouble.cause.as_str(), "message": trouble.message});
     let mark = if order.intent.is_some() { Mark::Ends(outcome, told) } else { Mark::Nothing };
     let rest = trouble.pause(order.failures.saturating_add(1));
-    if trouble.cause == Cause::AccountGone {
-        cx.ledger.acme_account_lost(&order.subject, order.account).await?;
-    }
+    lose_account(cx, &order, trouble).await?;
     let after = order::put_off(order, trouble, rest, cx.clock.now());
     cx.ledger.write_acme_order(after, mark).await.map(|_| ())
 }
@@ -202,6 +212,7 @@ async fn binding(cx: &Context, seen: &Seen, subject: &Subject) -> Result<Result<
 async fn respond(cx: &Context, seen: &Seen, order: AcmeOrder) -> Result<()> {
     let account = match account(cx, &seen.server, &order).await? {
         Ok(account) => account,
+        Err(trouble) if trouble.cause == Cause::AccountGone => return fail(cx, order, &trouble).await,
         Err(trouble) => return put_off(cx, order, &trouble).await,
     };
     let order = begin(cx, order, &Step::Respond).await?;
@@ -256,6 +267,9 @@ async fn download(cx: &Context, seen: &Seen, order: AcmeOrder) -> Result<()> {
         }
         Err(flaw) => {
             let words = format!("the CA handed out what cannot be used: {}", flaw.message);
+            // It did issue.
+            let mark = settled(&order);
+            let order = cx.ledger.write_acme_order(order, mark).await?;
             fail(cx, order, &Trouble::new(Cause::Malformed, words)).await
         }
     }

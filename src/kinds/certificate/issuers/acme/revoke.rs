@@ -34,8 +34,8 @@ pub(in crate::kinds::certificate) async fn revoke(
             cx.ledger.revoked(&begun, outcome, answer, cx.clock.now()).await
         }
         Err(trouble) => {
-            if trouble.cause == Cause::AccountGone {
-                cx.ledger.acme_account_lost(&revocation.fact.certificate.subject, known.id).await?;
+            if let Some(url) = known.url.as_ref().filter(|_| trouble.cause == Cause::AccountGone) {
+                cx.ledger.acme_account_lost(&revocation.fact.certificate.subject, known.id, url).await?;
             }
             let outcome = if trouble.may_have_landed { Outcome::Unknown } else { Outcome::Failed };
             put_off(cx, &begun, outcome, &trouble).await
