@@ -88,7 +88,7 @@ fn credential_rows() -> Vec<Refusal> {
         set(Aws, "/expectedAccount", json!("12345678901x"), "spec.expectedAccount", "12 digits of an AWS account"),
         set(Aws, "/expectedAccount", json!(123_456_789_012_u64), "spec.expectedAccount", "must be of type string"),
         set(PowerDns, "/description", long(1025), "spec.description", "may not be more than 1024"),
-        set(PowerDns, "/description", json!("a\u{0}b"), "spec.description", r"should match '^[^\x00]*$'"),
+        set(PowerDns, "/description", json!("a\u{0}b"), "spec.description", "should match"),
         unset(Aws, "/aws/secretRef", "spec.aws.secretRef"),
         unset(Aws, "/aws/secretRef/name", "spec.aws.secretRef.name"),
         unset(Aws, "/aws/region", "spec.aws.region"),

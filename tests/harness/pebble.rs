@@ -80,8 +80,18 @@ pub fn ca() -> String {
 }
 
 impl Pebble {
-    /// Starts one, and waits until it answers.
+    /// Starts one, and waits until it answers. A port that was free a moment ago may be taken by then: others are tried.
     pub async fn start(switches: Switches) -> Self {
+        for _ in 0..5 {
+            let mut pebble = Self::spawn(&switches);
+            if pebble.answers().await {
+                return pebble;
+            }
+        }
+        panic!("Pebble ends as soon as it is started")
+    }
+
+    fn spawn(switches: &Switches) -> Self {
         let ports = [free_port(), free_port()];
         let [origin, management] = ports.map(|port| format!("https://127.0.0.1:{port}"));
         let home = tempfile::tempdir().unwrap();
@@ -103,17 +113,20 @@ impl Pebble {
             None => command.env("PEBBLE_VA_NOSLEEP", "1"),
         };
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let pebble = Self { child, _home: home, origin, management };
-        pebble.ready().await;
-        pebble
+        Self { child, _home: home, origin, management }
     }
 
-    async fn ready(&self) {
+    /// Whether it does, before it ends.
+    async fn answers(&mut self) -> bool {
         let (client, deadline) = (client(), Instant::now() + Duration::from_secs(60));
         while client.get(self.directory()).send().await.is_err() {
             assert!(Instant::now() < deadline, "Pebble does not answer at {}", self.origin);
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        true
     }
 
     /// URL of its directory.
