@@ -144,6 +144,12 @@ impl Zones {
         locked(&pace).rest(Instant::now(), Some(rest));
     }
 
+    /// For how long the credential's provider asks to be left alone, as far as this leader was told.
+    pub fn rests(&self, credential: Uuid) -> Option<Duration> {
+        let pace = locked(&self.0.paces).get(&credential)?.clone();
+        locked(&pace).rests(Instant::now())
+    }
+
     /// What stands at a name: as of `how_fresh` ago, or later. While the zone's serial stays, no more is read.
     ///
     /// # Errors

@@ -38,8 +38,7 @@ pub(super) enum Turn {
 impl Pace {
     /// Asks for a call.
     pub(super) fn turn(&mut self, now: Instant) -> Turn {
-        if let Some(left) = self.rests_until.map(|until| until.saturating_duration_since(now)).filter(|d| !d.is_zero())
-        {
+        if let Some(left) = self.rests(now) {
             return Turn::Rest(left);
         }
         let due = self.due.map_or(now, |due| due.max(now));
@@ -49,6 +48,12 @@ impl Pace {
         }
         self.due = Some(due + INTERVAL);
         Turn::Now
+    }
+
+    /// For how long the provider asks to be left alone from now on.
+    pub(super) fn rests(&self, now: Instant) -> Option<Duration> {
+        let left = self.rests_until?.saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
     }
 
     /// The provider asked to slow down, for so long if it said.

@@ -64,8 +64,10 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
         None => ask(cx, &provider, bytes).await?,
     };
     if let Finding::Asked(ProbeResult::Unknown(Doubt { retry_after: Some(rest), .. })) = &finding {
-        cx.ledger.put_rest(&seen.subject, *rest).await?;
         cx.zones.rest(seen.subject.uid, *rest);
+        if let Err(error) = cx.ledger.put_rest(&seen.subject, *rest).await {
+            tracing::warn!(%error, "the next leader will not know that a provider asked to be left alone");
+        }
     }
     let known = object.status.as_ref().map(|status| &status.zones);
     if let Finding::Asked(ProbeResult::Valid { zones, .. }) = &finding
@@ -80,9 +82,12 @@ async fn probe(cx: &Context, object: &CloudCredential, seen: &Seen) -> Result<Do
     Ok(Done::Probed(attempt))
 }
 
-/// A provider that asked to be left alone, a write or an earlier leader maybe, is not asked.
+/// A provider that asked to be left alone, by a write of ours or of an earlier leader maybe, is not asked.
 async fn rests(cx: &Context, seen: &Seen) -> Result<Option<Finding>> {
-    let left = cx.ledger.rest_of(seen.subject.cluster, seen.subject.uid).await?;
+    let left = match (cx.zones.rests(seen.subject.uid), &seen.attempt) {
+        (None, None) => cx.ledger.rest_of(seen.subject.cluster, seen.subject.uid).await?,
+        (left, _) => left,
+    };
     Ok(left.map(|left| {
         let message = format!("the provider asked to be left alone; {} s are left of it", left.as_secs() + 1);
         Finding::Asked(ProbeResult::Unknown(Doubt { reason: Reason::RateLimited, message, retry_after: Some(left) }))
