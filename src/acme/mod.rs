@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use http::header::{CONTENT_TYPE, HeaderValue, LOCATION};
+use uuid::Uuid;
 
 pub use directory::Meta;
 pub use key::{AccountKey, Eab};
@@ -26,8 +27,6 @@ pub use renewal::{RenewalInfo, cert_id};
 pub use steps::{Account, OrderSeen, OrderStatus};
 pub use trouble::{Cause, Pace, Trouble};
 pub use turns::Turn;
-
-use uuid::Uuid;
 
 use crate::access::SecretText;
 use crate::installation::Installation;

@@ -170,6 +170,12 @@ pub struct Trouble {
 }
 
 impl Trouble {
+    /// The provider is not asked: it asked to be left alone, for so long still.
+    pub fn resting(left: Duration) -> Self {
+        let message = format!("the provider asked to be left alone; {} s are left of it", left.as_secs() + 1);
+        Self { retry_after: Some(left), ..Self::new(Reason::RateLimited, message) }
+    }
+
     /// A trouble that surely changed nothing.
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), retry_after: None, may_have_landed: false }

@@ -99,16 +99,7 @@ impl Calls {
             match turn {
                 Turn::Now => return Ok(()),
                 Turn::After(rest) => tokio::time::sleep(rest).await,
-                Turn::Rest(left) => {
-                    let message =
-                        format!("the provider asked to be left alone; {} s are left of it", left.as_secs() + 1);
-                    return Err(Trouble {
-                        reason: Reason::RateLimited,
-                        message,
-                        retry_after: Some(left),
-                        may_have_landed: false,
-                    });
-                }
+                Turn::Rest(left) => return Err(Trouble::resting(left)),
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
 use crate::kinds::{Context, wake};
 use crate::ledger::CredentialFact;
-use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider};
+use crate::providers::{Attempt, Doubt, Finding, ProbeResult, Provider, Trouble};
 use crate::reconcile::{Announcement, COMMAND_TAKEN, commands, finalizer};
 use crate::{Error, Result};
 
@@ -89,8 +89,8 @@ async fn rests(cx: &Context, seen: &Seen) -> Result<Option<Finding>> {
         (left, _) => left,
     };
     Ok(left.map(|left| {
-        let message = format!("the provider asked to be left alone; {} s are left of it", left.as_secs() + 1);
-        Finding::Asked(ProbeResult::Unknown(Doubt { reason: Reason::RateLimited, message, retry_after: Some(left) }))
+        let Trouble { reason, message, retry_after, .. } = Trouble::resting(left);
+        Finding::Asked(ProbeResult::Unknown(Doubt { reason, message, retry_after }))
     }))
 }
 
