@@ -46,17 +46,21 @@ ready() {
     done
 }
 
-# end_processes SIGNAL NAME … ends those, all at once, and waits for each. Who does not listen within 15 seconds is killed.
+# end_processes SIGNAL NAME … ends those, all at once, and waits for each and its children. Who does not listen within 15
+# seconds is killed.
 end_processes() {
-    local signal=$1 name pid deadline=$((SECONDS + 15)) family=()
+    local signal=$1 name pid deadline=$((SECONDS + 15)) family=() own=()
     shift
     for name; do
         alive "$name" || continue
         pid=$(pid_of "$name")
+        # The workers of a Postgres may live on for a moment, and keep the next one from starting.
+        # shellcheck disable=SC2207
+        own=("$pid" $(pgrep -P "$pid" || true))
+        for pid in "${own[@]}"; do family+=("$pid $(start_time "$pid")"); done
+        pid=${own[0]}
         if [ "$signal" = KILL ]; then
-            # The workers of a Postgres would live on for a moment, and keep the next one from starting.
-            for pid in "$pid" $(pgrep -P "$pid"); do family+=("$pid $(start_time "$pid")"); done
-            kill -KILL "${family[@]%% *}" 2>/dev/null || true
+            kill -KILL "${own[@]}" 2>/dev/null || true
         elif [ "$name" = postgres ]; then
             kill -INT "$pid" 2>/dev/null || true # TERM would wait for every client to leave
         else
@@ -70,7 +74,10 @@ end_processes() {
         done
     done
     for name in "${family[@]}"; do
-        while [ "$(start_time "${name% *}")" = "${name#* }" ]; do sleep 0.02; done
+        while [ -n "${name#* }" ] && [ "$(start_time "${name% *}")" = "${name#* }" ]; do
+            [ $SECONDS -lt $deadline ] || kill -KILL "${name% *}" 2>/dev/null || true
+            sleep 0.02
+        done
     done
 }
 
