@@ -2,13 +2,15 @@
 // picks the component, and whatever follows belongs to that component:
 //
 //	controlplane etcd DIR URL          one member that keeps its data in DIR and answers clients on URL
-//	controlplane kube-apiserver …      the API server, with the flags it has upstream
+//	controlplane kube-apiserver …      the API server, with the flags it has upstream; and so
+//	controlplane kube-controller-manager …, kube-scheduler …, kubelet …
 //	controlplane kubectl …             the client
 //
 // Called through a link whose name is a component, it is that component without further argument.
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -26,6 +28,9 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	manager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 // components maps the name of a component to what runs it with os.Args as its own command line.
@@ -37,7 +42,10 @@ var components = map[string]func() int{
 		}
 		return 0
 	},
-	"kube-apiserver": func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
+	"kube-apiserver":          func() int { return cli.Run(apiserver.NewAPIServerCommand()) },
+	"kube-controller-manager": func() int { return cli.Run(manager.NewControllerManagerCommand()) },
+	"kube-scheduler":          func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
+	"kubelet":                 func() int { return cli.Run(kubelet.NewKubeletCommand(context.Background())) },
 	"kubectl": func() int {
 		if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 			kubectlutil.CheckErr(err) // prints the message in kubectl's own words, and exits
@@ -53,7 +61,7 @@ func main() {
 		run, ok = components[os.Args[0]]
 	}
 	if !ok {
-		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kubectl …")
+		fmt.Fprintln(os.Stderr, "usage: controlplane etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kubectl …")
 		os.Exit(2)
 	}
 	os.Exit(run())

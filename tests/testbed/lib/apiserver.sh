@@ -119,7 +119,7 @@ start_apiserver() {
         --service-account-signing-key-file="$DIR/pki/accounts.key" \
         --service-account-issuer=https://kubernetes.default.svc \
         --service-cluster-ip-range=10.0.0.0/24 \
-        --endpoint-reconciler-type=none --enable-priority-and-fairness=false --profiling=false
+        --kubelet-preferred-address-types=InternalIP --endpoint-reconciler-type=none --enable-priority-and-fairness=false --profiling=false
     ready apiserver curl -sf --cacert "$DIR/pki/ca.crt" "https://127.0.0.1:$(port apiserver)/readyz"
     ready apiserver "$DIR/bin/kubectl" --kubeconfig "$DIR/kube/admin" get namespace default kube-system
 }

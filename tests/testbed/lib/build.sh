@@ -9,6 +9,14 @@ build_controlplane() {
         -X k8s.io/component-base/version.gitVersion=$version -X k8s.io/client-go/pkg/version.gitVersion=$version" .
 }
 
+# What holds the namespaces of a pod: as an image that containerd imports.
+expect_pause='5 seconds'
+inputs_pause() { echo "$tests"/tools/pause/{main.go,go.mod}; }
+build_pause() {
+    CGO_ENABLED=0 go_build "$tests/tools/pause" -o "$1/pause" -ldflags '-s -w' .
+    "$tests/image/archive" "$1/pause.tar" landfall.test/pause:1 '{"Entrypoint": ["/pause"]}' "/pause=$1/pause"
+}
+
 expect_opentofu='5 minutes'
 inputs_opentofu() { echo "$tests"/tools/opentofu/{go.mod,go.sum}; }
 build_opentofu() {

@@ -56,7 +56,7 @@ pick_ports() {
     [ ! -e "$DIR/ports" ] || return 0
     mkdir -p "$cache/ports"
     "$python" - "$DIR" "$cache/ports" "$1" etcd apiserver postgres pdns pdns_dns knot pebble \
-        pebble_management pebble_dns moto <<'EOF'
+        pebble_management pebble_dns moto manager scheduler kubelet kubelet_health <<'EOF'
 import os, random, socket, sys
 
 home, registry, first, *names = sys.argv[1:]

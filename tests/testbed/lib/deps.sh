@@ -34,6 +34,15 @@ missing_packages() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -d /etc/pki/tls/certs ] || echo ca-certificates
     have setsid && have flock && have setpriv || echo util-linux
     have pgrep || echo procps
+    # What runs containers only root can use.
+    [ "$(id -u)" != 0 ] || missing_of_node
+}
+
+missing_of_node() {
+    have containerd || echo containerd
+    have runc || echo runc
+    [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
+    have ip || echo iproute2
 }
 
 install_deps() {
@@ -61,7 +70,7 @@ install_deps() {
 # apt_install PACKAGE … takes care that no service starts, now or at the next boot: tests start their own.
 apt_install() {
     local policy=/usr/sbin/policy-rc.d service services=()
-    for service in postgresql pdns knot; do
+    for service in postgresql pdns knot containerd; do
         [ -e /etc/init.d/$service ] || [ -e /lib/systemd/system/$service.service ] || services+=($service)
     done
     if [ ! -e $policy ]; then

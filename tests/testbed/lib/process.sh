@@ -83,6 +83,7 @@ end_processes() {
 
 # end_all leaves nothing of this directory running. The API server goes first, as it complains without its etcd.
 end_all() {
+    end_node
     end_processes TERM apiserver postgres pdns knot pebble pebble_dns moto
     end_processes TERM etcd
 }

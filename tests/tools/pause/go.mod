@@ -1,0 +1,3 @@
+module landfall.dev/tests/pause
+
+go 1.26
