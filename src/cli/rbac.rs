@@ -40,7 +40,7 @@ const READ: &[&str] = &["get", "list", "watch"];
 const CHANGE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
 const ROLES: &[Role] = &[
-    // Bound to the controller's service account, in all namespaces or in each of `watchNamespaces`.
+    // Bound to the controller's service account, in all namespaces or in each of `watchNamespaces` and Landfall's own.
     Role {
         name: "landfall-controller",
         aggregate: None,
@@ -50,7 +50,6 @@ const ROLES: &[Role] = &[
             Rule(LANDFALL, STATUS, &["update", "patch"]),
             // Owner references that block deletion.
             Rule(LANDFALL, FINALIZERS, &["update"]),
-            Rule("", &["namespaces"], READ),
             Rule("", &["secrets"], READ),
             // Outputs, certificates.
             Rule("", &["secrets"], &["create", "update", "delete"]),
@@ -59,6 +58,18 @@ const ROLES: &[Role] = &[
             Rule("", &["configmaps"], &["create"]),
             Rule("events.k8s.io", &["events"], &["create", "patch"]),
             Rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
+        ],
+        // The heads of the chains.
+        named: &[(anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"]))],
+    },
+    // What has no namespace: bound in the whole cluster, whichever namespaces are watched.
+    Role {
+        name: "landfall-controller-cluster",
+        aggregate: None,
+        rules: &[
+            Rule("", &["namespaces"], READ),
+            // Whose pod it is that asks the run API.
+            Rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
             // Whether the gate stands.
             Rule(
                 "admissionregistration.k8s.io",
@@ -66,8 +77,17 @@ const ROLES: &[Role] = &[
                 &["get"],
             ),
         ],
-        // The heads of the chains.
-        named: &[(anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"]))],
+        named: &[],
+    },
+    // Jobs of runs: bound in Landfall's own namespace alone.
+    Role {
+        name: "landfall-controller-runs",
+        aggregate: None,
+        rules: &[
+            Rule("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
+            Rule("", &["pods"], &["get", "list", "watch", "delete"]),
+        ],
+        named: &[],
     },
     Role { name: "landfall-viewer", aggregate: Some("view"), rules: &[Rule(LANDFALL, KINDS, READ)], named: &[] },
     // Deployments and certificates, without the gate: approval, bypass and the use of credentials are granted on their own.

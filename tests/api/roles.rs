@@ -51,6 +51,7 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "patch events.k8s.io:events",
         "update coordination.k8s.io:leases",
         "get admissionregistration.k8s.io:validatingadmissionpolicybindings",
+        "create authentication.k8s.io:tokenreviews",
     ];
     let no = [
         "create cloudcredentials",
@@ -68,12 +69,17 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "update :configmaps",
         "patch :namespaces",
         "create :pods",
+        "delete :pods",
+        "create batch:jobs",
         "impersonate :users",
         "update admissionregistration.k8s.io:validatingadmissionpolicies",
         "patch rbac.authorization.k8s.io:clusterroles",
         "escalate rbac.authorization.k8s.io:clusterroles",
     ];
     allows(User::Controller, &namespace, &yes, &no).await;
+    let yes = ["create batch:jobs", "watch batch:jobs", "delete batch:jobs", "list :pods", "delete :pods"];
+    let no = ["patch batch:jobs", "create :pods", "create :pods/exec", "get :pods/log"];
+    allows(User::Controller, "landfall-system", &yes, &no).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,20 +28,12 @@ async fn bind(user: &str, namespace: &str) {
 
 /// The same for what has no namespace.
 async fn bind_cluster(user: &str) {
-    let rules = json!([
-        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["admissionregistration.k8s.io"], "verbs": ["get"],
-         "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"]},
-    ]);
-    let role = json!({"metadata": {"name": user}, "rules": rules});
     let binding = json!({
         "metadata": {"name": user},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "landfall-controller-cluster"},
         "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}],
     });
-    let admin = User::Admin.client().await;
-    let (roles, bindings): (Api<ClusterRole>, Api<ClusterRoleBinding>) = (Api::all(admin.clone()), Api::all(admin));
-    roles.create(&PostParams::default(), &serde_json::from_value(role).unwrap()).await.unwrap();
+    let bindings: Api<ClusterRoleBinding> = Api::all(User::Admin.client().await);
     bindings.create(&PostParams::default(), &serde_json::from_value(binding).unwrap()).await.unwrap();
 }
 
