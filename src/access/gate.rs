@@ -19,8 +19,6 @@ use serde_json::{Map, Value, json};
 use crate::api::FIELD_MANAGER;
 use crate::{Error, Result};
 
-const POLICIES: &str = include_str!("../../manifests/install/policies.yaml");
-
 /// An API server that has stored a policy enforces it a moment later: it looks for news every second.
 const SETTLING: SignedDuration = SignedDuration::from_secs(3);
 /// How far the API server's clock may be ahead of this machine's. A time beyond that is one that the API server did not write.
@@ -100,13 +98,16 @@ impl std::fmt::Display for Flaw {
 }
 
 impl Gate {
+    /// Policies and bindings as they are installed, as YAML.
+    pub const POLICIES: &str = include_str!("../../manifests/install/policies.yaml");
+
     /// The gate that this binary was built with.
     ///
     /// # Errors
     /// The embedded file is damaged.
     pub fn embedded() -> Result<Self> {
         let damaged = |e: &dyn std::fmt::Display| Error::Integrity(format!("embedded policies.yaml: {e}"));
-        let expected = serde_yaml::Deserializer::from_str(POLICIES)
+        let expected = serde_yaml::Deserializer::from_str(Self::POLICIES)
             .map(|document| {
                 let object = Value::deserialize(document).map_err(|e| damaged(&e))?;
                 let text = |pointer| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

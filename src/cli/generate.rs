@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::Serialize;
 
 use super::{rbac, settings};
+use crate::access::Gate;
 use crate::api::{Reason, definitions};
 use crate::reconcile::{WORDS, Word};
 use crate::{Class, Error, Result};
@@ -31,6 +33,9 @@ pub fn artifacts() -> Result<Vec<Artifact>> {
         all.push(yaml(format!("crds/{}.yaml", definition.spec.names.plural), document(&definition)?));
     }
     all.push(yaml("manifests/install/clusterroles.yaml".to_owned(), documents(&rbac::cluster_roles())?));
+    all.push(yaml("charts/landfall/files/clusterroles.yaml".to_owned(), documents(&rbac::cluster_roles())?));
+    all.push(yaml("charts/landfall/files/crds.yaml".to_owned(), documents(&kept(definitions()))?));
+    all.push(yaml("charts/landfall/files/policies.yaml".to_owned(), Gate::POLICIES.to_owned()));
     all.push(Artifact { path: "docs/reasons.md".to_owned(), content: reasons() });
     let schema =
         serde_json::to_string_pretty(&settings::schema()).map_err(|e| Error::Integrity(format!("schema: {e}")))?;
@@ -45,6 +50,15 @@ pub fn artifacts() -> Result<Vec<Artifact>> {
 /// A type that cannot be written as YAML.
 pub fn custom_resources() -> Result<String> {
     documents(&definitions())
+}
+
+/// Definitions that stay when the chart goes: with them would go every object.
+fn kept(mut definitions: Vec<CustomResourceDefinition>) -> Vec<CustomResourceDefinition> {
+    for definition in &mut definitions {
+        let annotations = definition.metadata.annotations.get_or_insert_default();
+        annotations.insert("helm.sh/resource-policy".to_owned(), "keep".to_owned());
+    }
+    definitions
 }
 
 /// Writes [`artifacts`] below `top`.

@@ -1,7 +1,16 @@
-//! What people install: the image.
+//! What people install: the chart and the image.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic)]
 
+#[path = "../harness/bed.rs"]
+mod bed;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod helm;
 mod image;
+mod installed;
+mod metrics;
+mod network;
+mod rendered;
+mod rights;
+mod schema;

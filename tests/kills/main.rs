@@ -1,6 +1,8 @@
 //! Real processes are killed at chosen moments, and what they stand on is taken away: nothing is lost, nothing is done twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+#[path = "../harness/bed.rs"]
+mod bed;
 #[path = "../harness/controller.rs"]
 mod controller;
 #[path = "../harness/database.rs"]

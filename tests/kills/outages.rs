@@ -1,52 +1,18 @@
 //! Postgres, then the API server, are away for half a minute in the middle of runs. Both are the test's own.
 //! `LANDFALL_OUTAGE_SECONDS` says for how long.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::account::{balance, drive};
+use crate::bed::Bed;
 use crate::database::Database;
 use crate::ground::{Ground, PLENTY, digest, ready};
-use crate::harness::{OWN_BED, env, top, wait_until};
+use crate::harness::{OWN_BED, env, wait_until};
 use crate::kills::number;
-
-/// A control plane and a Postgres of the test's own.
-struct Bed(PathBuf);
-
-impl Bed {
-    fn up() -> Self {
-        let bed = Self(tempfile::tempdir().unwrap().keep());
-        bed.tell(&["up"], &["--only", "apiserver,postgres"]);
-        bed
-    }
-
-    fn tell(&self, command: &[&str], options: &[&str]) {
-        let mut testbed = Command::new(top().join("tests/testbed/testbed"));
-        testbed.args(&command[..1]).arg(&self.0).args(&command[1..]).args(options);
-        // What the other tests use counts as brought along, and would not be started.
-        testbed.env_remove("KUBECONFIG").env_remove("DATABASE_SUPERUSER_URL").stdin(Stdio::null());
-        let output = testbed.output().unwrap();
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn values(&self) -> HashMap<String, String> {
-        let text = std::fs::read_to_string(self.0.join("env")).unwrap();
-        text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        let down = Command::new(top().join("tests/testbed/testbed")).arg("down").arg(&self.0).arg("--purge").status();
-        let _ = down.and(std::fs::remove_dir_all(&self.0));
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_minute_without_postgres_and_then_without_the_api_server_loses_nothing() {
-    let bed = tokio::task::spawn_blocking(Bed::up).await.unwrap();
+    let bed = tokio::task::spawn_blocking(|| Bed::up("apiserver,postgres")).await.unwrap();
     let values = bed.values();
     OWN_BED
         .scope(values, async {

@@ -44,6 +44,15 @@ build_pebble() {
     CGO_ENABLED=0 go_build "$tests/tools/pebble" -o "$1/pebble" -ldflags '-s -w' github.com/letsencrypt/pebble/v2/cmd/pebble
 }
 
+expect_helm='2 minutes'
+inputs_helm() { echo "$tests"/tools/helm/{go.mod,go.sum}; }
+build_helm() {
+    # Without these it takes the cluster that it renders for to be 1.20.
+    local package=helm.sh/helm/v3/pkg part flags=''
+    for part in chartutil lint/rules; do flags+=" -X $package/$part.k8sVersionMajor=1 -X $package/$part.k8sVersionMinor=34"; done
+    CGO_ENABLED=0 go_build "$tests/tools/helm" -o "$1/helm" -ldflags "-s -w$flags" helm.sh/helm/v3/cmd/helm
+}
+
 # The environment is moved after it was made, so only its python is to be called, never a script in its bin.
 expect_moto='1 minute'
 inputs_moto() { echo "$tests/tools/moto/requirements.txt"; }

@@ -1,0 +1,113 @@
+{{- define "landfall.labels" -}}
+app.kubernetes.io/name: landfall
+app.kubernetes.io/part-of: landfall
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{/* Of pods of one component: (list . "controller"). */}}
+{{- define "landfall.selector" -}}
+app.kubernetes.io/name: landfall
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Of pods of runs, which the controller makes. */}}
+{{- define "landfall.runSelector" -}}
+matchLabels: {app.kubernetes.io/part-of: landfall}
+matchExpressions:
+- {key: landfall.dev/run, operator: Exists}
+{{- end }}
+
+{{- define "landfall.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "landfall.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+- name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "landfall.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "landfall.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{/* The Secret with the database's URLs, and the key of the one of the argument: (list . "url"). */}}
+{{- define "landfall.databaseUrl" -}}
+{{- $database := (index . 0).Values.database -}}
+{{- $key := ternary $database.migratorUrlKey $database.urlKey (eq (index . 1) "migrator-url") -}}
+secret:
+  {{- if $database.bundled.enabled }}
+  secretName: landfall-postgres
+  items: [{key: {{ index . 1 }}, path: url}]
+  {{- else }}
+  secretName: {{ $database.existingSecret }}
+  items: [{key: {{ $key }}, path: url}]
+  {{- end }}
+  defaultMode: 288 # 0440
+{{- end }}
+
+{{- define "landfall.databaseCaVolume" -}}
+{{- with .Values.database.ca }}
+{{- if .secret }}
+- name: database-ca
+  secret:
+    secretName: {{ .secret }}
+    items: [{key: {{ .key }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "landfall.databaseCaMount" -}}
+{{- if .Values.database.ca.secret }}
+- {name: database-ca, mountPath: /etc/landfall/database-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{/* A container that brings the schema up to date; twice, or twice at once, is as good as once. */}}
+{{- define "landfall.migrate" -}}
+name: migrate
+image: {{ include "landfall.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+args: [migrate]
+env:
+- {name: DATABASE_URL_FILE, value: /etc/landfall/migrator/url}
+securityContext: {{- include "landfall.containerSecurity" . | nindent 2 }}
+resources:
+  requests: {cpu: 50m, memory: 64Mi}
+  limits: {memory: 256Mi}
+volumeMounts:
+- {name: migrator-url, mountPath: /etc/landfall/migrator, readOnly: true}
+{{- include "landfall.databaseCaMount" . }}
+{{- end }}
+
+{{/* What no schema says. */}}
+{{- define "landfall.check" -}}
+{{- if eq (empty .Values.database.existingSecret) (not .Values.database.bundled.enabled) }}
+{{- fail "database: name the Secret with its URLs in database.existingSecret, or set database.bundled.enabled to try Landfall out; one of the two" }}
+{{- end }}
+{{- if not (has .Values.encryption.current .Values.encryption.keys) }}
+{{- fail (printf "encryption.current: %q is none of encryption.keys" .Values.encryption.current) }}
+{{- end }}
+{{- if has .Release.Namespace .Values.watchNamespaces }}
+{{- fail (printf "watchNamespaces: %q is Landfall's own namespace; it is not for objects of others" .Release.Namespace) }}
+{{- end }}
+{{- if not (hasKey .Values.engines .Values.defaultEngine) }}
+{{- fail (printf "defaultEngine: engines names no binary of %s" .Values.defaultEngine) }}
+{{- end }}
+{{- end }}

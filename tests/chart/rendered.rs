@@ -1,0 +1,157 @@
+//! What the chart makes of each combination of values.
+
+use std::collections::BTreeSet;
+
+use landfall::installation::Installation;
+use serde_json::{Value, json};
+
+use crate::helm::{HOME, combinations, find, of_kind, render};
+
+/// landfall.yaml of a rendering.
+fn installation(objects: &[Value]) -> Value {
+    let text = find(objects, "ConfigMap", "landfall-config")["data"]["landfall.yaml"].as_str().unwrap();
+    serde_yaml::from_str(text).unwrap()
+}
+
+/// The templates of all pods of a rendering, with the name of what makes them.
+fn pods(objects: &[Value]) -> Vec<(String, &Value)> {
+    let made = objects.iter().filter(|object| !object["spec"]["template"].is_null());
+    made.map(|object| (object["metadata"]["name"].to_string(), &object["spec"]["template"]["spec"])).collect()
+}
+
+#[test]
+fn engines_never_run_beside_the_controller() {
+    for (name, values) in combinations() {
+        let found = installation(&render(&values).unwrap());
+        assert_eq!(found["executor"]["type"], "job", "{name}");
+        assert_eq!(found["executor"]["job"]["serviceAccountName"], "landfall-runner", "{name}");
+    }
+}
+
+#[test]
+fn the_controller_takes_its_landfall_yaml() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("landfall.yaml");
+    for (name, values) in combinations() {
+        let mut found = installation(&render(&values).unwrap());
+        found["executor"] =
+            json!({"maxRuns": found["executor"]["maxRuns"], "stopGraceSeconds": found["executor"]["stopGraceSeconds"]});
+        std::fs::write(&file, found.to_string()).unwrap();
+        Installation::load(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let (_, values) = &combinations()[2];
+    let found = installation(&render(values).unwrap());
+    assert_eq!(found["namespace"], HOME);
+    assert_eq!(found["clusterName"], "1e3");
+    assert_eq!(
+        found["encryption"],
+        json!({"current": "k2", "keys": {"k1": "/etc/landfall/keys/k1", "k2": "/etc/landfall/keys/k2"}})
+    );
+    for name in ["watchNamespaces", "allowedEndpoints", "dns", "engines", "defaultEngine", "ceilings", "limits"] {
+        assert_eq!(found[name], values[name], "{name}");
+    }
+    let job = &found["executor"]["job"];
+    assert_eq!(job["url"], "https://landfall-runs.landfall-system.svc:8443");
+    for name in ["image", "resources", "nodeSelector", "tolerations", "scratch"] {
+        assert_eq!(job[name], values["runs"][name], "{name}");
+    }
+}
+
+#[test]
+fn every_pod_is_confined() {
+    for (name, values) in combinations() {
+        let objects = render(&values).unwrap();
+        for (of, pod) in pods(&objects) {
+            let told = format!("{name}: {of}");
+            let context = &pod["securityContext"];
+            assert_eq!(
+                (&context["runAsNonRoot"], &context["seccompProfile"]["type"]),
+                (&json!(true), &json!("RuntimeDefault")),
+                "{told}"
+            );
+            let all = ["initContainers", "containers"].map(|list| pod[list].as_array().cloned().unwrap_or_default());
+            for container in all.iter().flatten() {
+                let confined = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+                assert_eq!(container["securityContext"], confined, "{told}");
+                assert!(container["resources"].is_object(), "{told}");
+            }
+            let token = pod["serviceAccountName"] == "landfall-controller";
+            assert!(token || pod["automountServiceAccountToken"] == false, "{told} gets a token that it does not need");
+        }
+        let bound = of_kind(&objects, "RoleBinding").chain(of_kind(&objects, "ClusterRoleBinding"));
+        let subjects = bound.flat_map(|binding| binding["subjects"].as_array().unwrap());
+        let subjects: BTreeSet<_> = subjects.map(|subject| subject["name"].as_str().unwrap()).collect();
+        assert_eq!(subjects, BTreeSet::from(["landfall-controller", "system:authenticated"]), "{name}");
+        assert_eq!(find(&objects, "ServiceAccount", "landfall-runner")["automountServiceAccountToken"], false);
+    }
+}
+
+#[test]
+fn a_pod_mounts_what_it_names_and_only_the_migration_has_the_migrators_url() {
+    for (name, values) in combinations() {
+        let objects = render(&values).unwrap();
+        for (of, pod) in pods(&objects) {
+            let volumes = pod["volumes"].as_array().unwrap().iter().chain(objects.iter().flat_map(|o| {
+                o["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten().map(|claim| &claim["metadata"])
+            }));
+            let volumes: BTreeSet<_> = volumes.map(|volume| volume["name"].as_str().unwrap()).collect();
+            let all = ["initContainers", "containers"].map(|list| pod[list].as_array().cloned().unwrap_or_default());
+            for container in all.iter().flatten() {
+                for mount in container["volumeMounts"].as_array().unwrap() {
+                    let mount = mount["name"].as_str().unwrap();
+                    assert!(volumes.contains(mount), "{name}: {of}: {mount}");
+                    assert_eq!(
+                        mount == "migrator-url",
+                        container["name"] == "migrate" && mount != "database-ca",
+                        "{name}: {of}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_schema_is_migrated_before_the_controller_starts() {
+    for (name, values) in combinations() {
+        let objects = render(&values).unwrap();
+        let bundled = values["database"]["bundled"]["enabled"] == true;
+        let controller = &find(&objects, "Deployment", "landfall")["spec"]["template"]["spec"];
+        assert_eq!(
+            controller["initContainers"].is_array(),
+            bundled,
+            "{name}: by the pod itself where Postgres comes with it"
+        );
+        let hooks = of_kind(&objects, "Job")
+            .filter(|job| job["metadata"]["annotations"]["helm.sh/hook"] == "pre-install,pre-upgrade");
+        assert_eq!(hooks.count(), usize::from(!bundled), "{name}");
+    }
+}
+
+#[test]
+fn definitions_roles_and_policies_are_those_of_the_code() {
+    let (_, values) = &combinations()[0];
+    let objects = render(values).unwrap();
+    for definition in landfall::api::definitions() {
+        let name = definition.metadata.name.clone().unwrap();
+        let mut expected = serde_json::to_value(definition).unwrap();
+        expected["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
+        assert_eq!(*find(&objects, "CustomResourceDefinition", &name), expected);
+    }
+    let kinds = ["ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+    for (file, kinds) in [("clusterroles", &kinds[..1]), ("policies", &kinds[1..])] {
+        let text =
+            std::fs::read_to_string(crate::harness::top().join(format!("manifests/install/{file}.yaml"))).unwrap();
+        let documents =
+            serde_yaml::Deserializer::from_str(&text).map(|d| <Value as serde::Deserialize>::deserialize(d).unwrap());
+        let expected: Vec<_> = documents.filter(|object| !object.is_null()).collect();
+        let found = objects.iter().filter(|object| kinds.iter().any(|kind| object["kind"] == *kind)).count();
+        assert_eq!(found, expected.len(), "{file}");
+        for object in expected {
+            let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+            assert_eq!(*find(&objects, kind, name), object);
+        }
+    }
+    let without = render(&combinations()[3].1).unwrap();
+    assert_eq!(of_kind(&without, "CustomResourceDefinition").count(), 0, "crds.install: false");
+}

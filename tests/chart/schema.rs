@@ -1,0 +1,97 @@
+//! Which values the chart takes, and what it says against the others.
+
+use serde_json::{Value, json};
+
+use crate::harness::top;
+use crate::helm::{combinations, helm, render};
+
+/// Values of a good installation with one changed.
+fn with(pointer: &str, value: &Value) -> Value {
+    let mut values = json!({"database": {"existingSecret": "database"}});
+    let mut at = &mut values;
+    let path: Vec<_> = pointer.split('/').collect();
+    for name in &path[..path.len() - 1] {
+        at = at.as_object_mut().unwrap().entry(*name).or_insert_with(|| json!({}));
+    }
+    at[path[path.len() - 1]] = value.clone();
+    values
+}
+
+#[test]
+fn helm_has_nothing_against_the_chart() {
+    for (name, values) in combinations() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        serde_json::to_writer(&mut file, &values).unwrap();
+        let mut lint = helm(&["lint", "--strict"]);
+        let output = lint.arg(top().join("charts/landfall")).arg("--values").arg(file.path()).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_refused_by_name() {
+    let bad = [
+        ("executor", json!({"type": "local"}), "executor"),
+        ("runs/type", json!("local"), "type"),
+        ("runs/executor", json!("local"), "executor"),
+        ("replica", json!(2), "replica"),
+        ("replicas", json!(0), "replicas"),
+        ("replicas", json!("2"), "replicas"),
+        ("image/repository", json!(""), "repository"),
+        ("image/pullPolicy", json!("Sometimes"), "pullPolicy"),
+        ("image/pullSecrets", json!([{"name": "pull"}]), "pullSecrets"),
+        ("watchNamespaces", json!("team-a"), "watchNamespaces"),
+        ("watchNamespaces", json!(["Team"]), "watchNamespaces"),
+        ("watchNamespaces", json!(["a", "a"]), "watchNamespaces"),
+        ("watchNamespaces", json!(["landfall-system"]), "Landfall's own namespace"),
+        ("database/existingSecret", json!(""), "one of the two"),
+        ("database/bundled", json!({"enabled": true}), "one of the two"),
+        ("database/url", json!("postgres://u:p@db/landfall"), "url"),
+        ("database/bundled", json!({"storage": "much"}), "storage"),
+        ("database/ca", json!({"key": "a/b"}), "key"),
+        ("encryption/keys", json!([]), "keys"),
+        ("encryption/keys", json!(["../k"]), "keys"),
+        ("encryption/current", json!("k2"), "none of encryption.keys"),
+        ("encryption/key", json!("c2VjcmV0"), "key"),
+        ("allowedEndpoints", json!(["10.0.0.1:8081"]), "allowedEndpoints"),
+        ("dns/resolvers", json!(["one.example"]), "resolvers"),
+        ("dns/authorities", json!([{"zone": "a", "servers": []}]), "authorities"),
+        ("engines", json!({"OpenTofu": "tofu"}), "OpenTofu"),
+        ("engines", json!({"Pulumi": "/p"}), "Pulumi"),
+        ("defaultEngine", json!("Terraform"), "engines names no binary"),
+        ("ceilings/maxDestroy", json!("101%"), "maxDestroy"),
+        ("ceilings/maxDestroy", json!(-1), "maxDestroy"),
+        ("limits/concurrency", json!(0), "concurrency"),
+        ("limits/leaseSeconds", json!(2), "leaseSeconds"),
+        ("limits/databaseConnections", json!(1001), "databaseConnections"),
+        ("runs/max", json!(257), "max"),
+        ("runs/stopGraceSeconds", json!(0), "stopGraceSeconds"),
+        ("runs/scratch", json!("2 GB"), "scratch"),
+        ("runs/resources", json!({"cpu": 1}), "resources"),
+        ("runs/tolerations", json!([{"effect": "Never"}]), "tolerations"),
+        ("networkPolicy/runs", json!({"dns": []}), "dns"),
+        ("networkPolicy/runs", json!({"egress": [{"ports": [{"port": 1}]}]}), "egress"),
+        ("metrics/serviceMonitor", json!({"interval": "often"}), "interval"),
+    ];
+    for (pointer, value, word) in bad {
+        let said = render(&with(pointer, &value)).expect_err(&format!("{pointer} {value} is taken"));
+        assert!(said.contains(word), "{pointer} {value}: {said}");
+    }
+    assert!(render(&json!({})).unwrap_err().contains("database.existingSecret"));
+}
+
+#[test]
+fn the_limits_of_a_value_are_within_it() {
+    let good = [
+        ("global", json!({"anything": 1})),
+        ("replicas", json!(10)),
+        ("ceilings/maxDestroy", json!(0)),
+        ("ceilings/maxDestroy", json!("100%")),
+        ("limits/databaseConnections", json!(1000)),
+        ("runs/max", json!(256)),
+        ("runs/resources", json!({"requests": {"cpu": 1}})),
+    ];
+    for (pointer, value) in good {
+        render(&with(pointer, &value)).unwrap_or_else(|said| panic!("{pointer} {value}: {said}"));
+    }
+}
