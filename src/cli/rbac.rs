@@ -86,6 +86,8 @@ const ROLES: &[Role] = &[
         rules: &[
             Rule("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
             Rule("", &["pods"], &["get", "list", "watch", "delete"]),
+            // Why a pod does not begin.
+            Rule("", &["events"], &["list"]),
         ],
         named: &[],
     },

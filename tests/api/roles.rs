@@ -77,7 +77,8 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "escalate rbac.authorization.k8s.io:clusterroles",
     ];
     allows(User::Controller, &namespace, &yes, &no).await;
-    let yes = ["create batch:jobs", "watch batch:jobs", "delete batch:jobs", "list :pods", "delete :pods"];
+    let yes =
+        ["create batch:jobs", "watch batch:jobs", "delete batch:jobs", "list :pods", "delete :pods", "list :events"];
     let no = ["patch batch:jobs", "create :pods", "create :pods/exec", "get :pods/log"];
     allows(User::Controller, "landfall-system", &yes, &no).await;
 }

@@ -81,6 +81,7 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                     "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
                 },
+                "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"]},
                 "caBundle": {"configMap": "ca-bundle", "key": "bundle.pem"},
                 "networkPolicy": {
                     "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],

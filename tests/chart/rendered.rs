@@ -112,6 +112,22 @@ fn a_pod_mounts_what_it_names_and_only_the_migration_has_the_migrators_url() {
 }
 
 #[test]
+fn the_proxy_is_in_the_environment_that_runs_inherit() {
+    let proxy = |objects: &[Value]| -> Vec<Value> {
+        let pod = &find(objects, "Deployment", "landfall")["spec"]["template"]["spec"];
+        let all = pod["containers"][0]["env"].as_array().unwrap().iter();
+        all.filter(|variable| variable["name"].as_str().unwrap().ends_with("_PROXY")).cloned().collect()
+    };
+    assert_eq!(proxy(&render(&combinations()[0].1).unwrap()), Vec::<Value>::new());
+    let expected = [
+        json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"}),
+        json!({"name": "HTTP_PROXY", "value": "http://proxy:3128"}),
+        json!({"name": "NO_PROXY", "value": ".corp.example,10.0.0.0/8"}),
+    ];
+    assert_eq!(proxy(&render(&combinations()[2].1).unwrap()), expected);
+}
+
+#[test]
 fn the_schema_is_migrated_before_the_controller_starts() {
     for (name, values) in combinations() {
         let objects = render(&values).unwrap();

@@ -28,6 +28,7 @@ const RESOURCES: &[&str] = &[
     ":configmaps",
     ":namespaces",
     ":pods",
+    ":events",
     "batch:jobs",
     "coordination.k8s.io:leases",
     "authentication.k8s.io:tokenreviews",
@@ -82,7 +83,8 @@ pub(crate) const CONTROLLER: Rights = &[
     (":configmaps", "get,list,watch,create"),
     ("coordination.k8s.io:leases", "get,create,update,patch"),
 ];
-pub(crate) const RUNS: Rights = &[("batch:jobs", "get,list,watch,create,delete"), (":pods", "get,list,watch,delete")];
+pub(crate) const RUNS: Rights =
+    &[("batch:jobs", "get,list,watch,create,delete"), (":pods", "get,list,watch,delete"), (":events", "list")];
 pub(crate) const CLUSTER: Rights = &[
     (":namespaces", READ),
     ("authentication.k8s.io:tokenreviews", "create"),
