@@ -100,9 +100,15 @@ pub struct ExecutorSettings {
     /// Working directories of runs.
     #[serde(default = "work_dir")]
     pub work_dir: PathBuf,
-    /// Runs at once, 1 to 256; the others wait for a place.
+    /// Runs at once, 1 to 256; the others wait for a place. Places go round over the organizations.
     #[serde(default = "four")]
     pub max_runs: usize,
+    /// Runs of one organization at once, 1 to 256. Where it is not set, it may have every place that no other organization wants.
+    #[serde(default)]
+    pub max_runs_per_organization: Option<usize>,
+    /// Runs with one `CloudCredential` at once, 1 to 256. Where it is not set, as many as there are places.
+    #[serde(default)]
+    pub max_runs_per_credential: Option<usize>,
     /// How long an engine that is asked to stop in mid-apply may take before it is killed, seconds. Its providers finish
     /// what they began; an apply that is killed is `Interrupted`.
     #[serde(default = "three_hundred")]
@@ -111,7 +117,14 @@ pub struct ExecutorSettings {
 
 impl Default for ExecutorSettings {
     fn default() -> Self {
-        Self { kind: ExecutorKind::Local, work_dir: work_dir(), max_runs: four(), stop_grace_seconds: three_hundred() }
+        Self {
+            kind: ExecutorKind::Local,
+            work_dir: work_dir(),
+            max_runs: four(),
+            max_runs_per_organization: None,
+            max_runs_per_credential: None,
+            stop_grace_seconds: three_hundred(),
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl Replica {
             engines: self.engines.clone(),
             executor: self.executor.clone(),
             stores,
-            queue: Arc::default(),
+            queue: Arc::new(kinds::deployment::Queue::new(&self.installation.executor)),
             machinery: reconcile::Context {
                 gate: Arc::new(Gate::embedded()?),
                 installation: self.installation.clone(),

@@ -38,6 +38,9 @@ pub(super) fn check(of: &Installation) -> Result<(), String> {
         ));
     }
     range("executor.maxRuns", of.executor.max_runs, 1..=256)?;
+    let narrower = |limit: Option<usize>| limit.unwrap_or(of.executor.max_runs);
+    range("executor.maxRunsPerOrganization", narrower(of.executor.max_runs_per_organization), 1..=256)?;
+    range("executor.maxRunsPerCredential", narrower(of.executor.max_runs_per_credential), 1..=256)?;
     range("executor.stopGraceSeconds", of.executor.stop_grace_seconds, 1..=86_400)?;
     range("limits.concurrency", of.limits.concurrency, 1..=256)?;
     range("limits.reconcileTimeoutSeconds", of.limits.reconcile_timeout_seconds, 5..=3600)?;
@@ -96,7 +99,7 @@ mod tests {
     fn of(pointer: &str, value: &Value) -> Installation {
         let mut whole = json!({
             "namespace": "landfall-system", "watchNamespaces": ["a", "b"], "allowedEndpoints": ["http://10.0.0.1:8081"],
-            "encryption": {"current": "k", "keys": {"k": "/k"}}, "executor": {"maxRuns": 4, "stopGraceSeconds": 300},
+            "encryption": {"current": "k", "keys": {"k": "/k"}}, "executor": {"maxRuns": 4, "maxRunsPerOrganization": 4, "maxRunsPerCredential": 4, "stopGraceSeconds": 300},
             "limits": {"concurrency": 8, "reconcileTimeoutSeconds": 60, "leaseSeconds": 15, "databaseConnections": 4}, "ceilings": {"maxDestroy": 0},
         });
         *whole.pointer_mut(pointer).unwrap() = value.clone();
@@ -117,6 +120,8 @@ mod tests {
             ("/encryption/current", json!("old"), "encryption.current", "[\"k\"]"),
             ("/executor/maxRuns", json!(0), "executor.maxRuns", "1 to 256"),
             ("/executor/maxRuns", json!(257), "executor.maxRuns", "1 to 256"),
+            ("/executor/maxRunsPerOrganization", json!(0), "executor.maxRunsPerOrganization", "1 to 256"),
+            ("/executor/maxRunsPerCredential", json!(257), "executor.maxRunsPerCredential", "1 to 256"),
             ("/executor/stopGraceSeconds", json!(0), "executor.stopGraceSeconds", "1 to 86400"),
             ("/limits/concurrency", json!(0), "limits.concurrency", "1 to 256"),
             ("/limits/reconcileTimeoutSeconds", json!(0), "limits.reconcileTimeoutSeconds", "5 to 3600"),

@@ -19,9 +19,9 @@
 //! | a certificate goes, or names another Secret | those that name the Secret too | [`tell_rivals`] |
 //! | a namespace goes to another organization | every object of it | [`crate::reconcile::namespaces`] |
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
-//! | a place for a run is free after a deployment's look | those that wait longest, as many as places are free | [`Queue::call`] |
-//! | one that waits goes, or its look fails | who waits longest | [`Queue::drop_out`] |
-//! | the mirror has buried deployments, or moved them to another organization | those that wait longest, as many as there are places | [`tell_waiting`] |
+//! | a place for a run is free after a deployment's look | those whose turn it is | [`Queue::call`] |
+//! | one that waits goes, or its look fails | those whose turn it is then | [`Queue::drop_out`] |
+//! | the mirror has buried deployments, or moved them to another organization | those whose turn it is | [`tell_waiting`] |
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -226,11 +226,11 @@ pub(super) fn tell_rivals(stores: Stores, waker: Waker) -> Tap<Certificate> {
     })
 }
 
-/// Wakes those that wait longest. How many organizations have deployments is asked of the mirror: only when it has followed
+/// Wakes those whose turn it is. How many organizations have deployments is asked of the mirror: only when it has followed
 /// is there anything new to see.
 pub(super) fn tell_waiting(cx: &Context) -> Box<dyn Fn() + Send + Sync> {
-    let (queue, waker, places) = (cx.queue.clone(), cx.waker.clone(), cx.installation.executor.max_runs);
-    Box::new(move || queue.call(&waker, places))
+    let (queue, waker) = (cx.queue.clone(), cx.waker.clone());
+    Box::new(move || queue.call(&waker))
 }
 
 /// Wakes the deployments and domains that refer to a credential which came, changed or went.

@@ -61,8 +61,8 @@ pub use record_sets::{RecordClaim, RecordFact, WrittenSet};
 pub use releases::{Release, Released};
 pub use revocations::{Hindrance, Revocation, RevocationState};
 pub use runs::{
-    Answer, ApplyRun, Approval, Finish, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
-    Stopping,
+    Answer, ApplyRun, Approval, Finish, Limit, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
+    Stopping, UnderWay,
 };
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};

@@ -27,7 +27,7 @@ pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Standing}
 pub use ending::Stopping;
 pub use finish::Finish;
 pub(super) use permit::{is_current, is_newest};
-pub use room::{Obstacle, Others, Room};
+pub use room::{Limit, Obstacle, Others, Room, UnderWay};
 pub use settle::Past;
 
 /// A run, as far as it may be shown: its inputs and files are sealed elsewhere.

@@ -85,7 +85,7 @@ async fn plan(writer: &Writer, subject: &Subject) -> Uuid {
     let id = Uuid::now_v7();
     let new = NewPlanRun {
         id,
-        room: Room { runs: 100, one_organization: false },
+        room: Room::of(100),
         subject: subject.clone(),
         change: Change::Apply,
         generation: 1,
@@ -127,7 +127,7 @@ pub(crate) async fn apply(writer: &Writer, subject: &Subject, plan: Uuid, digest
     let id = Uuid::now_v7();
     let new = NewApplyRun {
         id,
-        room: Room { runs: 100, one_organization: false },
+        room: Room::of(100),
         subject: subject.clone(),
         plan,
         digest: digest.to_owned(),

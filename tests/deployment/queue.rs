@@ -7,6 +7,7 @@ use kube::api::{Api, Patch, PatchParams};
 use landfall::api::TerraformDeployment;
 use serde_json::{Value, json};
 
+use crate::bad_input::PLAN_FAILS;
 use crate::harness::{namespace, wait_until};
 use crate::world::{PLENTY, World, message, stands};
 
@@ -132,5 +133,33 @@ async fn when_the_other_organization_goes_those_that_it_kept_from_running_are_wo
     world.ready("late", "ApprovalRequired").await;
     let waited = since(&world).await;
     assert!(waited < SOON, "it was not woken: {waited} s");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_told_for_which_limit_and_what_is_new_goes_before_a_retry() {
+    let one = |settings: &mut Value| settings["executor"]["maxRunsPerOrganization"] = json!(1);
+    let (world, files) = (World::with(&[], one).await, tempfile::tempdir().unwrap());
+    let retry = json!({"limit": 30, "maxBackoff": "5s"});
+    world.deployment("again", json!({"source": {"inline": {"main.tf": PLAN_FAILS}}, "retry": retry})).await;
+    world.ready("again", "PlanFailed").await;
+    let first = json!({"source": module(files.path(), "first", "gate"), "approval": "Automatic"});
+    world.deployment("first", first).await;
+    wait_until(PLENTY, "the first apply", async || order(files.path()).len() == 1).await;
+    let next = |object: &TerraformDeployment| {
+        stands(object, "Progressing")
+            && message(object).contains("its organization's executor.maxRunsPerOrganization")
+            && message(object).ends_with("it is the next")
+    };
+    world.until("again", "its turn", next).await;
+    world.deployment("new", json!({"source": output()})).await;
+    world.until("new", "its turn, before the retry", next).await;
+    std::fs::write(files.path().join("gate"), "").unwrap();
+    world.ready("new", "ApprovalRequired").await;
+    let query = "SELECT name FROM terraform_runs
+                 WHERE created_at > (SELECT created_at FROM terraform_runs WHERE name = 'first' AND kind = 'Apply')
+                 ORDER BY created_at LIMIT 1";
+    let ran: String = sqlx::query_scalar(query).fetch_one(&mut world.database.superuser().await).await.unwrap();
+    assert_eq!(ran, "new");
     world.controller.stop().await;
 }

@@ -72,6 +72,21 @@ async fn two_hundred_settled_objects_are_looked_after_for_a_minute_and_nothing_i
         more("terraformdeployments") && more("rows of activity_log")
     };
     wait_until(PLENTY, "a change to be counted", counted).await;
+    restart(world).await;
+}
+
+/// A controller that starts looks at every deployment, and begins no run for one that is settled.
+async fn restart(world: World) {
+    let runs = "SELECT count(*) FROM terraform_runs";
+    let before = world.count(runs).await;
+    let home = world.controller.stop().await;
+    let world = World { controller: home.start().await, ..world };
+    let looked = |text: &str| {
+        let line = |l: &&str| l.starts_with("landfall_reconciles_total{kind=\"TerraformDeployment\",result=\"Done\"}");
+        text.lines().find(line).and_then(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).unwrap_or_default()
+    };
+    wait_until(PLENTY, "a look at each", async || looked(&world.controller.metrics.text()) >= DEPLOYMENTS).await;
+    assert_eq!(world.count(runs).await, before, "runs that were not due");
     world.controller.stop().await;
 }
 

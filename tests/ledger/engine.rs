@@ -98,7 +98,7 @@ impl Landfall {
         let id = inputs.id;
         let new = NewPlanRun {
             id,
-            room: Room { runs: 100, one_organization: false },
+            room: Room::of(100),
             subject: self.subject.clone(),
             change,
             generation: 1,
@@ -123,7 +123,7 @@ impl Landfall {
         let id = inputs.id;
         let new = NewApplyRun {
             id,
-            room: Room { runs: 100, one_organization: false },
+            room: Room::of(100),
             subject: self.subject.clone(),
             plan: plan.id,
             digest,

@@ -60,7 +60,7 @@ impl Served {
         let id = Uuid::now_v7();
         let new = NewPlanRun {
             id,
-            room: Room { runs: 100, one_organization: false },
+            room: Room::of(100),
             subject: subject.clone(),
             change: Change::Apply,
             generation: 1,

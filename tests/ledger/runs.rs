@@ -3,8 +3,8 @@
 use landfall::Error;
 use landfall::api::{Change, EngineKind, Organization, Reason};
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun,
-    Refusal, Room, Standing, Stopping, Subject, Writer, state_key,
+    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, Limit, NewApplyRun, NewPlanRun, Obstacle, Others,
+    PlanRun, Refusal, Room, Standing, Stopping, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{
     Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
@@ -49,7 +49,7 @@ pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change,
     let id = Uuid::now_v7();
     let new = NewPlanRun {
         id,
-        room: Room { runs: 100, one_organization: false },
+        room: Room::of(100),
         subject: subject.clone(),
         change,
         generation: 1,
@@ -97,7 +97,7 @@ pub(crate) fn apply_of(subject: &Subject, plan: Uuid, digest: &str, approval: Ap
     let id = Uuid::now_v7();
     NewApplyRun {
         id,
-        room: Room { runs: 100, one_organization: false },
+        room: Room::of(100),
         subject: subject.clone(),
         plan,
         digest: digest.into(),
@@ -544,21 +544,21 @@ async fn try_begin(writer: &Writer, subject: &Subject, room: Room) -> Result<Pla
 async fn of_many_who_begin_at_once_no_more_do_than_there_are_places() {
     let world = World::new().await;
     let writer = world.writer().await;
-    let room = Room { runs: 4, one_organization: false };
+    let room = Room::of(4);
     let subjects: Vec<_> = (0..20).map(|n| world.subject(&format!("org-{n}"))).collect();
     let results = futures::future::join_all(subjects.iter().map(|s| begun(&writer, s, room))).await;
     assert_eq!(results.iter().filter(|r| **r == PlanRun::Created).count(), 4, "{results:?}");
-    assert_eq!(results.iter().filter(|r| **r == PlanRun::Hindered(Obstacle::NoPlace)).count(), 16, "{results:?}");
+    let full = |r: &&PlanRun| matches!(r, PlanRun::Hindered(Obstacle::NoPlace { limit: Limit::Runs, .. }));
+    assert_eq!(results.iter().filter(full).count(), 16, "{results:?}");
     // An apply needs a place, too.
     let active = world.ledger.active_runs(world.cluster).await.unwrap();
     let (first, rest) = active.split_first().unwrap();
     interrupt(&writer, first.id).await.unwrap();
     let (plan, digest) = planned(&writer, &first.subject, Change::Apply).await;
-    let apply = || NewApplyRun {
-        room: Room { runs: rest.len(), one_organization: false },
-        ..apply_of(&first.subject, plan, &digest, Approval::Automatic)
-    };
-    assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Hindered(Obstacle::NoPlace));
+    let apply =
+        || NewApplyRun { room: Room::of(rest.len()), ..apply_of(&first.subject, plan, &digest, Approval::Automatic) };
+    let hindered = writer.create_apply_run(apply()).await.unwrap();
+    assert!(matches!(hindered, ApplyRun::Hindered(Obstacle::NoPlace { limit: Limit::Runs, .. })), "{hindered:?}");
     interrupt(&writer, rest[0].id).await.unwrap();
     assert_eq!(writer.create_apply_run(apply()).await.unwrap(), ApplyRun::Created);
 }
@@ -567,7 +567,7 @@ async fn of_many_who_begin_at_once_no_more_do_than_there_are_places() {
 async fn of_many_who_begin_at_once_only_one_organization_may_where_it_must_be_one() {
     let world = World::new().await;
     let writer = world.writer().await;
-    let room = Room { runs: 100, one_organization: true };
+    let room = Room { one_organization: true, ..Room::of(100) };
     let subjects: Vec<_> = (0..20).map(|n| world.subject(&format!("org-{}", n % 2))).collect();
     let results = futures::future::join_all(subjects.iter().map(|s| begun(&writer, s, room))).await;
     let created = results.iter().filter(|r| **r == PlanRun::Created).count();
@@ -659,7 +659,7 @@ async fn a_run_does_not_begin_while_the_state_stands_under_another_organization(
     writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
     let moved = Subject { organization: Organization("newcorp".into()), ..subject.clone() };
     let elsewhere = PlanRun::Hindered(Obstacle::StateElsewhere(subject.organization.clone()));
-    let room = Room { runs: 100, one_organization: false };
+    let room = Room::of(100);
     assert_eq!(begun(&writer, &moved, room).await, elsewhere);
     assert_eq!(world.ledger.state_elsewhere(&moved).await.unwrap(), Some(subject.organization.clone()));
     let (plan, digest) = planned(&writer, &subject, Change::Apply).await;

@@ -11,10 +11,9 @@ use super::observe::{Observed, REFUSED};
 use super::standing::Standing;
 use super::{outputs, recovery};
 use crate::api::{Change, DurationText, EngineKind, Reason, TerraformDeployment};
-use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
-use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Room};
+use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, Obstacle, PlanRun};
 use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event, ObjectKind, Subject};
 use crate::reconcile::commands::{Command, Refusal, Verb};
@@ -32,8 +31,8 @@ pub enum Outcome {
     Told(Announcement),
     /// The object was let go.
     Released,
-    /// A run may not begin now; the object rests like this.
-    Hindered(Standing),
+    /// A run may not begin now; the object rests like this. With what the unit of work found in its way.
+    Hindered(Standing, Option<Obstacle>),
     /// There was nothing to do.
     Rested,
 }
@@ -149,7 +148,7 @@ async fn plan(
             );
             Err(Error::condition(Reason::StateFound, message))
         }
-        StateClaim::Busy { run } => Ok(Outcome::Hindered(Standing::former(run))),
+        StateClaim::Busy { run } => Ok(Outcome::Hindered(Standing::former(run), None)),
     }
 }
 
@@ -169,7 +168,7 @@ async fn begin_plan(
         .create_plan_run(NewPlanRun {
             id,
             subject: seen.subject.clone(),
-            room: room(cx),
+            room: cx.queue.room(),
             change,
             generation: object.metadata.generation.unwrap_or_default(),
             attempt,
@@ -190,7 +189,7 @@ async fn begin_plan(
             start_at_once(cx, &seen.subject, id, inputs.engine).await;
             Outcome::Done
         }
-        PlanRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle)),
+        PlanRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle), Some(obstacle)),
     })
 }
 
@@ -210,7 +209,7 @@ async fn apply(
         .create_apply_run(NewApplyRun {
             id,
             subject: seen.subject.clone(),
-            room: room(cx),
+            room: cx.queue.room(),
             plan: plan.id,
             digest: digest.clone(),
             approval: if approved_by.is_some() { Approval::Person } else { Approval::Automatic },
@@ -230,7 +229,7 @@ async fn apply(
             let message = format!("run {id} applies the plan of run {}", plan.id);
             Outcome::Told(Announcement::of(&APPLY_STARTED, message))
         }
-        ApplyRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle)),
+        ApplyRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle), Some(obstacle)),
         // The plan is marked: the next look finds it stale, and a new one follows after the pause.
         ApplyRun::Superseded => {
             let message = format!("the plan of run {} is stale", plan.id);
@@ -267,12 +266,6 @@ async fn hand_over(cx: &Context, run: Uuid, engine: EngineKind) -> Result<()> {
         cx.executor.start(run, engine, &token)?;
     }
     Ok(())
-}
-
-/// What may be under way at once. Under `local` one organization may run its code beside the controller's keys; two may not.
-fn room(cx: &Context) -> Room {
-    let executor = &cx.installation.executor;
-    Room { runs: executor.max_runs, one_organization: executor.kind == ExecutorKind::Local }
 }
 
 /// A run that ends its runners before they take it: a wrong program, an engine that is not there.

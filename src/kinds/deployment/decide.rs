@@ -8,6 +8,7 @@ use super::history::{Current, Progress};
 use super::observe::{Liveness, Observed, Ownership};
 use super::overdue::{self, Overdue};
 use super::standing::Standing;
+use super::turns::Turn;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Reason, TerraformDeployment};
 use crate::ledger::runs::Run;
 use crate::reconcile::commands::{Command, Refusal, Verb};
@@ -253,7 +254,10 @@ fn not_owned(change: Change, object: &TerraformDeployment, seen: &Observed) -> O
 fn no_room(seen: &Observed) -> Option<Standing> {
     match &seen.others {
         Some(others) => Some(Standing::others(others)),
-        None => (!seen.slot_free).then(Standing::queued),
+        None => match seen.turn {
+            Turn::Now => None,
+            Turn::Later { limit, ahead } => Some(Standing::queued(limit, Some(ahead))),
+        },
     }
 }
 

@@ -87,6 +87,15 @@ impl History {
         newest.is_some_and(|r| r.kind == RunKind::Plan && r.phase == RunPhase::Succeeded && !finds_nothing(r))
     }
 
+    /// Whether the next run is for something new: the newest of this change was for another generation, or somebody `asked`
+    /// for one since, or it is a plan that waits to be applied. Else it repeats what was tried, or planned, before.
+    pub fn is_new(&self, change: Change, generation: i64, asked: Option<Timestamp>) -> bool {
+        let Some(newest) = self.0.iter().find(|r| r.change == change) else { return true };
+        newest.generation != generation
+            || asked.is_some_and(|asked| asked > newest.created_at)
+            || (self.waits(change) && !is_stale(newest))
+    }
+
     /// The apply of a plan.
     pub fn apply_of(&self, plan: Uuid) -> Option<&Run> {
         self.0.iter().find(|r| r.kind == RunKind::Apply && r.plan == Some(plan))

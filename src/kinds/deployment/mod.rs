@@ -15,6 +15,7 @@ mod standing;
 pub(super) mod sweep;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use queue::Queue;
 

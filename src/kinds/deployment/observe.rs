@@ -11,11 +11,12 @@ use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
 use super::recovery::liveness;
+use super::turns::{Candidate, Rank, Turn};
 use crate::access::SecretText;
 use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
-use crate::ledger::runs::{Others, Past, Run};
+use crate::ledger::runs::{Others, Past, Run, UnderWay};
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command};
@@ -28,6 +29,9 @@ use crate::{Error, Result, access};
 
 /// The command under which a refused approval is kept.
 pub(super) const REFUSED: &str = "approveRefused";
+
+/// The commands that ask for another run.
+const AGAIN: [&str; 2] = ["retry", "reconcile"];
 
 /// How many runs are read: more than any number of attempts in a row.
 const RUNS: i64 = 250;
@@ -48,10 +52,12 @@ pub struct Observed {
     pub liveness: Liveness,
     /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
     pub remains: Option<Duration>,
-    /// Places for runs that nobody has.
-    pub free: usize,
-    /// Whether one of them is for this deployment: no more wait before it than there are.
-    pub slot_free: bool,
+    /// The runs that have a place.
+    pub under_way: UnderWay,
+    /// As what it would want one.
+    pub candidate: Candidate,
+    /// Whether it may have one now.
+    pub turn: Turn,
     /// Module, variables, credential, engine; or what is wrong with them.
     pub inputs: Result<Inputs, (Reason, String)>,
     /// The newest state.
@@ -154,7 +160,7 @@ impl Observed {
     }
 
     fn last_asked(&self) -> Option<&Taken> {
-        self.taken.iter().filter(|t| ["retry", "reconcile"].contains(&t.command.as_str())).max_by_key(|t| t.at)
+        self.taken.iter().filter(|t| AGAIN.contains(&t.command.as_str())).max_by_key(|t| t.at)
     }
 }
 
@@ -207,7 +213,18 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         Some(_) => cx.ledger.leftovers(subject.uid).await?,
         None => Vec::new(),
     };
-    let free = cx.installation.executor.max_runs.saturating_sub(cx.ledger.under_way(cx.cluster).await?);
+    let under_way = cx.ledger.under_way(cx.cluster).await?;
+    let taken = cx.ledger.commands(&subject).await?;
+    let asked = taken.iter().filter(|t| AGAIN.contains(&t.command.as_str())).map(|t| t.at).max();
+    let candidate = Candidate {
+        organization: subject.organization.clone(),
+        credential: inputs.as_ref().ok().and_then(|i| i.credential.as_ref()).map(|c| c.subject.uid),
+        rank: match &approval {
+            Some(approval) if approval.consumed_by.is_none() => Rank::Approved,
+            _ if history.is_new(change, object.metadata.generation.unwrap_or_default(), asked) => Rank::New,
+            _ => Rank::Again,
+        },
+    };
     Ok(Observed {
         leftovers,
         former_run,
@@ -217,8 +234,9 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         command,
         liveness,
         remains,
-        free,
-        slot_free: cx.queue.ahead(&key_of(object.as_ref()), Instant::now()) < free,
+        turn: cx.queue.turn(&key_of(object.as_ref()), &candidate, &under_way, Instant::now()),
+        candidate,
+        under_way,
         inputs,
         found_state: found_state(object, &subject, state.as_ref()),
         elsewhere: cx.ledger.state_elsewhere(&subject).await?,
@@ -229,7 +247,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         others: cx.ledger.others(&subject).await?,
         past: cx.ledger.past(&subject).await?,
         approval,
-        taken: cx.ledger.commands(&subject).await?,
+        taken,
         ceiling: cx.installation.ceilings.max_destroy.clone(),
         values,
         hidden,

@@ -1,7 +1,7 @@
 //! Deployments that wait for what others hold: a place for a run, or the executor, which serves one organization alone.
 //!
-//! Who came first goes first. Nobody polls: each look of a deployment ends with [`pass_on`], which calls as many of those that
-//! wait as places are free then, and a look follows each end of a run. Who is called and needs no place any more calls the
+//! In which order they go, [`super::turns`] says. Nobody polls: each look of a deployment ends with [`pass_on`], which calls those
+//! for whom there is a place then, and a look follows each end of a run. Who is called and needs no place any more calls the
 //! next. What is known here is this process's own; a new leader's queue forms as its deployments are first looked at.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,47 +11,104 @@ use super::act::Outcome;
 use super::decide::Step;
 use super::observe::Observed;
 use super::standing::Wait;
-use crate::api::TerraformDeployment;
+use super::turns::{self, Candidate, Served, Turn};
+use crate::api::{Organization, TerraformDeployment};
+use crate::installation::{ExecutorKind, ExecutorSettings};
 use crate::kinds::Context;
 use crate::ledger::ObjectKind;
+use crate::ledger::runs::{Obstacle, Room, UnderWay};
 use crate::reconcile::wake::{Key, Waker, key_of};
 
 /// One that has not looked again for so long holds nobody up: whoever waits looks more often than that.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
-/// Who waits, the first first.
+/// Who waits, and for what.
+pub struct Queue {
+    room: Room,
+    line: Mutex<Line>,
+}
+
 #[derive(Default)]
-pub struct Queue(Mutex<Vec<Waiting>>);
+struct Line {
+    /// In the order of coming.
+    waiting: Vec<Waiting>,
+    /// When each organization's last run was begun.
+    served: Served,
+    /// The runs, as the last look found them.
+    under_way: UnderWay,
+}
 
 struct Waiting {
     key: Key,
+    who: Candidate,
     looked: Instant,
 }
 
-impl Queue {
-    /// Those that still wait.
-    fn waiting(&self, now: Instant) -> MutexGuard<'_, Vec<Waiting>> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|w| now.duration_since(w.looked) < FORGOTTEN);
-        waiting
+impl Line {
+    fn forget(&mut self, now: Instant) {
+        self.waiting.retain(|w| now.duration_since(w.looked) < FORGOTTEN);
     }
 
-    /// How many go before this one: all, where it does not wait yet.
-    pub(super) fn ahead(&self, key: &Key, now: Instant) -> usize {
-        let waiting = self.waiting(now);
-        waiting.iter().position(|w| w.key == *key).unwrap_or(waiting.len())
+    /// Those for whom there is a place now, the first first.
+    fn turns(&self, room: Room) -> Vec<Key> {
+        let waiting: Vec<&Candidate> = self.waiting.iter().map(|w| &w.who).collect();
+        let turns = turns::order(&waiting, &mut self.under_way.clone(), &self.served, Some(room));
+        turns.into_iter().filter_map(|at| Some(self.waiting.get(at)?.key.clone())).collect()
+    }
+
+    /// One more run of this organization was begun.
+    fn serve(&mut self, organization: &Organization) {
+        let last = self.served.values().max().copied().unwrap_or_default();
+        self.served.insert(organization.clone(), last.saturating_add(1));
+    }
+}
+
+impl Queue {
+    /// Nobody waits. Under `local` one organization may run its code beside the controller's keys; two may not.
+    pub fn new(executor: &ExecutorSettings) -> Self {
+        let room = Room {
+            runs: executor.max_runs,
+            per_organization: executor.max_runs_per_organization,
+            per_credential: executor.max_runs_per_credential,
+            one_organization: executor.kind == ExecutorKind::Local,
+        };
+        Self { room, line: Mutex::default() }
+    }
+
+    /// What may be under way at once.
+    pub(super) fn room(&self) -> Room {
+        self.room
+    }
+
+    /// The line without those that look no more.
+    fn line(&self, now: Instant) -> MutexGuard<'_, Line> {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        line.forget(now);
+        line
+    }
+
+    /// Whether it may begin a run beside those that are under way: as the last, where it does not wait yet.
+    pub(super) fn turn(&self, key: &Key, who: &Candidate, under_way: &UnderWay, now: Instant) -> Turn {
+        let line = self.line(now);
+        let known = line.waiting.iter().position(|w| w.key == *key);
+        let mut waiting: Vec<&Candidate> =
+            line.waiting.iter().map(|w| if w.key == *key { who } else { &w.who }).collect();
+        if known.is_none() {
+            waiting.push(who);
+        }
+        turns::turn(&waiting, known.unwrap_or(line.waiting.len()), under_way, &line.served, self.room)
     }
 
     /// It waits, in the place that it has. `true` when it did not before.
-    fn wait(&self, key: &Key, now: Instant) -> bool {
-        let mut waiting = self.waiting(now);
-        match waiting.iter_mut().find(|w| w.key == *key) {
+    fn wait(&self, key: &Key, who: &Candidate, now: Instant) -> bool {
+        let mut line = self.line(now);
+        match line.waiting.iter_mut().find(|w| w.key == *key) {
             Some(known) => {
-                known.looked = now;
+                (known.looked, known.who) = (now, who.clone());
                 false
             }
             None => {
-                waiting.push(Waiting { key: key.clone(), looked: now });
+                line.waiting.push(Waiting { key: key.clone(), who: who.clone(), looked: now });
                 true
             }
         }
@@ -59,44 +116,60 @@ impl Queue {
 
     /// It waits no more. `true` when it did.
     fn leave(&self, key: &Key, now: Instant) -> bool {
-        let mut waiting = self.waiting(now);
-        let before = waiting.len();
-        waiting.retain(|w| w.key != *key);
-        waiting.len() < before
+        let line = &mut self.line(now).waiting;
+        let before = line.len();
+        line.retain(|w| w.key != *key);
+        line.len() < before
     }
 
-    /// Wakes the first so many.
-    pub(in crate::kinds) fn call(&self, waker: &Waker, count: usize) {
-        for w in self.waiting(Instant::now()).iter().take(count) {
-            let (namespace, name) = &w.key;
-            waker.wake(ObjectKind::TerraformDeployment, namespace, name);
-        }
+    /// Wakes those for whom there is a place, as far as the last look knew.
+    pub(in crate::kinds) fn call(&self, waker: &Waker) {
+        let called = self.line(Instant::now()).turns(self.room);
+        wake(waker, &called);
     }
 
-    /// One whose look failed, or that is gone: it does not wait any more, and the next is called in its place.
+    /// One whose look failed, or that is gone: it does not wait any more, and the next is called in its place. That one looks
+    /// anew how many places there are.
     pub(in crate::kinds) fn drop_out(&self, waker: &Waker, object: &TerraformDeployment) {
-        if self.leave(&key_of(object), Instant::now()) {
-            self.call(waker, 1);
+        let now = Instant::now();
+        if !self.leave(&key_of(object), now) {
+            return;
         }
+        let line = self.line(now);
+        let mut called = line.turns(self.room);
+        if called.is_empty() {
+            called.extend(line.waiting.first().map(|w| w.key.clone()));
+        }
+        drop(line);
+        wake(waker, &called);
     }
 }
 
-/// Where a look leaves a deployment: whether it waits, and how many places are free for those that do.
-fn after(seen: &Observed, step: &Step, outcome: Option<&Outcome>) -> (bool, usize) {
+fn wake(waker: &Waker, keys: &[Key]) {
+    for (namespace, name) in keys {
+        waker.wake(ObjectKind::TerraformDeployment, namespace, name);
+    }
+}
+
+/// Where a look leaves a deployment: whether it waits, whether it has begun a run, and what is under way then.
+fn after(seen: &Observed, step: &Step, outcome: Option<&Outcome>) -> (bool, bool, UnderWay) {
     let standing = match (step, outcome) {
-        (_, Some(Outcome::Hindered(standing))) => Some(standing),
+        (_, Some(Outcome::Hindered(standing, _))) => Some(standing),
         (Step::Rest(standing), _) => Some(standing),
         _ => None,
     };
     let waits = standing.is_some_and(|standing| standing.wait == Wait::Turn);
-    let taken = outcome.is_some() && matches!(step, Step::Plan { .. } | Step::Apply { .. });
-    let free = match outcome {
+    let hindered = matches!(outcome, Some(Outcome::Hindered(..)));
+    let begun = outcome.is_some() && !hindered && matches!(step, Step::Plan { .. } | Step::Apply { .. });
+    let mut under_way = match outcome {
         // It was told the truth of the places in the unit of work that would have taken one.
-        Some(Outcome::Hindered(_)) => 0,
-        _ if seen.others.is_some() => 0,
-        _ => seen.free.saturating_sub(usize::from(taken)),
+        Some(Outcome::Hindered(_, Some(Obstacle::NoPlace { under_way, .. }))) => under_way.clone(),
+        _ => seen.under_way.clone(),
     };
-    (waits, free)
+    if begun {
+        under_way.add(&seen.candidate.organization, seen.candidate.credential);
+    }
+    (waits, begun, under_way)
 }
 
 /// After a look: notes whether the deployment waits, and calls those for whom there is a place.
@@ -108,43 +181,23 @@ pub(super) fn pass_on(
     outcome: Option<&Outcome>,
 ) {
     let (key, now) = (key_of(object), Instant::now());
-    let (waits, free) = after(seen, step, outcome);
+    let (waits, begun, under_way) = after(seen, step, outcome);
     if waits {
-        if cx.queue.wait(&key, now) {
+        if cx.queue.wait(&key, &seen.candidate, now) {
             // What it waits for may have come while it looked, and nobody knew of it then.
             cx.waker.wake(ObjectKind::TerraformDeployment, &key.0, &key.1);
         }
     } else {
         cx.queue.leave(&key, now);
     }
-    cx.queue.call(&cx.waker, free);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> Key {
-        ("a".to_owned(), name.to_owned())
+    let mut line = cx.queue.line(now);
+    line.under_way = under_way;
+    if begun {
+        line.serve(&seen.candidate.organization);
     }
-
-    #[test]
-    fn who_waits_keeps_the_place_and_who_comes_is_last() {
-        let (queue, now) = (Queue::default(), Instant::now());
-        assert_eq!(queue.ahead(&key("x"), now), 0);
-        assert!(queue.wait(&key("x"), now) && queue.wait(&key("y"), now));
-        assert!(!queue.wait(&key("x"), now), "it waits already");
-        assert_eq!([queue.ahead(&key("x"), now), queue.ahead(&key("y"), now), queue.ahead(&key("z"), now)], [0, 1, 2]);
-        assert!(queue.leave(&key("x"), now) && !queue.leave(&key("x"), now));
-        assert_eq!(queue.ahead(&key("y"), now), 0);
-    }
-
-    #[test]
-    fn one_that_never_looks_again_holds_nobody_up() {
-        let (queue, now) = (Queue::default(), Instant::now());
-        queue.wait(&key("dead"), now);
-        queue.wait(&key("live"), now + FORGOTTEN / 2);
-        assert_eq!(queue.ahead(&key("live"), now + FORGOTTEN / 2), 1);
-        assert_eq!(queue.ahead(&key("live"), now + FORGOTTEN), 0);
+    drop(line);
+    let refused = matches!(outcome, Some(Outcome::Hindered(_, Some(Obstacle::Others(_)))));
+    if seen.others.is_none() && !refused {
+        cx.queue.call(&cx.waker);
     }
 }

@@ -35,14 +35,14 @@ pub(super) fn report(
     let mut status = facts(object, seen);
     let phase = match outcome {
         Err(error) => phase_after(step, error),
-        Ok(Outcome::Hindered(standing)) => standing.phase,
+        Ok(Outcome::Hindered(standing, _)) => standing.phase,
         Ok(_) => phase_of(step),
     };
     status.phase = phase.or(status.phase).or(Some(DeploymentPhase::Pending));
     let standing = match (step, outcome) {
         (_, Err(error)) if error.is_fleeting() => None,
         (_, Err(error)) => Some(failing(error)),
-        (_, Ok(Outcome::Hindered(standing))) => Some(standing.clone()),
+        (_, Ok(Outcome::Hindered(standing, _))) => Some(standing.clone()),
         (Step::Rest(standing) | Step::Stop { standing, .. }, _) => Some(standing.clone()),
         (Step::Plan { .. } | Step::Apply { .. }, _) => Some(Standing::starting()),
         _ => None,
@@ -64,7 +64,7 @@ pub(super) fn report(
     let report = events.into_iter().fold(Report::new(&status, next), Report::announce);
     match outcome {
         Ok(Outcome::Told(event)) => report.announce(event.clone()),
-        Ok(Outcome::Done | Outcome::Released | Outcome::Rested | Outcome::Hindered(_)) | Err(_) => report,
+        Ok(Outcome::Done | Outcome::Released | Outcome::Rested | Outcome::Hindered(..)) | Err(_) => report,
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, Reason};
-use crate::ledger::runs::{Obstacle, Others, Run};
+use crate::ledger::runs::{Limit, Obstacle, Others, Run};
 use crate::run::protocol::{RunKind, RunPhase};
 
 /// How long to rest.
@@ -121,9 +121,20 @@ impl Standing {
         }
     }
 
-    /// All places for runs are taken.
-    pub fn queued() -> Self {
-        let message = "waits for one of the installation's executor.maxRuns places";
+    /// All places for runs that it may have are taken, or others get them first; `ahead` of them, where that is known.
+    pub fn queued(limit: Limit, ahead: Option<usize>) -> Self {
+        let what = match limit {
+            Limit::Runs => "waits for one of the installation's executor.maxRuns places",
+            Limit::Organization => "waits for one of its organization's executor.maxRunsPerOrganization places",
+            Limit::Credential => "waits for one of its credential's executor.maxRunsPerCredential places",
+        };
+        let order = match ahead {
+            None => String::new(),
+            Some(0) => "; it is the next".to_owned(),
+            Some(1) => "; 1 goes before it".to_owned(),
+            Some(ahead) => format!("; {ahead} go before it"),
+        };
+        let message = format!("{what}{order}");
         let phase = Some(DeploymentPhase::Pending);
         Self { working: true, ..Self::not_ready(phase, Reason::Progressing, message, Wait::Turn) }
     }
@@ -139,7 +150,7 @@ impl Standing {
     /// A run may not begin.
     pub fn hindered(obstacle: &Obstacle) -> Self {
         match obstacle {
-            Obstacle::NoPlace => Self::queued(),
+            Obstacle::NoPlace { limit, .. } => Self::queued(*limit, None),
             Obstacle::Others(others) => Self::others(others),
             Obstacle::StateElsewhere(other) => Self::elsewhere(other),
         }

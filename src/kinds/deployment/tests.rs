@@ -16,12 +16,13 @@ use super::observe::{FoundState, Liveness, Observed, Ownership};
 use super::outputs::Outputs;
 use super::report::report;
 use super::standing::Wait;
+use super::turns::{Candidate, Rank, Turn};
 use crate::api::Organization;
 use crate::api::{
     ApprovalMode, Change, DeletionPolicy, DeploymentPhase, EngineKind, FINALIZER, Guardrails, PlanSummary, Reason,
     TerraformDeployment,
 };
-use crate::ledger::runs::{Others, Past, Run};
+use crate::ledger::runs::{Limit, Others, Past, Run, UnderWay};
 use crate::ledger::states::StateHead;
 use crate::ledger::{ApprovalRow, Taken};
 use crate::ledger::{ObjectKind, Subject};
@@ -171,8 +172,9 @@ fn world(runs: Vec<Run>) -> Observed {
         past: Past::default(),
         liveness: Liveness::Absent,
         remains: None,
-        free: 1,
-        slot_free: true,
+        under_way: UnderWay::default(),
+        candidate: Candidate { organization: subject().organization, credential: None, rank: Rank::New },
+        turn: Turn::Now,
         inputs: Ok(Inputs {
             digest: "same".into(),
             snapshot: Vec::new(),
@@ -199,6 +201,9 @@ fn world(runs: Vec<Run>) -> Observed {
         outputs_version: None,
     }
 }
+
+/// Every place is taken.
+const FULL: Turn = Turn::Later { limit: Limit::Runs, ahead: 2 };
 
 fn next(object: &TerraformDeployment, seen: &Observed) -> Step {
     decide(object, seen)

@@ -141,7 +141,7 @@ impl Writer {
         if let Some(lock_file) = lock_file {
             artifacts::put(self, &mut tx, &new.subject, new.id, Artifact::LockFile, &lock_file).await?;
         }
-        if let Some(obstacle) = obstacle(&mut tx, &new.subject, new.room).await? {
+        if let Some(obstacle) = obstacle(&mut tx, &new.subject, &new.facts, new.room).await? {
             return Ok(PlanRun::Hindered(obstacle));
         }
         tx.append(Event {
@@ -201,7 +201,7 @@ impl Writer {
         if new.approval == Approval::Person {
             consume(&mut tx, &new).await?;
         }
-        if let Some(obstacle) = obstacle(&mut tx, &new.subject, new.room).await? {
+        if let Some(obstacle) = obstacle(&mut tx, &new.subject, &plan.facts, new.room).await? {
             return Ok(ApplyRun::Hindered(obstacle));
         }
         let action = if plan.change == Change::Destroy { "destroy.started" } else { "apply.started" };

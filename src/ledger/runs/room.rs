@@ -1,6 +1,7 @@
 //! Whether a run may begin beside the others of its cluster. Counted in the unit of work that commits it, one at a time:
 //! two that look at once must not both see the last free place.
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Result;
@@ -12,8 +13,77 @@ use crate::ledger::{Ledger, Subject, Transaction};
 pub struct Room {
     /// Runs, the new one included.
     pub runs: usize,
+    /// Of them, runs of one organization; `None`: as many as there are places.
+    pub per_organization: Option<usize>,
+    /// Of them, runs with one credential; `None`: as many as there are places.
+    pub per_credential: Option<usize>,
     /// Whether all deployments must be of one organization.
     pub one_organization: bool,
+}
+
+impl Room {
+    /// So many runs, of whomever.
+    pub const fn of(runs: usize) -> Self {
+        Self { runs, per_organization: None, per_credential: None, one_organization: false }
+    }
+}
+
+/// A limit of [`Room`] that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `runs`.
+    Runs,
+    /// `per_organization`.
+    Organization,
+    /// `per_credential`.
+    Credential,
+}
+
+/// The runs of a cluster that have not ended, counted by organization and by the uid of the credential that they use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnderWay(Vec<(Organization, Option<Uuid>, usize)>);
+
+impl UnderWay {
+    /// One more.
+    pub fn add(&mut self, organization: &Organization, credential: Option<Uuid>) {
+        match self.0.iter_mut().find(|(of, with, _)| of == organization && *with == credential) {
+            Some((_, _, runs)) => *runs = runs.saturating_add(1),
+            None => self.0.push((organization.clone(), credential, 1)),
+        }
+    }
+
+    /// One less.
+    fn remove(&mut self, organization: &Organization, credential: Option<Uuid>) {
+        if let Some((_, _, runs)) = self.0.iter_mut().find(|(of, with, _)| of == organization && *with == credential) {
+            *runs = runs.saturating_sub(1);
+        }
+    }
+
+    fn sum(&self, counts: impl Fn(&Organization, Option<Uuid>) -> bool) -> usize {
+        self.0.iter().filter(|(of, with, _)| counts(of, *with)).map(|(_, _, runs)| runs).sum()
+    }
+
+    /// All of them.
+    pub fn runs(&self) -> usize {
+        self.sum(|_, _| true)
+    }
+
+    /// Those of an organization.
+    pub fn of(&self, organization: &Organization) -> usize {
+        self.sum(|of, _| of == organization)
+    }
+
+    /// The limit that one more run would exceed; of several the narrowest.
+    pub fn limit(&self, room: Room, organization: &Organization, credential: Option<Uuid>) -> Option<Limit> {
+        let full = |limit: Option<usize>, runs: usize| limit.is_some_and(|limit| runs >= limit);
+        if credential.is_some() && full(room.per_credential, self.sum(|_, with| with == credential)) {
+            return Some(Limit::Credential);
+        }
+        if full(room.per_organization, self.of(organization)) {
+            return Some(Limit::Organization);
+        }
+        (self.runs() >= room.runs).then_some(Limit::Runs)
+    }
 }
 
 /// What there is of organizations other than an object's own. Counts alone: their names are not its to know.
@@ -28,8 +98,13 @@ pub struct Others {
 /// Why a run may not begin, although nothing is wrong with it. Nothing was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Every place is taken.
-    NoPlace,
+    /// Every place is taken that it may have.
+    NoPlace {
+        /// Which limit is reached.
+        limit: Limit,
+        /// The runs that have the places.
+        under_way: UnderWay,
+    },
     /// There are deployments, or runs, of other organizations.
     Others(Others),
     /// The deployment's state stands under another organization than its namespace is of now.
@@ -37,8 +112,13 @@ pub enum Obstacle {
 }
 
 /// The obstacle, if there is one; the new run's row is there already, and goes with the unit of work. What is found holds until
-/// that ends. Asked last, so that others wait shortly.
-pub(super) async fn obstacle(tx: &mut Transaction, subject: &Subject, room: Room) -> Result<Option<Obstacle>> {
+/// that ends. Asked last, so that others wait shortly. `facts`: of the plan that is made or applied.
+pub(super) async fn obstacle(
+    tx: &mut Transaction,
+    subject: &Subject,
+    facts: &Value,
+    room: Room,
+) -> Result<Option<Obstacle>> {
     sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('landfall.runs/' || $1::text, 0))")
         .bind(subject.cluster)
         .execute(tx.connection())
@@ -46,24 +126,55 @@ pub(super) async fn obstacle(tx: &mut Transaction, subject: &Subject, room: Room
     if let Some(other) = elsewhere(tx.connection(), subject).await? {
         return Ok(Some(Obstacle::StateElsewhere(other)));
     }
-    let (runs, deployments, organizations): (i64, i64, i64) = sqlx::query_as(
-        "WITH active AS (SELECT organization_id FROM terraform_runs
-                         WHERE cluster_id = $1 AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')),
-              others AS (SELECT organization_id FROM terraform_deployments
+    if room.one_organization
+        && let Some(others) = present(tx, subject).await?
+    {
+        return Ok(Some(Obstacle::Others(others)));
+    }
+    let (organization, credential) = (&subject.organization, credential(facts));
+    let mut under_way = count(tx.connection(), subject.cluster).await?;
+    under_way.remove(organization, credential);
+    let limit = under_way.limit(room, organization, credential);
+    Ok(limit.map(|limit| Obstacle::NoPlace { limit, under_way }))
+}
+
+/// The credential that a plan was made with, as its facts name it.
+fn credential(facts: &Value) -> Option<Uuid> {
+    Uuid::parse_str(facts.pointer("/credential/uid")?.as_str()?).ok()
+}
+
+/// Other organizations that have deployments, or runs that have not ended.
+async fn present(tx: &mut Transaction, subject: &Subject) -> Result<Option<Others>> {
+    let (deployments, organizations): (i64, i64) = sqlx::query_as(
+        "WITH others AS (SELECT organization_id FROM terraform_deployments
                          WHERE cluster_id = $1 AND organization_id <> $2 AND deleted_at IS NULL)
-         SELECT (SELECT count(*) FROM active), (SELECT count(*) FROM others),
-                (SELECT count(*) FROM (SELECT organization_id FROM active WHERE organization_id <> $2 UNION
-                                       SELECT organization_id FROM others) AS present)",
+         SELECT (SELECT count(*) FROM others),
+                (SELECT count(*) FROM (SELECT organization_id FROM terraform_runs
+                                       WHERE cluster_id = $1 AND organization_id <> $2
+                                         AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')
+                                       UNION SELECT organization_id FROM others) AS present)",
     )
     .bind(subject.cluster)
     .bind(subject.organization.as_str())
     .fetch_one(tx.connection())
     .await?;
-    if room.one_organization && organizations > 0 {
-        return Ok(Some(Obstacle::Others(Others { deployments, organizations })));
-    }
-    let full = usize::try_from(runs).unwrap_or(usize::MAX) > room.runs;
-    Ok(full.then_some(Obstacle::NoPlace))
+    Ok((organizations > 0).then_some(Others { deployments, organizations }))
+}
+
+async fn count(executor: impl sqlx::PgExecutor<'_>, cluster: Uuid) -> Result<UnderWay> {
+    let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
+        "SELECT r.organization_id, coalesce(p.facts, r.facts) #>> '{credential,uid}', count(*)
+         FROM terraform_runs r LEFT JOIN terraform_runs p ON p.run_id = r.plan_run_id
+         WHERE r.cluster_id = $1 AND r.phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted') GROUP BY 1, 2",
+    )
+    .bind(cluster)
+    .fetch_all(executor)
+    .await?;
+    let counted = |(organization, credential, runs): (_, Option<String>, _)| {
+        let runs = usize::try_from(runs).unwrap_or(usize::MAX);
+        (Organization(organization), credential.and_then(|uid| Uuid::parse_str(&uid).ok()), runs)
+    };
+    Ok(UnderWay(rows.into_iter().map(counted).collect()))
 }
 
 /// The other organization under which this very object holds a state.
@@ -107,18 +218,11 @@ impl Ledger {
         Ok((organizations > 0).then_some(Others { deployments, organizations }))
     }
 
-    /// How many runs of a cluster have not ended.
+    /// The runs of a cluster that have not ended.
     ///
     /// # Errors
     /// Postgres's.
-    pub async fn under_way(&self, cluster: Uuid) -> Result<usize> {
-        let runs: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM terraform_runs
-             WHERE cluster_id = $1 AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')",
-        )
-        .bind(cluster)
-        .fetch_one(self.pool())
-        .await?;
-        Ok(usize::try_from(runs).unwrap_or(usize::MAX))
+    pub async fn under_way(&self, cluster: Uuid) -> Result<UnderWay> {
+        count(self.pool(), cluster).await
     }
 }

@@ -85,7 +85,7 @@ fn standings() -> Vec<Row> {
             "Pending",
             warning("StateRegressed"),
         ),
-        ("no place", object(), changed(|s| s.slot_free = false, vec![]), "Pending", vec![]),
+        ("no place", object(), changed(|s| s.turn = FULL, vec![]), "Pending", vec![]),
         ("planning", object(), running(RunKind::Plan), "Planning", vec![]),
         ("applying", object(), running(RunKind::Apply), "Applying", vec![]),
         ("waits", object(), world(vec![plan(1)]), "AwaitingApproval", vec![(false, "ApprovalRequired")]),

@@ -66,7 +66,7 @@ fn any_world(dice: &mut Dice) -> Observed {
     seen.command = dice.chance(10).then_some(command);
     seen.gate = dice.chance(20).then(|| "policy landfall-commands is missing".to_owned());
     seen.liveness = *dice.pick(&[Liveness::Alive, Liveness::Absent]);
-    seen.slot_free = dice.chance(70);
+    seen.turn = if dice.chance(70) { Turn::Now } else { FULL };
     if dice.chance(25) {
         let reason = *dice.pick(&[Reason::SourceInvalid, Reason::CredentialNotReady, Reason::SecretKeyMissing]);
         seen.inputs = Err((reason, "\u{0}".repeat(5000)));

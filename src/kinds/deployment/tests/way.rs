@@ -94,7 +94,7 @@ fn others_stand_in_the_way_of_a_run_and_hide_nothing_else() {
     let one = Observed { others: Some(Others { deployments: 1, organizations: 1 }), ..world(vec![]) };
     let Step::Rest(standing) = next(&object(), &one) else { panic!() };
     assert!(standing.message.contains("knows 1 deployment of 1 other organization;"), "{}", standing.message);
-    let full = Observed { slot_free: false, ..there(vec![]) };
+    let full = Observed { turn: FULL, ..there(vec![]) };
     assert_eq!(reason(&next(&object(), &full)), Reason::ExecutorNotPermitted, "a free place would not help");
     assert_eq!(reason(&next(&object(), &there(vec![plan(1)]))), Reason::ApprovalRequired);
     let approved = Observed { approval: approved(), ..there(vec![plan(1)]) };
@@ -137,10 +137,10 @@ fn a_state_under_another_organization_stops_everything_but_letting_go() {
 #[test]
 fn without_a_free_place_nothing_starts() {
     let mut seen = world(vec![]);
-    seen.slot_free = false;
+    seen.turn = FULL;
     assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
     let mut seen = world(vec![plan(1)]);
-    (seen.slot_free, seen.approval) = (false, approved());
+    (seen.turn, seen.approval) = (FULL, approved());
     assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
 }
 
