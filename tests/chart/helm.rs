@@ -77,7 +77,7 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                 "limits": {"concurrency": 4, "reconcileTimeoutSeconds": 30, "leaseSeconds": 10, "databaseConnections": 20},
                 "engines": {"OpenTofu": "/usr/local/bin/tofu", "Terraform": "/opt/terraform"}, "defaultEngine": "Terraform",
                 "runs": {
-                    "max": 3, "stopGraceSeconds": 60, "image": "mirror/runner:1", "scratch": "500Mi",
+                    "max": 3, "maxPerOrganization": 2, "maxPerCredential": 1, "stopGraceSeconds": 60, "image": "mirror/runner:1", "scratch": "500Mi",
                     "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
                 },

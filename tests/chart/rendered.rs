@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use landfall::installation::Installation;
 use serde_json::{Value, json};
 
+use crate::harness::top;
+
 use crate::helm::{HOME, combinations, find, of_kind, render};
 
 /// landfall.yaml of a rendering.
@@ -34,8 +36,8 @@ fn the_controller_takes_its_landfall_yaml() {
     let file = folder.path().join("landfall.yaml");
     for (name, values) in combinations() {
         let mut found = installation(&render(&values).unwrap());
-        found["executor"] =
-            json!({"maxRuns": found["executor"]["maxRuns"], "stopGraceSeconds": found["executor"]["stopGraceSeconds"]});
+        found["executor"] = json!({"maxRuns": found["executor"]["maxRuns"], "stopGraceSeconds": found["executor"]["stopGraceSeconds"],
+            "maxRunsPerOrganization": found["executor"]["maxRunsPerOrganization"], "maxRunsPerCredential": found["executor"]["maxRunsPerCredential"]});
         std::fs::write(&file, found.to_string()).unwrap();
         Installation::load(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
     }
@@ -55,6 +57,36 @@ fn the_controller_takes_its_landfall_yaml() {
     for name in ["image", "resources", "nodeSelector", "tolerations", "scratch"] {
         assert_eq!(job[name], values["runs"][name], "{name}");
     }
+}
+
+/// Paths of all fields of a schema that are no groups themselves.
+fn fields(schema: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{prefix}/{name}");
+        if field["properties"].is_object() {
+            fields(field, &path, found);
+        } else {
+            found.insert(path);
+        }
+    }
+}
+
+#[test]
+fn every_field_of_landfall_yaml_has_a_value() {
+    let schema = std::fs::read_to_string(top().join("docs/landfall.schema.json")).unwrap();
+    let mut all = BTreeSet::new();
+    fields(&serde_json::from_str(&schema).unwrap(), "", &mut all);
+    // What belongs to children of the controller, files that images of one's own may have, and what has a good default.
+    let none = [
+        "/executor/workDir",
+        "/engineCliConfig",
+        "/executor/job/resources/claims",
+        "/executor/job/ttlSecondsAfterFinished",
+    ];
+    let found = installation(&render(&combinations()[2].1).unwrap());
+    let lacking: Vec<_> =
+        all.iter().filter(|path| found.pointer(path).is_none() && !none.contains(&path.as_str())).collect();
+    assert_eq!(lacking, Vec::<&String>::new());
 }
 
 #[test]
@@ -156,8 +188,7 @@ fn definitions_roles_and_policies_are_those_of_the_code() {
     }
     let kinds = ["ClusterRole", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
     for (file, kinds) in [("clusterroles", &kinds[..1]), ("policies", &kinds[1..])] {
-        let text =
-            std::fs::read_to_string(crate::harness::top().join(format!("manifests/install/{file}.yaml"))).unwrap();
+        let text = std::fs::read_to_string(top().join(format!("manifests/install/{file}.yaml"))).unwrap();
         let documents =
             serde_yaml::Deserializer::from_str(&text).map(|d| <Value as serde::Deserialize>::deserialize(d).unwrap());
         let expected: Vec<_> = documents.filter(|object| !object.is_null()).collect();

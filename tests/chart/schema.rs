@@ -65,6 +65,7 @@ fn a_value_that_makes_no_sense_is_refused_by_name() {
         ("limits/leaseSeconds", json!(2), "leaseSeconds"),
         ("limits/databaseConnections", json!(1001), "databaseConnections"),
         ("runs/max", json!(257), "max"),
+        ("runs/maxPerOrganization", json!(0), "maxPerOrganization"),
         ("runs/stopGraceSeconds", json!(0), "stopGraceSeconds"),
         ("runs/scratch", json!("2 GB"), "scratch"),
         ("runs/resources", json!({"cpu": 1}), "resources"),
