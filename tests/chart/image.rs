@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -73,6 +74,31 @@ fn the_image_holds_two_programs_and_what_they_need() {
     assert_eq!(files, expected.map(str::to_owned).into());
 
     runs(&layer, &folder.path().join("root"));
+}
+
+/// Whatever the rights of what it is made from, and of who makes it: the image's user is another.
+#[test]
+fn the_images_user_may_read_all_and_run_both_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tofu, root) = (folder.path().join("tofu"), folder.path().join("root"));
+    std::fs::write(&tofu, "").unwrap();
+    std::fs::set_permissions(&tofu, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let mut lay = Command::new("bash");
+    lay.args(["-c", "umask 077; exec \"$@\"", "bash"]).arg(top().join("image/root"));
+    let output = lay.arg(&root).arg(env!("CARGO_BIN_EXE_landfall")).arg(&tofu).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut folders = vec![root.clone()];
+    while let Some(of) = folders.pop() {
+        for entry in std::fs::read_dir(of).unwrap().map(Result::unwrap) {
+            let (metadata, path) = (entry.metadata().unwrap(), entry.path());
+            let runs = metadata.is_dir() || path.parent().is_some_and(|folder| folder.ends_with("usr/local/bin"));
+            let wanted = if runs { 0o055 } else { 0o044 };
+            assert_eq!(metadata.permissions().mode() & wanted, wanted, "{}", path.display());
+            if metadata.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
 }
 
 /// Both programs answer inside it, as its user. Only root can change into it.
