@@ -1,5 +1,6 @@
 //! The controller process: what is started in which order, how it leads and stops leading, and how it ends.
 
+mod figures;
 mod leader;
 mod start;
 

@@ -1,6 +1,9 @@
 //! What the process counts. Every label's values are words of ours: kinds, reasons, results, providers; never names of objects.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -8,9 +11,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::api::Reason;
+
+mod catalogue;
+
+pub use catalogue::{CATALOGUE, Entry};
 
 /// How a reconcile ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -53,6 +60,20 @@ struct ResourceLabel {
     resource: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RunLabels {
+    kind: &'static str,
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WriterLabel {
+    writer: &'static str,
+}
+
+/// A gauge that is there only while there is something to tell.
+type Perhaps = Family<[(&'static str, &'static str); 0], Gauge<f64, AtomicU64>>;
+
 /// All metrics of this process.
 pub struct Metrics {
     registry: Registry,
@@ -67,12 +88,23 @@ pub struct Metrics {
     leading: Gauge,
     dns_held: Gauge,
     anchors_lost: Gauge,
+    calls: Family<ProbeLabels, Counter>,
+    runs: Family<RunLabels, Counter>,
+    run_seconds: Family<KindLabel, Histogram>,
+    under_way: Family<RunLabels, Gauge>,
+    queue: Gauge,
+    queue_seconds: Histogram,
+    oldest_lock: Perhaps,
+    soonest_expiry: Perhaps,
+    lag: Family<WriterLabel, Gauge<f64, AtomicU64>>,
+    /// Who writes to Postgres, and since when something of it waits.
+    waiting: Mutex<BTreeMap<&'static str, Option<Instant>>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
-            registry: Registry::with_prefix("landfall"),
+            registry: Registry::default(),
             reconciles: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
             errors: Family::default(),
@@ -84,35 +116,18 @@ impl Default for Metrics {
             leading: Gauge::default(),
             dns_held: Gauge::default(),
             anchors_lost: Gauge::default(),
+            calls: Family::default(),
+            runs: Family::default(),
+            run_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(1.0, 2.0, 14))),
+            under_way: Family::default(),
+            queue: Gauge::default(),
+            queue_seconds: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
+            oldest_lock: Family::default(),
+            soonest_expiry: Family::default(),
+            lag: Family::default(),
+            waiting: Mutex::default(),
         };
-        let registry = &mut metrics.registry;
-        registry.register("reconciles", "Reconciles by how they ended", metrics.reconciles.clone());
-        registry.register("reconcile_seconds", "Time of a reconcile", metrics.seconds.clone());
-        registry.register("reconcile_errors", "Errors of reconciles by reason", metrics.errors.clone());
-        registry.register("status_writes", "Status updates that were sent", metrics.status_writes.clone());
-        registry.register("credential_probes", "Calls that prove a credential", metrics.probes.clone());
-        registry.register(
-            "mirror_pending",
-            "Objects that Postgres has not heard of yet",
-            metrics.mirror_pending.clone(),
-        );
-        registry.register(
-            "watches_unlisted",
-            "Watches that have not listed yet, of which /readyz tells the namespaces",
-            metrics.watches_unlisted.clone(),
-        );
-        registry.register("watch_errors", "How often a watch broke", metrics.watch_errors.clone());
-        registry.register(
-            "anchors_lost",
-            "Anchored events that the activity log does not hold any more",
-            metrics.anchors_lost.clone(),
-        );
-        registry.register(
-            "dns_changes_held",
-            "Changes of DNS sets that the guard against mass changes holds",
-            metrics.dns_held.clone(),
-        );
-        registry.register("leading", "1 while this replica leads", metrics.leading.clone());
+        metrics.register();
         metrics
     }
 }
@@ -124,6 +139,31 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
+    fn register(&mut self) {
+        let mut registry = Registry::with_prefix("landfall");
+        add(&mut registry, "reconciles", self.reconciles.clone());
+        add(&mut registry, "reconcile_seconds", self.seconds.clone());
+        add(&mut registry, "reconcile_errors", self.errors.clone());
+        add(&mut registry, "status_writes", self.status_writes.clone());
+        add(&mut registry, "credential_probes", self.probes.clone());
+        add(&mut registry, "provider_calls", self.calls.clone());
+        add(&mut registry, "runs", self.runs.clone());
+        add(&mut registry, "run_seconds", self.run_seconds.clone());
+        add(&mut registry, "runs_under_way", self.under_way.clone());
+        add(&mut registry, "queue_length", self.queue.clone());
+        add(&mut registry, "queue_seconds", self.queue_seconds.clone());
+        add(&mut registry, "state_lock_oldest_seconds", self.oldest_lock.clone());
+        add(&mut registry, "certificate_soonest_expiry_timestamp_seconds", self.soonest_expiry.clone());
+        add(&mut registry, "ledger_lag_seconds", self.lag.clone());
+        add(&mut registry, "mirror_pending", self.mirror_pending.clone());
+        add(&mut registry, "watches_unlisted", self.watches_unlisted.clone());
+        add(&mut registry, "watch_errors", self.watch_errors.clone());
+        add(&mut registry, "anchors_lost", self.anchors_lost.clone());
+        add(&mut registry, "dns_changes_held", self.dns_held.clone());
+        add(&mut registry, "leading", self.leading.clone());
+        self.registry = registry;
+    }
+
     /// A reconcile ended.
     pub fn reconciled(&self, kind: &'static str, result: ReconcileResult, took: Duration) {
         self.reconciles.get_or_create(&ResultLabels { kind, result }).inc();
@@ -181,16 +221,99 @@ impl Metrics {
         self.dns_held.set(i64::try_from(changes).unwrap_or(i64::MAX));
     }
 
-    /// Whether this replica leads.
+    /// A provider of DNS was called: it answered, or there was this trouble.
+    pub fn called(&self, provider: &'static str, trouble: Option<Reason>) {
+        let result = trouble.map_or("Done", Reason::as_str);
+        self.calls.get_or_create(&ProbeLabels { provider, result }).inc();
+    }
+
+    /// A run of this kind ended in this phase, so long after its runner claimed it; `None` where none did.
+    pub fn run_ended(&self, kind: &'static str, phase: &'static str, took: Option<Duration>) {
+        self.runs.get_or_create(&RunLabels { kind, phase }).inc();
+        if let Some(took) = took {
+            self.run_seconds.get_or_create(&KindLabel { kind }).observe(took.as_secs_f64());
+        }
+    }
+
+    /// The runs that have not ended, by kind and phase.
+    pub fn runs_under_way(&self, runs: &BTreeMap<(&'static str, &'static str), i64>) {
+        self.under_way.clear();
+        for ((kind, phase), count) in runs {
+            self.under_way.get_or_create(&RunLabels { kind, phase }).set(*count);
+        }
+    }
+
+    /// So many deployments wait.
+    pub fn queue_length(&self, deployments: usize) {
+        self.queue.set(i64::try_from(deployments).unwrap_or(i64::MAX));
+    }
+
+    /// One that waited has begun its run.
+    pub fn queued(&self, waited: Duration) {
+        self.queue_seconds.observe(waited.as_secs_f64());
+    }
+
+    /// Age of the oldest lock of a state, seconds.
+    pub fn oldest_lock(&self, seconds: Option<f64>) {
+        tell(&self.oldest_lock, seconds);
+    }
+
+    /// When the first certificate expires, Unix time.
+    pub fn soonest_expiry(&self, seconds: Option<f64>) {
+        tell(&self.soonest_expiry, seconds);
+    }
+
+    /// Since when something waits to be written to Postgres by this writer.
+    pub fn lags(&self, writer: &'static str, since: Option<Instant>) {
+        self.waiting().insert(writer, since);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<&'static str, Option<Instant>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this replica leads. What only a leader knows is not told any more when it does not.
     pub fn leading(&self, leads: bool) {
         self.leading.set(i64::from(leads));
+        if !leads {
+            self.waiting().clear();
+            self.lag.clear();
+            self.mirror_pending.clear();
+            self.under_way.clear();
+            self.oldest_lock.clear();
+            self.soonest_expiry.clear();
+            for gauge in [&self.queue, &self.dns_held, &self.anchors_lost] {
+                gauge.set(0);
+            }
+        }
     }
 
     /// The text form (OpenMetrics 1.0).
     pub fn text(&self) -> String {
+        for (writer, since) in self.waiting().iter() {
+            let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            self.lag.get_or_create(&WriterLabel { writer }).set(age);
+        }
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
     }
 }
+
+fn add(registry: &mut Registry, name: &str, metric: impl Metric) {
+    let help = CATALOGUE.iter().find(|entry| entry.name == name).map_or("", |entry| entry.help);
+    registry.register(name, help, metric);
+}
+
+fn tell(gauge: &Perhaps, value: Option<f64>) {
+    match value {
+        Some(value) => {
+            gauge.get_or_create(&[]).set(value);
+        }
+        None => gauge.clear(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

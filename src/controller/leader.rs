@@ -8,6 +8,7 @@ use tokio::sync::watch as signal;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::figures;
 use super::start::waiting;
 use crate::access::Gate;
 use crate::acme::Acme;
@@ -74,7 +75,10 @@ impl Replica {
                 let cx = self.context(writer?, stores, deposed.clone(), alive)?;
                 lease.leads(cx.ledger.epoch());
                 self.metrics.leading(true);
-                finish(kinds::run(cx, writers, shutdown.clone()), shutdown).await;
+                tokio::select! {
+                    () = figures::follow(cx.machinery.clone()) => {}
+                    () = finish(kinds::run(cx, writers, shutdown.clone()), shutdown) => {}
+                }
                 Ok(Ended::Finished)
             };
             tokio::select! {

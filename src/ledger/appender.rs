@@ -1,7 +1,8 @@
 //! The batching appender: a chain's head is one row, so events that come together share one lock and one commit.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
@@ -23,7 +24,22 @@ pub(super) struct Entry {
     reply: oneshot::Sender<Result<i64>>,
 }
 
+/// Since when the events that are being written wait; those that came later wait behind them.
+#[derive(Default)]
+pub(super) struct Since(Mutex<Option<Instant>>);
+
+impl Since {
+    fn put(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
 impl Ledger {
+    /// Since when the oldest event waits that this process has not got into the log yet.
+    pub fn log_waits_since(&self) -> Option<Instant> {
+        *self.since.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Appends one event to its organization's chain; answers its number after the commit.
     ///
     /// # Errors
@@ -41,10 +57,12 @@ fn gone() -> Error {
 }
 
 /// Runs until the last ledger is dropped.
-pub(super) async fn run(pool: PgPool, mut entries: mpsc::Receiver<Entry>) {
+pub(super) async fn run(pool: PgPool, mut entries: mpsc::Receiver<Entry>, since: Arc<Since>) {
     let mut batch = Vec::with_capacity(BATCH);
     while entries.recv_many(&mut batch, BATCH).await > 0 {
+        since.put(Some(Instant::now()));
         flush(&pool, std::mem::take(&mut batch)).await;
+        since.put(None);
     }
 }
 

@@ -21,6 +21,7 @@ mod certificates;
 mod chain;
 mod commands;
 mod domains;
+mod figures;
 mod former_sets;
 mod health;
 mod history;
@@ -51,6 +52,7 @@ pub use artifacts::LARGEST_LOG;
 pub use certificates::{CertificateFact, CertificateFacts, CertificateTerms, KEY_LOST, NewCertificate};
 pub use commands::{DISCARDED, Taken};
 pub use domains::{DomainFact, DomainPublished, DomainPut, DomainStanding, DomainState, NewDomain};
+pub use figures::{Figures, RunFigures};
 pub use health::CredentialFact;
 pub use history::{ActivityRow, HistoryFilter, clusters_of, history, organizations, recent_names};
 pub use intents::{IntentId, NewIntent, Outcome};
@@ -79,6 +81,7 @@ pub struct Ledger {
     pool: PgPool,
     keys: Arc<Keyring>,
     appender: mpsc::Sender<appender::Entry>,
+    since: Arc<appender::Since>,
     /// In the hands of a leader: under which epoch everything here is written.
     fence: Option<Arc<Fence>>,
 }
@@ -109,8 +112,9 @@ impl Ledger {
     pub fn lazy(url: &str, keys: Keyring, connections: u32) -> Result<Self> {
         let pool = pool(options(url)?, Some(AS_WRITER), connections);
         let (appender, entries) = mpsc::channel(appender::QUEUE);
-        tokio::spawn(appender::run(pool.clone(), entries));
-        Ok(Self { pool, keys: Arc::new(keys), appender, fence: None })
+        let since = Arc::<appender::Since>::default();
+        tokio::spawn(appender::run(pool.clone(), entries, since.clone()));
+        Ok(Self { pool, keys: Arc::new(keys), appender, since, fence: None })
     }
 
     /// Whether it can be used. Nothing is written.

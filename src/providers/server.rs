@@ -14,6 +14,14 @@ pub enum Server {
 }
 
 impl Server {
+    /// The provider, as [`super::Provider::name`] says it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::PowerDns(_) => "powerdns",
+            Self::Rfc2136(_) => "rfc2136",
+        }
+    }
+
     /// What an intent says is called.
     pub const fn call(&self) -> &'static str {
         match self {

@@ -39,6 +39,8 @@ struct State<K> {
     relist: bool,
     /// Namespaces that went to another organization.
     relabelled: HashSet<String>,
+    /// When the oldest of it came.
+    since: Option<Instant>,
 }
 
 /// What is known of the watch.
@@ -56,7 +58,7 @@ impl Watch {
 
 impl<K> Default for State<K> {
     fn default() -> Self {
-        Self { changes: HashMap::new(), relist: false, relabelled: HashSet::new() }
+        Self { changes: HashMap::new(), relist: false, relabelled: HashSet::new(), since: None }
     }
 }
 
@@ -74,6 +76,7 @@ impl<K: Object> Pending<K> {
     /// Notes one change; never waits.
     pub(super) fn note(&self, change: &Change<K>, now: Timestamp) {
         let mut state = self.lock();
+        state.since.get_or_insert_with(Instant::now);
         let noted = match change {
             Change::Applied { object, .. } => (object, Noted::Present(object.clone())),
             Change::Deleted(object) => (object, Noted::Gone(object.clone(), now)),
@@ -105,12 +108,19 @@ impl<K: Object> Pending<K> {
 
     /// Notes that a namespace went to another organization.
     pub(super) fn relabelled(&self, namespace: &str) {
-        self.lock().relabelled.insert(namespace.to_owned());
+        let mut state = self.lock();
+        state.since.get_or_insert_with(Instant::now);
+        state.relabelled.insert(namespace.to_owned());
+        drop(state);
         self.news.notify_one();
     }
 
     fn len(&self) -> usize {
         self.lock().changes.len()
+    }
+
+    fn since(&self) -> Option<Instant> {
+        self.lock().since
     }
 
     fn take(&self) -> State<K> {
@@ -121,6 +131,7 @@ impl<K: Object> Pending<K> {
     fn start_over(&self, failed: State<K>) {
         let mut state = self.lock();
         state.relist = true;
+        state.since = failed.since.or(state.since);
         for (uid, change) in failed.changes {
             if let Noted::Gone(..) = change {
                 state.changes.entry(uid).or_insert(change);
@@ -153,6 +164,7 @@ pub(super) async fn run<K: Object>(
             tokio::time::sleep(backoff::rest(failures.min(5), rand::random()).max(Duration::from_millis(200))).await;
         }
         cx.metrics.mirror_pending(kind.as_str(), pending.len());
+        cx.metrics.lags(kind.as_str(), pending.since());
         let taken = if quiet { State::default() } else { pending.take() };
         let written = match quiet {
             true => alive(&cx, kind, pending).await.map(|()| false),
@@ -175,13 +187,14 @@ pub(super) async fn run<K: Object>(
                 failures = failures.saturating_add(1);
             }
         }
+        cx.metrics.lags(kind.as_str(), pending.since());
         cx.metrics.mirror_pending(kind.as_str(), pending.len());
     }
 }
 
 /// Answers whether rows may have been buried or have moved to another organization.
 async fn write<K: Object>(cx: &Context, kind: ObjectKind, store: &Store<K>, taken: &State<K>) -> Result<bool> {
-    let State { changes, relist, relabelled } = taken;
+    let State { changes, relist, relabelled, .. } = taken;
     let mut organizations = Organizations::default();
     let mut rows = Vec::new();
     for change in changes.values() {

@@ -63,6 +63,22 @@ impl RunPhase {
     pub fn is_final(self) -> bool {
         self >= Self::Succeeded
     }
+
+    /// Its name.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Claimed => "Claimed",
+            Self::Init => "Init",
+            Self::Plan => "Plan",
+            Self::Apply => "Apply",
+            Self::Finishing => "Finishing",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Cancelled => "Cancelled",
+            Self::Interrupted => "Interrupted",
+        }
+    }
 }
 
 /// The process that holds a run. A pid alone is reused; with start time and boot id it is not.

@@ -37,5 +37,6 @@ pub fn router(state: State) -> Router {
 }
 
 async fn serve_metrics(Shared(state): Shared<State>) -> impl IntoResponse {
+    state.metrics.lags("activity_log", state.runs.ledger.log_waits_since());
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], state.metrics.text())
 }

@@ -41,7 +41,7 @@ pub trait Waker: Send + Sync {
 /// What the handlers share.
 #[derive(Clone)]
 pub struct RunApi {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     waker: Arc<dyn Waker>,
 }
 

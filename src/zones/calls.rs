@@ -9,6 +9,7 @@ use super::pace::{Pace, Turn};
 use crate::api::Reason;
 use crate::dns::{Name, Zone};
 use crate::ledger::Writer;
+use crate::metrics::Metrics;
 use crate::providers::{Change, Contents, Dns, Outcome, Trouble};
 
 /// How often who waits asks whether others need its place.
@@ -19,12 +20,13 @@ const CHECK: Duration = Duration::from_millis(500);
 pub(super) struct Calls {
     pub(super) account: Account,
     ledger: Writer,
+    metrics: Arc<Metrics>,
     pace: Arc<Mutex<Pace>>,
 }
 
 impl Calls {
-    pub(super) fn new(account: Account, ledger: Writer, pace: Arc<Mutex<Pace>>) -> Self {
-        Self { account, ledger, pace }
+    pub(super) fn new(account: Account, ledger: Writer, metrics: Arc<Metrics>, pace: Arc<Mutex<Pace>>) -> Self {
+        Self { account, ledger, metrics, pace }
     }
 
     pub(super) async fn zones(&self) -> Result<Vec<Zone>, Trouble> {
@@ -51,6 +53,7 @@ impl Calls {
                 _ => None,
             })
         };
+        self.metrics.called(self.account.server.name(), troubles().next().map(|trouble| trouble.reason));
         match troubles().find(|trouble| trouble.reason == Reason::RateLimited) {
             Some(trouble) => self.heard(&open, Some(trouble)).await,
             // A change that was not answered is asked about at once.
@@ -81,6 +84,7 @@ impl Calls {
         self.turn().await?;
         let open = Open::new(&self.pace);
         let answer = call.await;
+        self.metrics.called(self.account.server.name(), answer.as_ref().err().map(|trouble| trouble.reason));
         self.heard(&open, answer.as_ref().err()).await;
         answer
     }

@@ -43,7 +43,7 @@ impl Held {
 /// The guard of each organization's part of each zone.
 pub(super) struct Guards {
     all: Mutex<HashMap<ZonePart, Guard>>,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Guards {

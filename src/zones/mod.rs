@@ -202,7 +202,7 @@ impl Zones {
     fn calls(&self, account: &Account) -> Calls {
         let mut paces = locked(&self.0.paces);
         let pace = paces.entry(account.credential.uid).or_default().clone();
-        Calls::new(account.clone(), self.0.ledger.clone(), pace)
+        Calls::new(account.clone(), self.0.ledger.clone(), self.0.guards.metrics.clone(), pace)
     }
 
     async fn ask(&self, account: &Account, zone: &Zone, mut ask: Ask) {

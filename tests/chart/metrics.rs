@@ -16,6 +16,13 @@ fn counted() -> BTreeMap<String, BTreeSet<String>> {
     metrics.failed("DnsRecord", Reason::Timeout);
     metrics.wrote_status("DnsRecord");
     metrics.probed("AWS", Reason::Timeout);
+    metrics.called("powerdns", Some(Reason::RateLimited));
+    metrics.run_ended("Plan", "Succeeded", Some(Duration::ZERO));
+    metrics.runs_under_way(&[(("Plan", "Pending"), 1)].into());
+    metrics.queued(Duration::ZERO);
+    metrics.oldest_lock(Some(0.0));
+    metrics.soonest_expiry(Some(0.0));
+    metrics.lags("DnsRecord", None);
     metrics.mirror_pending("DnsRecord", 0);
     metrics.watches_unlisted("dnsrecords", 0);
     metrics.watch_broke("dnsrecords");

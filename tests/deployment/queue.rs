@@ -161,5 +161,14 @@ async fn who_waits_is_told_for_which_limit_and_what_is_new_goes_before_a_retry()
                  ORDER BY created_at LIMIT 1";
     let ran: String = sqlx::query_scalar(query).fetch_one(&mut world.database.superuser().await).await.unwrap();
     assert_eq!(ran, "new");
+    let told = |line: &str| world.controller.metrics.text().lines().any(|told| told.starts_with(line));
+    for line in [
+        "landfall_runs_total{kind=\"Apply\",phase=\"Succeeded\"} 1",
+        "landfall_run_seconds_count{kind=\"Plan\"} ",
+        "landfall_queue_seconds_bucket{le=",
+        "landfall_ledger_lag_seconds{writer=\"TerraformDeployment\"} 0",
+    ] {
+        wait_until(PLENTY, line, async || told(line)).await;
+    }
     world.controller.stop().await;
 }

@@ -41,6 +41,7 @@ struct Line {
 struct Waiting {
     key: Key,
     who: Candidate,
+    came: Instant,
     looked: Instant,
 }
 
@@ -108,18 +109,21 @@ impl Queue {
                 false
             }
             None => {
-                line.waiting.push(Waiting { key: key.clone(), who: who.clone(), looked: now });
+                line.waiting.push(Waiting { key: key.clone(), who: who.clone(), came: now, looked: now });
                 true
             }
         }
     }
 
-    /// It waits no more. `true` when it did.
-    fn leave(&self, key: &Key, now: Instant) -> bool {
+    /// It waits no more. For how long it did, if it did.
+    fn leave(&self, key: &Key, now: Instant) -> Option<Duration> {
         let line = &mut self.line(now).waiting;
-        let before = line.len();
-        line.retain(|w| w.key != *key);
-        line.len() < before
+        let place = line.iter().position(|w| w.key == *key)?;
+        Some(now.duration_since(line.remove(place).came))
+    }
+
+    fn len(&self, now: Instant) -> usize {
+        self.line(now).waiting.len()
     }
 
     /// Wakes those for whom there is a place, as far as the last look knew.
@@ -132,7 +136,7 @@ impl Queue {
     /// anew how many places there are.
     pub(in crate::kinds) fn drop_out(&self, waker: &Waker, object: &TerraformDeployment) {
         let now = Instant::now();
-        if !self.leave(&key_of(object), now) {
+        if self.leave(&key_of(object), now).is_none() {
             return;
         }
         let line = self.line(now);
@@ -188,8 +192,12 @@ pub(super) fn pass_on(
             cx.waker.wake(ObjectKind::TerraformDeployment, &key.0, &key.1);
         }
     } else {
-        cx.queue.leave(&key, now);
+        let waited = cx.queue.leave(&key, now).unwrap_or_default();
+        if begun {
+            cx.metrics.queued(waited);
+        }
     }
+    cx.metrics.queue_length(cx.queue.len(now));
     let mut line = cx.queue.line(now);
     line.under_way = under_way;
     if begun {
