@@ -157,8 +157,8 @@ pub struct Limits {
     /// The longest one reconcile may take, 5 to 3600 seconds.
     #[serde(default = "sixty")]
     pub reconcile_timeout_seconds: u64,
-    /// A leader that is silent for so long, 3 to 3600 seconds, has lost the Lease.
-    #[serde(default = "fifteen")]
+    /// A leader that is silent for so long, 3 to 3600 seconds, has lost the Lease. One that stands by leads within a fifth of it more.
+    #[serde(default = "ten")]
     pub lease_seconds: u64,
     /// Connections to Postgres that one process holds at most, 4 to 1000. Where it is not set: twice `limits.concurrency`,
     /// `executor.maxRuns`, and 8 more. Each replica has its own; Postgres' `max_connections` must be enough for all.
@@ -168,7 +168,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let (concurrency, reconcile_timeout_seconds, lease_seconds) = (eight(), sixty(), fifteen());
+        let (concurrency, reconcile_timeout_seconds, lease_seconds) = (eight(), sixty(), ten());
         Self { concurrency, reconcile_timeout_seconds, lease_seconds, database_connections: None }
     }
 }
@@ -191,8 +191,8 @@ fn four() -> usize {
 fn eight() -> u16 {
     8
 }
-fn fifteen() -> u64 {
-    15
+fn ten() -> u64 {
+    10
 }
 fn sixty() -> u64 {
     60

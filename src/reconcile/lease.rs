@@ -88,7 +88,7 @@ impl Leadership {
                 }
                 Err(error) => self.failed(&error, &mut saying, "the Lease cannot be had now"),
             }
-            tokio::time::sleep((self.duration / 8).mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
+            tokio::time::sleep((self.duration / 16).mul_f64(0.8 + 0.4 * rand::random::<f64>())).await;
         }
     }
 

@@ -22,5 +22,6 @@ mod quiet;
 mod rfc2136;
 mod rows;
 mod start;
+mod takeover;
 mod watches;
 mod world;

@@ -14,7 +14,7 @@ use crate::wire::Wire;
 use crate::world::{PLENTY, World};
 
 /// A home whose ways to Postgres and to the API server can be cut.
-async fn home(watched: String, database: &Database) -> (Home, Wire, Wire) {
+pub(crate) async fn home(watched: String, database: &Database) -> (Home, Wire, Wire) {
     let mut home = Home::new(&[watched], database, |_| {}).await;
     let postgres = Wire::to(&home.database_url).await;
     home.database_url = postgres.url(&home.database_url);
