@@ -2,6 +2,7 @@
 
 mod figures;
 mod leader;
+mod standby;
 mod start;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::terraform::engines::{self, Engines};
 use crate::terraform::executor::Local;
 use crate::{Error, Result, web};
 use leader::{Ended, Replica};
+use standby::Standby;
 
 pub use start::{CLUSTER_CONFIG, cluster_of};
 
@@ -97,31 +99,45 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let (client, cluster) = started?;
     served.spawn(watch_ledger(ledger.clone(), ledger_health));
     let lease = Duration::from_secs(installation.limits.lease_seconds);
+    let standby = Standby::new(client.clone(), &installation.namespace, ledger.clone(), holder.clone(), lease);
     let lease = Leadership::new(client.clone(), &installation.namespace, &holder, lease, cluster_health, role);
     let installation = Arc::new(installation);
     let replica =
         Replica { installation, client, cluster, ledger, holder, engines, executor, waker, metrics, health, clock };
-    take_turns(&replica, &lease, &shutdown).await
+    take_turns(&replica, &lease, &standby, &shutdown).await
 }
 
 /// Leads whenever the Lease can be had, until `shutdown`.
-async fn take_turns(replica: &Replica, lease: &Leadership, shutdown: &CancellationToken) -> Result<()> {
+async fn take_turns(
+    replica: &Replica,
+    lease: &Leadership,
+    standby: &Standby,
+    shutdown: &CancellationToken,
+) -> Result<()> {
     let mut short = 0u32;
-    while let Some(acquired) = lease.acquire(shutdown).await {
+    loop {
+        let acquired = tokio::select! {
+            acquired = lease.acquire(shutdown) => acquired,
+            () = standby.offers() => None,
+        };
+        let Some(acquired) = acquired else { return Ok(()) };
         let began = Instant::now();
-        let ended = replica.lead(lease, acquired, shutdown).await;
+        let ended = replica.lead(lease, standby, acquired, shutdown).await;
         // Where it is lost already, nothing happens.
         lease.release().await;
         match ended? {
-            Ended::Finished => break,
+            Ended::Finished => return Ok(()),
             Ended::Lost(why) => tracing::warn!(holder = replica.holder, %why, "leads no more; it waits for its turn"),
+            Ended::GaveWay(why) => {
+                tracing::warn!(holder = replica.holder, %why, "gives way");
+                let _ = shutdown.run_until_cancelled(standby.rests()).await;
+            }
         }
         short = if began.elapsed() < GOOD_LEADERSHIP { short.saturating_add(1) } else { 0 };
         // Two that depose each other must not do so without a pause.
         let rest = backoff::rest(short, rand::random()).min(LONGEST_REST);
         let _ = shutdown.run_until_cancelled(tokio::time::sleep(rest)).await;
     }
-    Ok(())
 }
 
 /// The executor of the installation. Runners come back to the address that is served here.

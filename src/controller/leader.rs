@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::figures;
+use super::standby::Standby;
 use super::start::waiting;
 use crate::access::Gate;
 use crate::acme::Acme;
@@ -50,6 +51,8 @@ pub(super) enum Ended {
     Finished,
     /// Another leads, or may.
     Lost(Error),
+    /// To one that reaches Postgres, which this replica does not.
+    GaveWay(Error),
 }
 
 impl Replica {
@@ -61,6 +64,7 @@ impl Replica {
     pub(super) async fn lead(
         &self,
         lease: &Leadership,
+        standby: &Standby,
         acquired: Instant,
         shutdown: &CancellationToken,
     ) -> Result<Ended> {
@@ -84,6 +88,7 @@ impl Replica {
             tokio::select! {
                 ended = work => ended,
                 lost = lease.hold(acquired) => Ok(Ended::Lost(lost)),
+                why = standby.is_preferred() => Ok(Ended::GaveWay(why)),
                 () = deposed.cancelled() => Ok(Ended::Lost(Error::Deposed("the ledger follows another leader".into()))),
             }
         };

@@ -14,18 +14,19 @@ use crate::start::home;
 use crate::wire::Wire;
 use crate::world::{PLENTY, World};
 
-/// A leader with something to lead, its way to the API server, and who stands by.
+/// A leader with something to lead, its ways to the API server and to Postgres, and who stands by.
 struct Two {
     world: World,
     leader: Process,
     standby: Process,
     cluster: Wire,
+    postgres: Wire,
 }
 
 impl Two {
     async fn new(change: impl FnOnce(&mut Home)) -> Self {
         let (watched, database) = (namespace().await, Database::fresh().await);
-        let (mut first, _, cluster) = home(watched.clone(), &database).await;
+        let (mut first, postgres, cluster) = home(watched.clone(), &database).await;
         change(&mut first);
         let mut second = Home::new(std::slice::from_ref(&watched), &database, |_| {}).await;
         (second.namespace, second.installation) = (first.namespace.clone(), first.installation.clone());
@@ -36,7 +37,7 @@ impl Two {
         world.valid("pdns", PLENTY, "True", "Valid").await;
         let standby = second.spawn().await;
         says(&standby, "readyz", "leadership: stands by").await;
-        Self { world, leader, standby, cluster }
+        Self { world, leader, standby, cluster, postgres }
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -118,5 +119,18 @@ async fn a_leader_that_the_api_server_does_not_hear_is_followed_and_writes_nothi
     let before = two.record().await;
     assert_eq!(before.0, epoch + 1);
     two.cluster.mend();
+    two.comes_back(before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_postgres_does_not_hear_gives_way_to_one_that_it_does() {
+    let two = Two::new(|_| {}).await;
+    let (epoch, _) = two.record().await;
+    two.postgres.cut();
+    two.follows("was cut off from Postgres, with a lease of 5 s").await;
+    says(&two.leader, "metrics", "landfall_leading 0\n").await;
+    let before = two.record().await;
+    assert_eq!(before.0, epoch + 1);
+    two.postgres.mend();
     two.comes_back(before).await;
 }
