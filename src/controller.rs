@@ -1,7 +1,9 @@
 //! The controller process: what is started in which order, how it leads and stops leading, and how it ends.
 
 mod figures;
+mod jobs;
 mod leader;
+mod serving;
 mod standby;
 mod start;
 
@@ -16,12 +18,12 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::health::{Health, Part};
-use crate::installation::Installation;
+use crate::installation::{ExecutorKind, Installation};
 use crate::ledger::{Keyring, Ledger, Subject};
 use crate::metrics::Metrics;
 use crate::reconcile::{Clock, Leadership, backoff, wake};
 use crate::terraform::engines::{self, Engines};
-use crate::terraform::executor::Local;
+use crate::terraform::executor::{Executor, Local};
 use crate::{Error, Result, web};
 use leader::{Ended, Replica};
 use standby::Standby;
@@ -79,25 +81,36 @@ impl Setup {
 pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let Setup { installation, cluster, database_url, listener, holder, program, metrics, clock } = setup;
     let engines = Arc::new(Engines::ask(&installation.engines)?);
-    let executor = Arc::new(local(&installation, program, &listener)?);
+    let local = match installation.executor.kind {
+        ExecutorKind::Local => Some(local(&installation, program, &listener)?),
+        ExecutorKind::Job => None,
+    };
     let keys = Keyring::from_installation(&installation.encryption)?;
     let ledger = Ledger::lazy(&database_url, keys, installation.database_connections())?;
     let (health, waker) = (Health::default(), wake::Waker::default());
     let (ledger_health, cluster_health) = (health.part("ledger"), health.part("cluster"));
     let role = health.part("leadership");
     let mut served = JoinSet::new();
-    // Before all else: every replica answers runners, and a start that waits can be seen to wait.
-    let state = web::State {
-        health: health.clone(),
-        metrics: metrics.clone(),
-        runs: web::runs::RunApi::new(ledger.clone(), Arc::new(waker.clone())),
-    };
-    served.spawn(async move { axum::serve(listener, web::router(state)).await });
+    // Before all else: a start that waits can be seen to wait, and every replica answers runners.
+    let runs = web::runs::RunApi::new(ledger.clone(), Arc::new(waker.clone()));
+    let mut routes = web::router(web::State { health: health.clone(), metrics: metrics.clone() });
+    if local.is_some() {
+        routes = routes.merge(web::runs::router(runs.clone()));
+    }
+    served.spawn(async move { axum::serve(listener, routes).await });
 
     let started = start::start(&ledger, &ledger_health, &cluster, &cluster_health, &installation.namespace);
     let Some(started) = shutdown.run_until_cancelled(started).await else { return Ok(()) };
     let (client, cluster) = started?;
     served.spawn(watch_ledger(ledger.clone(), ledger_health));
+    let executor = match local {
+        Some(local) => Executor::Local(Box::new(local)),
+        None => {
+            let clock = (clock.clone(), &health);
+            Executor::Job(Box::new(jobs::begin(&installation, &client, runs, &waker, clock, &mut served).await?))
+        }
+    };
+    let executor = Arc::new(executor);
     let lease = Duration::from_secs(installation.limits.lease_seconds);
     let standby = Standby::new(client.clone(), &installation.namespace, ledger.clone(), holder.clone(), lease);
     let lease = Leadership::new(client.clone(), &installation.namespace, &holder, lease, cluster_health, role);

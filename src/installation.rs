@@ -5,8 +5,11 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::api::EngineKind;
 use crate::{Error, Result};
@@ -52,7 +55,7 @@ pub struct Installation {
     /// Concurrency and timeouts.
     #[serde(default)]
     pub limits: Limits,
-    /// Address of health, metrics and run API. Fixed, because runners come back to it.
+    /// Address of health and metrics, and under `local` of the run API. Fixed, because runners come back to it.
     #[serde(default = "listen")]
     pub listen: SocketAddr,
 }
@@ -94,10 +97,13 @@ pub struct Encryption {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExecutorSettings {
-    /// `local`: a child process of the controller, for development.
+    /// `local`: a child process of the controller, for development. `job`: a Job in Landfall's own namespace, for production.
     #[serde(rename = "type", default)]
     pub kind: ExecutorKind,
-    /// Working directories of runs.
+    /// How Jobs are made; with `type: job`, and only with it.
+    #[serde(default)]
+    pub job: Option<JobSettings>,
+    /// Working directories of runs under `local`.
     #[serde(default = "work_dir")]
     pub work_dir: PathBuf,
     /// Runs at once, 1 to 256; the others wait for a place. Places go round over the organizations.
@@ -119,6 +125,7 @@ impl Default for ExecutorSettings {
     fn default() -> Self {
         Self {
             kind: ExecutorKind::Local,
+            job: None,
             work_dir: work_dir(),
             max_runs: four(),
             max_runs_per_organization: None,
@@ -128,6 +135,56 @@ impl Default for ExecutorSettings {
     }
 }
 
+/// How the Jobs of runs are made, and how their pods reach the run API.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobSettings {
+    /// Address of the run API: https, with a certificate that Landfall makes, renews and keeps in the Secret `landfall-run-api`.
+    #[serde(default = "listen_to_pods")]
+    pub listen: SocketAddr,
+    /// By which pods reach the run API of any replica, as `https://landfall-runs.landfall-system.svc:8443`.
+    #[schemars(with = "String")]
+    pub url: Url,
+    /// Image of the runners: this program, and the engines at the paths of `engines`.
+    pub image: String,
+    /// When the image is pulled: `Always`, `IfNotPresent` or `Never`.
+    #[serde(default)]
+    pub image_pull_policy: ImagePullPolicy,
+    /// Secrets of Landfall's own namespace with which the image is pulled.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<String>,
+    /// Service account of the pods. It needs no right at all.
+    #[serde(default = "landfall_runner")]
+    pub service_account_name: String,
+    /// What a pod asks for and may have, as in a container's `resources`.
+    #[serde(default)]
+    pub resources: Option<ResourceRequirements>,
+    /// Labels of the nodes that pods may stand on.
+    #[serde(default)]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that pods tolerate, as in a pod's `tolerations`.
+    #[serde(default)]
+    pub tolerations: Vec<Toleration>,
+    /// The most that a run's working directory may hold; the pod is evicted beyond it.
+    #[serde(default = "two_gi")]
+    pub scratch: Quantity,
+    /// How long a Job stays when it has ended, for people to look at, 0 to 86400 seconds.
+    #[serde(default = "three_hundred_i32")]
+    pub ttl_seconds_after_finished: i32,
+}
+
+/// When an image is pulled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ImagePullPolicy {
+    /// Before each pod.
+    Always,
+    /// Where the node does not have it.
+    #[default]
+    IfNotPresent,
+    /// By nobody; it must be there.
+    Never,
+}
+
 /// Executors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -135,6 +192,8 @@ pub enum ExecutorKind {
     /// A child process of the controller, for development.
     #[default]
     Local,
+    /// A Job of Kubernetes.
+    Job,
 }
 
 /// What no object may loosen.
@@ -199,6 +258,18 @@ fn sixty() -> u64 {
 }
 fn three_hundred() -> u64 {
     300
+}
+fn three_hundred_i32() -> i32 {
+    300
+}
+fn listen_to_pods() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 8443))
+}
+fn landfall_runner() -> String {
+    "landfall-runner".into()
+}
+fn two_gi() -> Quantity {
+    Quantity("2Gi".into())
 }
 
 impl Installation {

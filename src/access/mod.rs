@@ -7,6 +7,7 @@ mod redact;
 mod reference;
 mod secret;
 pub mod text;
+mod workload;
 
 pub use client::client;
 pub(crate) use endpoint::is_listed_host;
@@ -16,3 +17,4 @@ pub use redact::Redactor;
 pub use reference::{admits, organization, organization_of, resolve_credential, tenant};
 pub(crate) use reference::{is_terminating, organization_if_found};
 pub use secret::{ConfigMapData, SecretBytes, SecretText, config_map, secret};
+pub use workload::{Workload, workload};

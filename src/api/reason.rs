@@ -98,6 +98,7 @@ reasons! {
     Cancelled, Blocked, "The run was cancelled.";
     OutputsSecretNotOwned, Blocked, "The outputs' Secret belongs to somebody else.";
     ExecutorNotPermitted, Blocked, "The executor does not permit this run.";
+    RunnerNotStarted, Blocked, "The pod of a run does not begin: its image, its place, its rights.";
     EngineNotFound, Blocked, "No installed engine matches `spec.engine`.";
     Destroyed, Terminal, "Everything was destroyed.";
 

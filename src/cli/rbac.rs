@@ -88,6 +88,8 @@ const ROLES: &[Role] = &[
             Rule("", &["pods"], &["get", "list", "watch", "delete"]),
             // Why a pod does not begin.
             Rule("", &["events"], &["list"]),
+            // Why a pod does not begin.
+            Rule("", &["events"], &["list"]),
         ],
         named: &[],
     },

@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Clock, Kind, Leadership, wake};
 use crate::terraform::engines::Engines;
-use crate::terraform::executor::Local;
+use crate::terraform::executor::Executor;
 use crate::zones::{Lookup, Zones};
 use crate::{Error, Result, kinds};
 
@@ -38,7 +38,7 @@ pub(super) struct Replica {
     pub(super) ledger: Ledger,
     pub(super) holder: String,
     pub(super) engines: Arc<Engines>,
-    pub(super) executor: Arc<Local>,
+    pub(super) executor: Arc<Executor>,
     pub(super) waker: wake::Waker,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Health,

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
-use super::Installation;
+use super::{ExecutorKind, ExecutorSettings, Installation};
 use crate::dns::Name;
 
 /// The first thing that is wrong.
@@ -37,6 +37,7 @@ pub(super) fn check(of: &Installation) -> Result<(), String> {
             of.encryption.current
         ));
     }
+    executor(&of.executor)?;
     range("executor.maxRuns", of.executor.max_runs, 1..=256)?;
     let narrower = |limit: Option<usize>| limit.unwrap_or(of.executor.max_runs);
     range("executor.maxRunsPerOrganization", narrower(of.executor.max_runs_per_organization), 1..=256)?;
@@ -47,6 +48,26 @@ pub(super) fn check(of: &Installation) -> Result<(), String> {
     range("limits.leaseSeconds", of.limits.lease_seconds, 3..=3600)?;
     range("limits.databaseConnections", of.database_connections(), 4..=1000)?;
     of.ceilings.max_destroy.as_ref().map_or(Ok(()), max_destroy)
+}
+
+fn executor(of: &ExecutorSettings) -> Result<(), String> {
+    let job = match (of.kind, &of.job) {
+        (ExecutorKind::Local, None) => return Ok(()),
+        (ExecutorKind::Local, Some(_)) => return Err("executor.job: is for executor.type: job; remove one".into()),
+        (ExecutorKind::Job, None) => return Err("executor.job: is missing; executor.type: job needs it".into()),
+        (ExecutorKind::Job, Some(job)) => job,
+    };
+    if job.url.scheme() != "https" || job.url.host().is_none() || job.url.path() != "/" {
+        return Err(format!(
+            "executor.job.url: {:?} is not https with a host and no path, as https://landfall-runs.landfall-system.svc:8443",
+            job.url.as_str()
+        ));
+    }
+    if job.image.trim().is_empty() {
+        return Err("executor.job.image: is empty; name the image that has this program and the engines".into());
+    }
+    namespace("executor.job.serviceAccountName", &job.service_account_name)?;
+    range("executor.job.ttlSecondsAfterFinished", job.ttl_seconds_after_finished, 0..=86_400)
 }
 
 fn range<T: PartialOrd + Display>(field: &str, value: T, permitted: RangeInclusive<T>) -> Result<(), String> {
@@ -91,7 +112,7 @@ fn max_destroy(limit: &IntOrString) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use serde_json::{Value, json};
 
     use super::*;
@@ -137,6 +158,30 @@ mod tests {
         }
         for (pointer, value) in [("/executor/maxRuns", json!(256)), ("/ceilings/maxDestroy", json!("100%"))] {
             assert_eq!(check(&of(pointer, &value)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn jobs_need_their_settings_and_local_has_none() {
+        let job = json!({"url": "https://landfall-runs.landfall-system.svc:8443", "image": "landfall:1"});
+        let executor = |kind: &str, job: Value| check(&of("/executor", &json!({"type": kind, "job": job})));
+        assert_eq!(executor("job", job.clone()), Ok(()));
+        assert_eq!(executor("local", Value::Null), Ok(()));
+        let with = |field: &str, value: Value| {
+            let mut changed = job.clone();
+            changed[field] = value;
+            executor("job", changed).unwrap_err()
+        };
+        for (said, field, permitted) in [
+            (executor("local", job.clone()).unwrap_err(), "executor.job", "remove one"),
+            (executor("job", Value::Null).unwrap_err(), "executor.job", "missing"),
+            (with("url", json!("http://landfall-runs:8443")), "executor.job.url", "https with a host"),
+            (with("url", json!("https://landfall-runs:8443/api")), "executor.job.url", "no path"),
+            (with("image", json!(" ")), "executor.job.image", "empty"),
+            (with("serviceAccountName", json!("")), "executor.job.serviceAccountName", "1 to 63"),
+            (with("ttlSecondsAfterFinished", json!(-1)), "executor.job.ttlSecondsAfterFinished", "0 to 86400"),
+        ] {
+            assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{said}");
         }
     }
 

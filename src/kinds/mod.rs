@@ -30,7 +30,7 @@ use crate::ledger::ObjectKind;
 use crate::providers::{Http, Probes};
 use crate::reconcile::{self, Follow, namespaces, wake as sources};
 use crate::terraform::engines::Engines;
-use crate::terraform::executor::Local;
+use crate::terraform::executor::Executor;
 use crate::zones::{Lookup, Zones};
 pub use accounts::Accounts;
 use certificate::Certificate;
@@ -60,7 +60,7 @@ pub struct Context {
     /// Engines of the installation.
     pub engines: Arc<Engines>,
     /// Where runs are executed.
-    pub executor: Arc<Local>,
+    pub executor: Arc<Executor>,
     /// What the watches have seen.
     pub stores: Stores,
     /// Deployments that wait for others.

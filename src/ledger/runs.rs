@@ -13,7 +13,7 @@ use super::{IntentId, Ledger, ObjectKind, Subject};
 use crate::Result;
 use crate::api::Organization;
 use crate::api::{Change, EngineKind, PlanSummary, Reason};
-use crate::run::protocol::{Limits, ProcessIdentity, RunKind, RunPhase};
+use crate::run::protocol::{Holder, Limits, RunKind, RunPhase};
 
 mod create;
 mod ending;
@@ -63,8 +63,8 @@ pub struct Run {
     pub state_lineage: Option<String>,
     /// Of an apply: the intent.
     pub intent: Option<IntentId>,
-    /// The process that claimed it.
-    pub holder: Option<ProcessIdentity>,
+    /// Who claimed it.
+    pub holder: Option<Holder>,
     /// Which engine.
     pub engine: EngineKind,
     /// Its version: of a plan from its end on, of an apply from the start.

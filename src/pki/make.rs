@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use x509_parser::time::ASN1Time;
@@ -47,6 +47,20 @@ pub fn self_signed(key: &Key, names: &[Name], term: Term) -> Result<Certificate,
         // An issuer must have a name.
         params.distinguished_name.push(DnType::CommonName, "self-signed");
     }
+    let made = params.self_signed(key).map_err(failed)?;
+    Certificate::of_der(made.der())
+}
+
+/// A CA of its own key, which may sign certificates of servers and no other CA's.
+///
+/// # Errors
+/// A time that no certificate holds.
+pub fn authority(key: &Key, name: &str, term: Term) -> Result<Certificate, Flaw> {
+    let mut params = params(key, &[], term)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = Vec::new();
     let made = params.self_signed(key).map_err(failed)?;
     Certificate::of_der(made.der())
 }
@@ -125,8 +139,25 @@ impl Authority {
     /// # Errors
     /// As [`self_signed`]; or the CA's name cannot be written as it stands.
     pub fn sign(&self, key: &Key, names: &[Name], term: Term) -> Result<Chain, Flaw> {
+        self.issue(key, params(key, names, term)?)
+    }
+
+    /// The same for a server that is reached by this host, be it a name or an address.
+    ///
+    /// # Errors
+    /// As [`Self::sign`].
+    pub fn sign_for(&self, key: &Key, host: &url::Host, term: Term) -> Result<Chain, Flaw> {
+        let mut params = params(key, &[], term)?;
+        params.subject_alt_names.push(match host {
+            url::Host::Domain(name) => SanType::DnsName(name.as_str().try_into().map_err(failed)?),
+            url::Host::Ipv4(address) => SanType::IpAddress((*address).into()),
+            url::Host::Ipv6(address) => SanType::IpAddress((*address).into()),
+        });
+        self.issue(key, params)
+    }
+
+    fn issue(&self, key: &Key, mut params: CertificateParams) -> Result<Chain, Flaw> {
         let own = self.certificate();
-        let mut params = params(key, names, term)?;
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(own.der.as_slice()), &self.key).map_err(failed)?;
         let made = params.signed_by(key, &issuer).map_err(failed)?;

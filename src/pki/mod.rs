@@ -11,7 +11,7 @@ mod tests;
 pub use certificate::{Certificate, Signed};
 pub use chain::{Chain, covers};
 pub use key::{Algorithm, Key, PublicKey};
-pub use make::{Authority, Term, request, self_signed};
+pub use make::{Authority, Term, authority, request, self_signed};
 
 use crate::api::Reason;
 

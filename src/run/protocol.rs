@@ -2,7 +2,8 @@
 //!
 //! | call | body → answer |
 //! |---|---|
-//! | `POST /runs/{id}/claim` | [`Claim`] → [`RunSpec`]; 409 when another process holds the run, 410 when it has ended |
+//! | `POST /runs/{id}/claim` | [`Claim`] → [`RunSpec`]; 409 when another holds the run, 410 when it has ended |
+//! | `POST /runs/{id}/attach` | [`Attach`] → [`RunSpec`]: the claim of a runner in a pod. Its bearer token is the pod's own, from its service account, for [`AUDIENCE`]; from then on the run's token is the one that the runner made |
 //! | `GET /runs/{id}/control` | → [`Control`] |
 //! | `POST /runs/{id}/phase` | [`Progress`] → 204, committed before it answers |
 //! | `GET`, `PUT /runs/{id}/artifacts/{name}` | bytes of an [`Artifact`] |
@@ -23,6 +24,9 @@ use crate::api::{Change, EngineKind, Reason};
 
 /// Header with the SHA-256 of a body, hex, on both ways.
 pub const SHA256: &str = "x-landfall-sha256";
+
+/// Audience of the tokens by which pods show who they are.
+pub const AUDIENCE: &str = "landfall.dev/runs";
 
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,11 +96,48 @@ pub struct ProcessIdentity {
     pub boot_id: String,
 }
 
+/// The pod that holds a run. A name alone is reused; the uid is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodIdentity {
+    /// `metadata.name`, in Landfall's own namespace.
+    pub pod: String,
+    /// `metadata.uid`.
+    pub pod_uid: String,
+}
+
+/// Who holds a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Holder {
+    /// A process of the controller's machine.
+    Process(ProcessIdentity),
+    /// A pod of the cluster.
+    Pod(PodIdentity),
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Process(process) => write!(f, "process {}", process.pid),
+            Self::Pod(pod) => write!(f, "pod {}", pod.pod),
+        }
+    }
+}
+
 /// A runner takes a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claim {
     /// Who takes it.
     pub holder: ProcessIdentity,
+}
+
+/// A runner in a pod takes a run. Whatever else runs in the pod can show the pod's token too, but does not know the run's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attach {
+    /// SHA-256 of the run's token, hex.
+    pub token_sha256: String,
 }
 
 /// All that a runner needs. Lives in memory and in 0600 files, never in argv or logs.

@@ -17,3 +17,8 @@ pub fn new() -> SecretText {
 pub fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
+
+/// The hash in the hex of an [`super::protocol::Attach`].
+pub fn hash_of_hex(text: &str) -> Option<[u8; 32]> {
+    hex::decode(text).ok()?.try_into().ok()
+}

@@ -11,7 +11,9 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::run::digest::sha256_hex;
-use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SHA256, SecretText};
+use crate::run::protocol::{
+    Artifact, Attach, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SHA256, SecretText,
+};
 
 /// After so many answers of 500 to one call the answer is taken as meant.
 const MISHAPS: u32 = 8;
@@ -68,7 +70,8 @@ pub(super) struct Client {
 
 impl Client {
     /// For the run `id` of the API at `api`.
-    pub(super) fn new(api: &Url, id: Uuid, token: SecretText) -> Result<Self, CallError> {
+    /// With `authorities` (PEM) nobody else vouches for the API's certificate.
+    pub(super) fn new(api: &Url, id: Uuid, token: SecretText, authorities: Option<&str>) -> Result<Self, CallError> {
         let unusable = |e: &dyn std::fmt::Display| CallError::Unanswered(format!("{api}: {e}"));
         let base =
             Url::parse(&format!("{}/runs/{id}/", api.as_str().trim_end_matches('/'))).map_err(|e| unusable(&e))?;
@@ -76,8 +79,10 @@ impl Client {
             .no_proxy()
             .connect_timeout(Duration::from_secs(3))
             .timeout(Duration::from_secs(60));
-        // To read the system's certificates takes longer than a call, and here nobody shows one.
-        let http = if base.scheme() == "http" { http.tls_certs_only([]) } else { http };
+        // The system's certificates do not count: to read them takes longer than a call.
+        let authorities =
+            authorities.map_or(Ok(Vec::new()), |pem| reqwest::Certificate::from_pem_bundle(pem.as_bytes()));
+        let http = http.tls_certs_only(authorities.map_err(|e| unusable(&e))?);
         let http = http.build().map_err(|e| unusable(&e))?;
         Ok(Self { http, base, token })
     }
@@ -145,6 +150,10 @@ impl Client {
 
     pub(super) async fn claim(&self, claim: &Claim, until: Instant) -> Answer<RunSpec> {
         read(&self.send(Method::POST, "claim", claim, until).await?)
+    }
+
+    pub(super) async fn attach(&self, attach: &Attach, until: Instant) -> Answer<RunSpec> {
+        read(&self.send(Method::POST, "attach", attach, until).await?)
     }
 
     /// One try: the next comes in two seconds anyway.

@@ -1,50 +1,41 @@
-//! Runs as child processes of the controller: for development, where everybody on the machine trusts everybody.
+//! Where runs are executed: as child processes of the controller, or as Jobs of the cluster. What the kind asks is the same.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod job;
+mod local;
+mod pod;
 
-use rustix::process::Signal;
-use tokio::process::Command;
-use url::Url;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use uuid::Uuid;
 
-use super::layout::{Layout, absent_is_fine};
-use super::procfs;
-use super::spool::{Spool, make_private_folder, write_private};
-use super::transcript::Transcript;
-use crate::access::{Redactor, text};
 use crate::api::{EngineKind, Reason};
-use crate::run::protocol::{ProcessIdentity, ResourceEvent, RunSpec, SecretText};
-use crate::run::secrets::redactor;
+use crate::run::protocol::{Holder, ResourceEvent, RunSpec, SecretText};
 use crate::{Error, Result};
 
-/// The local executor. It assumes one machine: the controller that asks stands where the runner was started, and
-/// the work folder is that machine's own. A holder of another boot is then gone, as all processes of a boot end with it. A
-/// controller that came up on another machine would take the first one's runs for dead and break their locks.
+pub use job::{Jobs, Tell};
+pub use local::Local;
+pub use pod::job_name;
+
+/// The executor of an installation.
 #[derive(Debug)]
-pub struct Local {
-    work_dir: PathBuf,
-    api: Url,
-    binary: PathBuf,
-    engines: BTreeMap<EngineKind, PathBuf>,
-    cli_config: Option<PathBuf>,
-    children: Arc<Mutex<HashMap<Uuid, Option<ProcessIdentity>>>>,
-    /// Since when only the rest of a run was seen, see [`Self::remains`].
-    remains: Mutex<HashMap<Uuid, Instant>>,
+pub enum Executor {
+    /// Child processes.
+    Local(Box<Local>),
+    /// Jobs.
+    Job(Box<Jobs>),
 }
 
-/// Whether anything of a run lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// The runner, the engine or something that they started.
-    Alive,
-    /// Nothing of it.
-    Gone,
+/// A committed run that is to be started.
+pub struct Start<'a> {
+    /// The run.
+    pub run: Uuid,
+    /// Its engine.
+    pub engine: EngineKind,
+    /// Its token; a runner in a pod makes one of its own.
+    pub token: &'a SecretText,
+    /// Namespace and name of its deployment.
+    pub deployment: (&'a str, &'a str),
 }
 
 /// What a dead run left behind, in the order in which it is to be taken in.
@@ -56,7 +47,7 @@ pub struct Recovered {
     pub resources: Vec<ResourceEvent>,
     /// The whole log, redacted; empty where the run's secrets are not known.
     pub log: Vec<u8>,
-    /// The last line that its runner wrote, redacted; none where the run's secrets are not known.
+    /// The last that is known of its runner, redacted; none where the run's secrets are not known.
     pub words: Option<String>,
 }
 
@@ -69,165 +60,114 @@ pub struct LeftState {
     pub bytes: Vec<u8>,
 }
 
-impl Local {
-    /// `binary` is this program, `work_dir` the folder below which each run has its own.
-    ///
-    /// # Errors
-    /// Where the work folder cannot be made.
-    pub fn new(
-        work_dir: &Path,
-        api: Url,
-        binary: PathBuf,
-        engines: BTreeMap<EngineKind, PathBuf>,
-        cli_config: Option<PathBuf>,
-    ) -> Result<Self> {
-        make_private_folder(work_dir)?;
-        let work_dir = work_dir.canonicalize().map_err(Error::io(format!("resolve {}", work_dir.display())))?;
-        Ok(Self { work_dir, api, binary, engines, cli_config, children: Arc::default(), remains: Mutex::default() })
-    }
-
-    fn layout(&self, run: Uuid) -> Layout {
-        Layout::of(&self.work_dir, run)
-    }
-
+impl Executor {
     /// Starts the runner of a run that is committed. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// `EngineNotFound`, or [`Error::Io`]; then nothing runs.
-    pub fn start(&self, run: Uuid, engine: EngineKind, token: &SecretText) -> Result<()> {
-        let engine = self.engines.get(&engine).ok_or_else(|| {
-            let message = format!("the installation names no {engine:?}: set engines.{engine:?} in landfall.yaml");
-            Error::condition(Reason::EngineNotFound, message)
-        })?;
-        let layout = self.layout(run);
-        make_private_folder(&layout.root)?;
-        write_private(&layout.token(), token.expose().as_bytes())?;
-        let log = open_log(&layout.root.join("runner.log"))?;
-        let errors = log.try_clone().map_err(Error::io("share the runner's log"))?;
-        let mut command = Command::new(&self.binary);
-        command.args(["runner", "--run", &run.to_string(), "--api", self.api.as_str()]);
-        command.arg("--dir").arg(&layout.root).arg("--engine-binary").arg(engine);
-        if let Some(config) = &self.cli_config {
-            command.arg("--cli-config").arg(config);
+    /// `EngineNotFound`, or what the machine or the API server says; then nothing runs, unless a Job does that a former call made.
+    pub async fn start(&self, start: Start<'_>) -> Result<()> {
+        match self {
+            Self::Local(local) => local.start(start.run, start.engine, start.token),
+            Self::Job(jobs) => jobs.start(&start).await,
         }
-        // The controller's own secrets stay with it: the runner inherits what the engine may see, and no more.
-        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(may_inherit)));
-        command.current_dir(&layout.root).stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(false);
-        let mut child = command.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
-        let identity = child.id().and_then(|pid| procfs::identity(i32::try_from(pid).ok()?).ok());
-        self.children().insert(run, identity);
-        let children = Arc::clone(&self.children);
-        let folder = layout.root.clone();
-        tokio::spawn(async move {
-            // Waited for, or it would stay a zombie and count as a process for ever.
-            let status = child.wait().await;
-            children.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
-            if status.as_ref().is_ok_and(std::process::ExitStatus::success) {
-                // Its result is told and its states are acknowledged: nothing here is needed any more.
-                let _ = fs::remove_dir_all(&folder);
-            }
-            match status {
-                Ok(status) => tracing::info!(%run, "the runner ended: {status}"),
-                Err(error) => tracing::warn!(%run, %error, "the runner ended, and nobody knows how"),
-            }
-        });
-        Ok(())
     }
 
-    fn children(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Option<ProcessIdentity>>> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether this very process started the run's runner and it has not ended.
-    pub fn is_child(&self, run: Uuid) -> bool {
-        self.children().contains_key(&run)
-    }
-
-    /// Who claimed the run on this machine, also when the ledger was not told.
-    pub fn claimed_by(&self, run: Uuid) -> Option<ProcessIdentity> {
-        self.layout(run).holder_kept()
-    }
-
-    /// Whether the runner, its engine or any member of their session lives.
+    /// Whether anything of a run lives that this holder holds, or that nobody has claimed yet.
     ///
     /// # Errors
-    /// Where `/proc` cannot be read: then nobody knows, and no lock may be broken.
-    pub fn holder(&self, identity: &ProcessIdentity) -> Result<Holder> {
-        Ok(if procfs::is_held(identity)? { Holder::Alive } else { Holder::Gone })
+    /// Where nobody can tell: then no lock may be broken.
+    pub async fn lives(&self, run: Uuid, holder: Option<&Holder>) -> Result<bool> {
+        match (self, holder) {
+            (Self::Local(local), None) => Ok(local.is_child(run)),
+            (Self::Local(local), Some(Holder::Process(process))) => local.lives(process),
+            (Self::Job(jobs), None) => jobs.is_under_way(run).await,
+            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.lives(pod).await,
+            (Self::Local(_), Some(Holder::Pod(_))) => Err(begun_elsewhere(run, "job")),
+            (Self::Job(_), Some(Holder::Process(_))) => Err(begun_elsewhere(run, "local")),
+        }
     }
 
-    /// For how long nothing was seen of a run but what its engine had started: runner and engine are gone, and nobody hears
-    /// what a plugin or a provisioner still does. `None` where one of the two lives, where that is not known, and where nothing
-    /// is left.
+    /// Whether anything of a run lives, also when the ledger was not told.
     ///
     /// # Errors
-    /// Where `/proc` cannot be read.
+    /// Where nobody can tell.
+    pub async fn has(&self, run: Uuid) -> Result<bool> {
+        match self {
+            Self::Local(local) => {
+                let claimed = local.claimed_by(run).map_or(Ok(false), |process| local.lives(&process))?;
+                Ok(claimed || local.is_child(run))
+            }
+            Self::Job(jobs) => jobs.is_under_way(run).await,
+        }
+    }
+
+    /// For how long nothing was seen of a run but what its engine had started; see [`Local::remains`]. A pod ends with its
+    /// runner.
+    ///
+    /// # Errors
+    /// Where nobody can tell.
     pub fn remains(&self, run: Uuid) -> Result<Option<Duration>> {
-        let layout = self.layout(run);
-        let left = match layout.holder_kept().zip(layout.engine_kept()) {
-            Some((runner, engine)) => !procfs::lives(&runner)? && !procfs::lives(&engine)? && procfs::is_held(&runner)?,
-            None => false,
-        };
-        let mut remains = self.remains.lock().unwrap_or_else(PoisonError::into_inner);
-        if !left {
-            remains.remove(&run);
-            return Ok(None);
+        match self {
+            Self::Local(local) => local.remains(run),
+            Self::Job(_) => Ok(None),
         }
-        Ok(Some(remains.entry(run).or_insert_with(Instant::now).elapsed()))
     }
 
-    /// The runner's process: as it claimed the run, else as it was started from here.
-    fn runner_of(&self, run: Uuid) -> Option<ProcessIdentity> {
-        self.claimed_by(run).or_else(|| self.children().get(&run).cloned().flatten())
+    /// Why the runner of a run that nobody has claimed does not begin, where something is in its way.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn hitch(&self, run: Uuid) -> Result<Option<String>> {
+        match self {
+            Self::Local(_) => Ok(None),
+            Self::Job(jobs) => jobs.hitch(run).await,
+        }
     }
 
     /// Asks the runner to stop gracefully. Nothing happens where it is gone.
     ///
     /// # Errors
-    /// Where the signal cannot be sent.
-    pub fn terminate(&self, run: Uuid) -> Result<()> {
-        self.runner_of(run).map_or(Ok(()), |runner| procfs::signal(&runner, Signal::TERM))
-    }
-
-    /// Kills the runner, its engine and every member of their session. Nothing happens where they are gone.
-    ///
-    /// # Errors
-    /// Where a signal cannot be sent, or `/proc` cannot be read.
-    pub fn kill(&self, run: Uuid) -> Result<()> {
-        let Some(runner) = self.runner_of(run) else { return Ok(()) };
-        // The runner first: it must see no end of its engine, and so tell none.
-        procfs::signal(&runner, Signal::KILL)?;
-        procfs::held_by(&runner)?.iter().try_for_each(|member| procfs::signal(member, Signal::KILL))
-    }
-
-    /// What a dead run left. `spec` is needed for the log, which is not shown unredacted.
-    ///
-    /// # Errors
-    /// Where its folder cannot be read.
-    pub fn recover(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Recovered> {
-        let mut recovered = Recovered { states: self.states_left(run)?, ..Recovered::default() };
-        let known = spec.map(redactor).unwrap_or_default();
-        let mut transcript = Transcript::new(self.layout(run), known.clone());
-        transcript.finish();
-        recovered.resources = transcript.events;
-        if spec.is_some() {
-            recovered.log = transcript.log;
-            recovered.words = self.last_line(run, &known);
+    /// Where it cannot be told.
+    pub async fn terminate(&self, run: Uuid) -> Result<()> {
+        match self {
+            Self::Local(local) => local.terminate(run),
+            Self::Job(jobs) => jobs.end(run, None).await,
         }
-        Ok(recovered)
     }
 
-    /// The last line that a runner wrote which never took its run, and so has none of its secrets. For people.
-    pub fn last_words(&self, run: Uuid) -> Option<String> {
-        self.last_line(run, &Redactor::default())
+    /// Kills the runner, its engine and what they started. Nothing happens where they are gone.
+    ///
+    /// # Errors
+    /// Where that cannot be done.
+    pub async fn kill(&self, run: Uuid) -> Result<()> {
+        match self {
+            Self::Local(local) => local.kill(run),
+            // Not 0: the API server would forget a pod that may still run.
+            Self::Job(jobs) => jobs.end(run, Some(1)).await,
+        }
     }
 
-    /// Redacted as a whole and then cut: a part of a secret would not be known as one.
-    fn last_line(&self, run: Uuid, redactor: &Redactor) -> Option<String> {
-        let log = fs::read(self.layout(run).root.join("runner.log")).ok()?;
-        let log = redactor.clean(&String::from_utf8_lossy(&log));
-        let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
-        Some(text::line(line, 300))
+    /// What a dead run left. `spec` is needed for the log, which is not shown unredacted. Of a pod nothing is left but what
+    /// its runner told: states that it had not yet delivered went with it.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    pub async fn recover(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Recovered> {
+        match self {
+            Self::Local(local) => local.recover(run, spec),
+            Self::Job(jobs) => Ok(Recovered { words: jobs.ending(run, spec).await?, ..Recovered::default() }),
+        }
+    }
+
+    /// The last that is known of a runner which never took its run, and so has none of its secrets. For people.
+    ///
+    /// # Errors
+    /// The API server's.
+    pub async fn last_words(&self, run: Uuid) -> Result<Option<String>> {
+        match self {
+            Self::Local(local) => Ok(local.last_words(run)),
+            Self::Job(jobs) => jobs.ending(run, None).await,
+        }
     }
 
     /// States in a run's folder that the ledger may not have, in the order in which they are to be taken in.
@@ -235,47 +175,52 @@ impl Local {
     /// # Errors
     /// Where the folder cannot be read.
     pub fn states_left(&self, run: Uuid) -> Result<Vec<LeftState>> {
-        let layout = self.layout(run);
-        let mut states = Vec::new();
-        if layout.spool().exists() {
-            let spool = Spool::open(layout.spool())?;
-            for number in spool.pending()? {
-                states.push(LeftState { path: spool.path(number), bytes: spool.read(number)? });
-            }
+        match self {
+            Self::Local(local) => local.states_left(run),
+            Self::Job(_) => Ok(Vec::new()),
         }
-        match fs::read(layout.errored_state()) {
-            Ok(bytes) => states.push(LeftState { path: layout.errored_state(), bytes }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(Error::io("read errored.tfstate")(e)),
-        }
-        Ok(states)
     }
 
-    /// Removes a run's folder. Only for a run that is over and whose states the ledger has.
+    /// Removes what there is of a run. Only for a run that is over and whose states the ledger has.
     ///
     /// # Errors
     /// Where something cannot be removed.
-    pub fn cleanup(&self, run: Uuid) -> Result<()> {
-        let folder = self.layout(run).root;
-        absent_is_fine(&folder, fs::remove_dir_all(&folder))
+    pub async fn cleanup(&self, run: Uuid) -> Result<()> {
+        match self {
+            Self::Local(local) => local.cleanup(run),
+            Self::Job(jobs) => jobs.remove(run).await,
+        }
     }
 
-    /// Runs that have a folder.
+    /// Runs of which there is something here: folders, or Jobs that have not ended.
     ///
     /// # Errors
-    /// Where the work folder cannot be read.
-    pub fn folders(&self) -> Result<Vec<Uuid>> {
-        let entries = fs::read_dir(&self.work_dir).map_err(Error::io(format!("read {}", self.work_dir.display())))?;
-        Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect())
+    /// Where that cannot be read.
+    pub async fn left(&self) -> Result<Vec<Uuid>> {
+        match self {
+            Self::Local(local) => local.folders(),
+            Self::Job(jobs) => jobs.under_way().await,
+        }
     }
+}
+
+/// Only the executor that began a run can tell whether it lives.
+fn begun_elsewhere(run: Uuid, executor: &str) -> Error {
+    let message = format!(
+        "run {run} was begun by executor.type {executor}, and only that can tell whether it lives; set it in landfall.yaml \
+         until the run has ended"
+    );
+    Error::condition(Reason::ExecutorNotPermitted, message)
+}
+
+/// The controller's environment as far as its runners have it: what an engine may see. The controller's own secrets stay with it.
+fn inherited() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| may_inherit(name))
 }
 
 fn may_inherit(name: &str) -> bool {
     let exact = ["PATH", "LANG", "TZ", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"];
     exact.contains(&name) || name.to_ascii_uppercase().ends_with("_PROXY")
-}
-
-fn open_log(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    file.map_err(Error::io(format!("open {}", path.display())))
 }

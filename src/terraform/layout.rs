@@ -33,12 +33,20 @@ impl Step {
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) root: PathBuf,
+    /// Where the variables' values are: in a pod, in memory.
+    values: PathBuf,
 }
 
 impl Layout {
     /// The folder of a run below the executor's work folder.
     pub(super) fn of(work_dir: &Path, run: Uuid) -> Self {
-        Self { root: work_dir.join(run.to_string()) }
+        Self::at(work_dir.join(run.to_string()), None)
+    }
+
+    /// This folder, with the variables' values in another one where it is named.
+    pub(super) fn at(root: PathBuf, values: Option<PathBuf>) -> Self {
+        let values = values.unwrap_or_else(|| root.clone());
+        Self { root, values }
     }
 
     pub(super) fn token(&self) -> PathBuf {
@@ -70,7 +78,7 @@ impl Layout {
     }
 
     pub(super) fn variables(&self) -> PathBuf {
-        self.root.join("variables.tfvars.json")
+        self.values.join("variables.tfvars.json")
     }
 
     pub(super) fn plan(&self) -> PathBuf {
@@ -102,7 +110,9 @@ impl Layout {
 
     /// Makes the folders that the engine needs.
     pub(super) fn make(&self) -> Result<()> {
-        [self.module(), self.home(), self.temporary()].iter().try_for_each(|folder| make_private_folder(folder))
+        [self.module(), self.home(), self.temporary(), self.values.clone()]
+            .iter()
+            .try_for_each(|folder| make_private_folder(folder))
     }
 
     /// Remembers who took the run.

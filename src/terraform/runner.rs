@@ -1,7 +1,7 @@
 //! `landfall runner`: one run, from its claim to its result.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,12 +17,13 @@ use super::client::{CallError, Client};
 use super::engine::Engine;
 use super::layout::Layout;
 use super::procfs;
-use super::spool::Spool;
+use super::spool::{Spool, make_private_folder};
 use super::transcript::Transcript;
 use super::verdict::{Cause, Stop};
 use super::work::{Work, state_refused};
-use crate::run::protocol::{Claim, EVENT_BATCH, Progress, RunKind, RunPhase, RunResult, RunSpec, SecretText};
+use crate::run::protocol::{Attach, Claim, EVENT_BATCH, Progress, RunKind, RunPhase, RunResult, RunSpec, SecretText};
 use crate::run::secrets::redactor;
+use crate::run::token;
 use crate::{Error, Result};
 
 /// How long a claim is repeated while nobody answers.
@@ -33,8 +34,14 @@ const LAST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// What the runner is told on its command line: nothing secret.
 #[derive(Clone, Debug)]
 pub struct RunnerArgs {
-    /// The run's folder, made by the executor, with the file `token` in it.
+    /// The run's folder. Without `pod_token` the executor made it, with the file `token` in it.
     pub dir: PathBuf,
+    /// Where values of variables are written; the run's folder where it is not named.
+    pub values_dir: Option<PathBuf>,
+    /// The pod's own token, by which the run is taken where the runner stands in a pod.
+    pub pod_token: Option<PathBuf>,
+    /// Certificates, PEM, that vouch for the run API; none where it is plain HTTP.
+    pub authorities: Option<String>,
     /// Address of the run API.
     pub api: Url,
     /// The run.
@@ -63,25 +70,59 @@ pub async fn run(args: RunnerArgs) -> ExitCode {
     }
 }
 
+impl RunnerArgs {
+    fn layout(&self) -> Layout {
+        Layout::at(self.dir.clone(), self.values_dir.clone())
+    }
+
+    fn client(&self, token: SecretText) -> Result<Client> {
+        Client::new(&self.api, self.id, token, self.authorities.as_deref()).map_err(unusable)
+    }
+}
+
 /// Claims the run before anything in its folder is touched, so that a second runner leaves no trace.
 async fn take(args: &RunnerArgs) -> Result<(Client, RunSpec)> {
-    let layout = Layout { root: args.dir.clone() };
+    // What runs beside us as the same user, the tenant's code, must not read the run's token out of our memory.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     // Fails when we lead a session already, which is as well; whoever looks for us looks for our session.
     let _ = rustix::process::setsid();
     procfs::leads_session()?;
+    match &args.pod_token {
+        Some(file) => attach(args, file).await,
+        None => claim(args).await,
+    }
+}
+
+/// As a process, with the token that the executor left.
+async fn claim(args: &RunnerArgs) -> Result<(Client, RunSpec)> {
+    let layout = args.layout();
     let token = fs::read_to_string(layout.token()).map_err(Error::io("read the run's token"))?;
-    let told = |e: &dyn std::fmt::Display| Error::Integrity(e.to_string());
-    let client = Client::new(&args.api, args.id, SecretText::new(token.trim())).map_err(|e| told(&e))?;
+    let client = args.client(SecretText::new(token.trim()))?;
     let holder = procfs::identity(rustix::process::getpid().as_raw_nonzero().get())?;
     let claim = Claim { holder: holder.clone() };
-    let spec = client.claim(&claim, Instant::now() + CLAIM_PATIENCE).await.map_err(|e| told(&e))?;
+    let spec = client.claim(&claim, Instant::now() + CLAIM_PATIENCE).await.map_err(unusable)?;
     layout.keep_holder(&holder)?;
     let _ = fs::remove_file(layout.token());
     Ok((client, spec))
 }
 
+/// As a pod, with a token of our own making that nobody else in the pod knows.
+async fn attach(args: &RunnerArgs, pod_token: &Path) -> Result<(Client, RunSpec)> {
+    let pod = fs::read_to_string(pod_token).map_err(Error::io(format!("read {}", pod_token.display())))?;
+    let token = token::new();
+    let attach = Attach { token_sha256: hex::encode(token::hash(token.expose())) };
+    let until = Instant::now() + CLAIM_PATIENCE;
+    let spec = args.client(SecretText::new(pod.trim()))?.attach(&attach, until).await.map_err(unusable)?;
+    make_private_folder(&args.dir)?;
+    Ok((args.client(token)?, spec))
+}
+
+fn unusable(error: CallError) -> Error {
+    Error::Integrity(error.to_string())
+}
+
 async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<()> {
-    let layout = Layout { root: args.dir.clone() };
+    let layout = args.layout();
     layout.make()?;
     let loopback = Loopback::start(client.clone(), Spool::open(layout.spool())?, spec.kind).await?;
     let ours = [

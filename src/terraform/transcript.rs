@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn an_event_names_no_secret() {
         let folder = tempfile::tempdir().unwrap();
-        let layout = Layout { root: folder.path().to_owned() };
+        let layout = Layout::at(folder.path().to_owned(), None);
         let line = r#"{"type":"apply_complete","hook":{"resource":{"addr":"a.b[\"s3cret\"]"},"action":"create","id_value":"s3cret"}}"#;
         std::fs::write(layout.output(Step::Apply), line).unwrap();
         let mut transcript = Transcript::new(layout, Redactor::new(["s3cret"]));
@@ -159,7 +159,7 @@ mod tests {
             init in "[a-z\n]{0,40}", apply in "[a-z\n]{0,40}", cuts in proptest::collection::vec(0usize..40, 0..6),
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let layout = Layout { root: folder.path().to_owned() };
+            let layout = Layout::at(folder.path().to_owned(), None);
             let mut paced = Transcript::new(layout.clone(), Redactor::default());
             for (step, text) in [(Step::Init, &init), (Step::Apply, &apply)] {
                 let mut file = File::create(layout.output(step)).unwrap();

@@ -1,7 +1,9 @@
-//! What Landfall serves over HTTP, on every replica: health, metrics, run API.
+//! What Landfall serves over HTTP, on every replica: health and metrics; the run API beside them to child processes, or over
+//! TLS to pods.
 
 mod health;
 pub mod runs;
+pub mod tls;
 
 use std::sync::Arc;
 
@@ -21,19 +23,15 @@ pub struct State {
     pub health: Health,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
-    /// What runners ask.
-    pub runs: runs::RunApi,
 }
 
-/// All routes.
+/// Health and metrics.
 pub fn router(state: State) -> Router {
-    let runs = runs::router(state.runs.clone());
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(serve_metrics))
         .with_state(state)
-        .merge(runs)
 }
 
 async fn serve_metrics(Shared(state): Shared<State>) -> impl IntoResponse {

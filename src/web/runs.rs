@@ -1,6 +1,7 @@
 //! The run API: what runners ask of any replica; see [`crate::run::protocol`] for the calls.
 //!
-//! Every call carries the run's own token. A wrong token and a run that does not exist get the same answer.
+//! Every call carries the run's own token; only a pod that takes its run shows its own one. A wrong token and a run that does
+//! not exist get the same answer.
 
 mod answer;
 
@@ -9,13 +10,14 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Query, RawPathParams, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, RawPathParams, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
@@ -24,7 +26,7 @@ use self::answer::{Fault, SHA256, bytes, done, granted};
 use crate::ledger::runs::{Refusal, Standing};
 use crate::ledger::{Ledger, Subject};
 use crate::run::digest::sha256_hex;
-use crate::run::protocol::{Artifact, Claim, Control, Progress, ResourceEvent, RunResult};
+use crate::run::protocol::{Artifact, Attach, Claim, Control, PodIdentity, Progress, ResourceEvent, RunResult};
 use crate::run::token;
 
 /// The largest state, plan file, plan JSON and snapshot: 64 MiB.
@@ -38,17 +40,30 @@ pub trait Waker: Send + Sync {
     fn run_changed(&self, subject: &Subject);
 }
 
+/// Tells pods by their own tokens.
+pub trait Pods: Send + Sync {
+    /// The pod of this run whose token this is; `None` where it is no token of a pod of this run.
+    fn of_run<'a>(&'a self, run: Uuid, token: &'a str) -> BoxFuture<'a, crate::Result<Option<PodIdentity>>>;
+}
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct RunApi {
     pub(super) ledger: Ledger,
     waker: Arc<dyn Waker>,
+    pods: Option<Arc<dyn Pods>>,
 }
 
 impl RunApi {
-    /// The API over this ledger.
+    /// The API over this ledger, for child processes.
     pub fn new(ledger: Ledger, waker: Arc<dyn Waker>) -> Self {
-        Self { ledger, waker }
+        Self { ledger, waker, pods: None }
+    }
+
+    /// The same for pods.
+    #[must_use]
+    pub fn for_pods(self, pods: Arc<dyn Pods>) -> Self {
+        Self { pods: Some(pods), ..self }
     }
 
     /// The object is not known where the ledger went away right after its answer: the periodic reconcile finds it then.
@@ -71,6 +86,7 @@ pub fn router(api: RunApi) -> Router {
         .layer(DefaultBodyLimit::max(LARGEST_PIECE));
     let small = Router::new()
         .route("/runs/{id}/claim", post(claim))
+        .route("/runs/{id}/attach", post(attach))
         .route("/runs/{id}/control", get(control))
         .route("/runs/{id}/phase", post(phase))
         .route("/runs/{id}/lock", post(lock).delete(unlock))
@@ -127,8 +143,7 @@ impl FromRequestParts<RunApi> for Known {
         let found = RawPathParams::from_request_parts(parts, api).await;
         let found = found.map_err(|e| Fault::new(StatusCode::BAD_REQUEST, e.to_string()))?;
         let parameters: HashMap<_, _> = found.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let token =
-            parts.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+        let token = bearer(&parts.headers);
         let id = parameters.get("id").and_then(|id| id.parse::<Uuid>().ok());
         let (Some(token), Some(id)) = (token, id) else { return Err(Fault::unauthorized()) };
         match api.ledger.authorize_run(id, &token::hash(token)).await? {
@@ -136,6 +151,10 @@ impl FromRequestParts<RunApi> for Known {
             Some(standing) => Ok(Self { standing, call: Call { id, parameters } }),
         }
     }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 type Body = Result<Bytes, BytesRejection>;
@@ -165,6 +184,22 @@ async fn claim(State(api): State<RunApi>, call: Call, body: Body) -> Result<Resp
     let claim: Claim = read(body)?;
     let spec = granted(api.ledger.claim(call.id, &claim.holder).await)?;
     api.wake(call.id).await;
+    Ok(Json(spec).into_response())
+}
+
+async fn attach(
+    State(api): State<RunApi>,
+    Path(id): Path<Uuid>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Fault> {
+    let attach: Attach = read(body)?;
+    let hash = token::hash_of_hex(&attach.token_sha256);
+    let hash = hash.ok_or_else(|| Fault::new(StatusCode::BAD_REQUEST, "tokenSha256 is not 64 hex digits"))?;
+    let (Some(pods), Some(token)) = (&api.pods, bearer(&headers)) else { return Err(Fault::unauthorized()) };
+    let pod = pods.of_run(id, token).await?.ok_or_else(Fault::unauthorized)?;
+    let spec = granted(api.ledger.attach(id, &pod, &hash).await)?;
+    api.wake(id).await;
     Ok(Json(spec).into_response())
 }
 

@@ -59,7 +59,8 @@ impl World<Process> {
 }
 
 impl World<Home> {
-    async fn home(others: &[&str], change: impl FnOnce(&mut Value)) -> Self {
+    /// What a controller needs, before it is started.
+    pub async fn home(others: &[&str], change: impl FnOnce(&mut Value)) -> Self {
         let (namespace, database) = (namespace().await, Database::fresh().await);
         let mut watched = vec![namespace.clone()];
         watched.extend(others.iter().map(|other| (*other).to_owned()));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
 use landfall::run::protocol::{Limits, ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
-use landfall::terraform::executor::{Holder, Local};
+use landfall::terraform::executor::Local;
 use landfall::terraform::source::Module;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -185,7 +185,7 @@ impl World {
 
     pub async fn gone(&self, run: Uuid) {
         let holder = self.local.claimed_by(run).unwrap();
-        until("the run's session is empty", || self.local.holder(&holder).unwrap() == Holder::Gone).await;
+        until("the run's session is empty", || !self.local.lives(&holder).unwrap()).await;
     }
 
     pub fn state(&self) -> serde_json::Value {
@@ -201,8 +201,7 @@ impl Drop for World {
             // A number that another process has by now is not ours: its executable would be another.
             let program = std::fs::read_link(format!("/proc/{}/exe", holder.pid)).unwrap_or_default();
             let ours = program == Path::new(env!("CARGO_BIN_EXE_landfall"));
-            if let (true, Ok(Holder::Alive), Some(pid)) = (ours, self.local.holder(&holder), Pid::from_raw(holder.pid))
-            {
+            if let (true, Ok(true), Some(pid)) = (ours, self.local.lives(&holder), Pid::from_raw(holder.pid)) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }

@@ -20,6 +20,7 @@ use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::{APPLY_STARTED, Announcement, COMMAND_TAKEN, commands, finalizer, watch};
 use crate::run::protocol::{Limits, RunKind, RunSpec};
 use crate::run::token;
+use crate::terraform::executor::Start;
 use crate::{Error, Result};
 
 /// What became of a step.
@@ -246,7 +247,7 @@ async fn apply(
 
 /// Where it does not start, the next look starts it, and says what is wrong.
 async fn start_at_once(cx: &Context, subject: &Subject, run: Uuid, engine: EngineKind) {
-    if let Err(error) = hand_over(cx, run, engine).await {
+    if let Err(error) = hand_over(cx, subject, run, engine).await {
         tracing::warn!(%run, %error, "the run's runner was not started");
         cx.waker.wake(ObjectKind::TerraformDeployment, &subject.namespace, &subject.name);
     }
@@ -255,15 +256,16 @@ async fn start_at_once(cx: &Context, subject: &Subject, run: Uuid, engine: Engin
 /// A run whose runner was not started with its commit, or did not take it.
 async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
     let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
-    hand_over(cx, run.id, run.engine).await.map(|()| Outcome::Done)
+    hand_over(cx, &seen.subject, run.id, run.engine).await.map(|()| Outcome::Done)
 }
 
 /// Starts the runner of a committed run. The token is made here and not with the run: a controller that is killed in between
 /// could not hand it over.
-async fn hand_over(cx: &Context, run: Uuid, engine: EngineKind) -> Result<()> {
+async fn hand_over(cx: &Context, subject: &Subject, run: Uuid, engine: EngineKind) -> Result<()> {
     let token = token::new();
     if cx.ledger.reissue_token(run, &token::hash(token.expose())).await? {
-        cx.executor.start(run, engine, &token)?;
+        let deployment = (subject.namespace.as_str(), subject.name.as_str());
+        cx.executor.start(Start { run, engine, token: &token, deployment }).await?;
     }
     Ok(())
 }
@@ -271,13 +273,14 @@ async fn hand_over(cx: &Context, run: Uuid, engine: EngineKind) -> Result<()> {
 /// A run that ends its runners before they take it: a wrong program, an engine that is not there.
 async fn give_up(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
     let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
-    let last = cx.executor.last_words(run.id).map(|words| format!("; its last words: {words}")).unwrap_or_default();
+    let last =
+        cx.executor.last_words(run.id).await?.map(|words| format!("; its last words: {words}")).unwrap_or_default();
     let message = format!(
         "the run was handed to a runner {} times and none took it{last}; look at the controller's log and its engines",
         run.handed_over
     );
     if cx.ledger.fail_unclaimed(run, message.clone()).await? {
-        cx.executor.cleanup(run.id)?;
+        cx.executor.cleanup(run.id).await?;
     }
     Ok(Outcome::Done)
 }

@@ -134,7 +134,10 @@ fn under_way(run: &Run, seen: &Observed) -> Step {
             Some(Overdue { kill, why }) => {
                 Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
             }
-            None => Step::Rest(Standing::running(run)),
+            None => Step::Rest(match &seen.hitch {
+                Some(why) => Standing::not_started(run, why),
+                None => Standing::running(run),
+            }),
         },
         (_, Liveness::Absent) => Step::Recover(run.id),
     }

@@ -14,6 +14,7 @@ use super::recovery::liveness;
 use super::turns::{Candidate, Rank, Turn};
 use crate::access::SecretText;
 use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
+use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
 use crate::ledger::runs::{Others, Past, Run, UnderWay};
@@ -50,6 +51,8 @@ pub struct Observed {
     pub past: Past,
     /// Whether the process of the run under way lives.
     pub liveness: Liveness,
+    /// Why the runner of a run that nobody has claimed does not begin.
+    pub hitch: Option<String>,
     /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
     pub remains: Option<Duration>,
     /// The runs that have a place.
@@ -182,7 +185,14 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let (command, gate) = gate(cx, object, unattended, urgent).await?;
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let former_run = former_run(cx, cx.ledger.former_run(&subject).await?).await?;
-    let liveness = active.map_or(Ok(Liveness::Absent), |run| liveness(cx, run))?;
+    let liveness = match active {
+        Some(run) => liveness(cx, run).await?,
+        None => Liveness::Absent,
+    };
+    let hitch = match active {
+        Some(run) if run.phase == RunPhase::Pending => cx.executor.hitch(run.id).await?,
+        _ => None,
+    };
     let remains = active.map_or(Ok(None), |run| cx.executor.remains(run.id))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let secret = if retained { None } else { outputs::find(cx, object).await? };
@@ -233,6 +243,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         gate,
         command,
         liveness,
+        hitch,
         remains,
         turn: cx.queue.turn(&key_of(object.as_ref()), &candidate, &under_way, Instant::now()),
         candidate,
@@ -244,7 +255,10 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
             Some(why) => Some(why),
             None => cx.anchors.objection(cx, &subject.organization).await?,
         },
-        others: cx.ledger.others(&subject).await?,
+        others: match cx.installation.executor.kind {
+            ExecutorKind::Local => cx.ledger.others(&subject).await?,
+            ExecutorKind::Job => None,
+        },
         past: cx.ledger.past(&subject).await?,
         approval,
         taken,
@@ -281,7 +295,7 @@ async fn gate(
 async fn former_run(cx: &Context, run: Option<Uuid>) -> Result<Option<(Uuid, Liveness)>> {
     let Some(id) = run else { return Ok(None) };
     let Some(run) = cx.ledger.run(id).await? else { return Ok(None) };
-    Ok(Some((id, liveness(cx, &run)?)))
+    Ok(Some((id, liveness(cx, &run).await?)))
 }
 
 async fn read_state(cx: &Context, subject: &Subject) -> Result<(Outputs, Vec<SecretText>)> {

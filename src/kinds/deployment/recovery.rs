@@ -9,18 +9,14 @@ use crate::ledger::runs::{Refusal, Run, Stopping};
 use crate::ledger::states::Recovery;
 use crate::run::protocol::{EVENT_BATCH, ResourceEvent, RunKind, RunSpec};
 use crate::run::state;
-use crate::terraform::executor::Holder;
 use crate::{Error, Result};
 
-/// Whether the process of a run lives.
+/// Whether the process or the pod of a run lives.
 ///
 /// # Errors
 /// Where nobody can tell.
-pub(super) fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
-    let alive = match &run.holder {
-        Some(holder) => cx.executor.holder(holder)? == Holder::Alive,
-        None => cx.executor.is_child(run.id),
-    };
+pub(super) async fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
+    let alive = cx.executor.lives(run.id, run.holder.as_ref()).await?;
     Ok(if alive { Liveness::Alive } else { Liveness::Absent })
 }
 
@@ -34,7 +30,7 @@ pub(super) async fn stop(cx: &Context, run: Uuid, kill: bool, why: &str) -> Resu
         Stopping::New => tracing::warn!(%run, kill, why, "a run that should have ended is stopped"),
         Stopping::Known => {}
     }
-    if kill { cx.executor.kill(run) } else { cx.executor.terminate(run) }
+    if kill { cx.executor.kill(run).await } else { cx.executor.terminate(run).await }
 }
 
 /// States first, then the inventory, and only then is the lock broken and the run given up. `false` where it had ended
@@ -44,10 +40,10 @@ pub(super) async fn stop(cx: &Context, run: Uuid, kill: bool, why: &str) -> Resu
 /// What may pass by itself.
 pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
     let Some(run) = cx.ledger.run(run).await?.filter(|run| !run.phase.is_final()) else { return Ok(false) };
-    if liveness(cx, &run)? == Liveness::Alive {
+    if liveness(cx, &run).await? == Liveness::Alive {
         return Ok(false);
     }
-    let found = cx.executor.recover(run.id, inputs(cx, &run).await?.as_ref())?;
+    let found = cx.executor.recover(run.id, inputs(cx, &run).await?.as_ref()).await?;
     let mut refused = Vec::new();
     for left in &found.states {
         if let Recovery::Refused(why) = cx.ledger.recover_state(run.id, &left.bytes).await? {
@@ -69,7 +65,7 @@ pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
         cx.ledger.interrupt(&run, Reason::StateRegressed, Some(message)).await?
     };
     if ended && refused.is_empty() {
-        cx.executor.cleanup(run.id)?;
+        cx.executor.cleanup(run.id).await?;
     }
     Ok(ended)
 }

@@ -106,6 +106,12 @@ impl Standing {
         Self { working: true, ..Self::not_ready(Some(phase), Reason::Progressing, message, Wait::AtMost(GLANCE)) }
     }
 
+    /// The runner of a run does not begin.
+    pub fn not_started(run: &Run, why: &str) -> Self {
+        let message = format!("run {} does not begin: {why}", run.id);
+        Self { reason: Reason::RunnerNotStarted, message, ..Self::running(run) }
+    }
+
     /// A run should have ended, and is being stopped.
     pub fn overdue(run: &Run, kill: bool, why: &str) -> Self {
         let what = if kill { "its processes are killed" } else { "its runner is told to stop" };

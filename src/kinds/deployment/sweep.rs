@@ -1,4 +1,4 @@
-//! What no reconcile looks after: runs whose object is gone, and folders of runs that are over.
+//! What no reconcile looks after: runs whose object is gone, and folders or Jobs of runs that are over.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use super::overdue::{Overdue, overdue};
 use super::recovery::{liveness, recover, stop};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
-use crate::terraform::executor::Holder;
 use crate::{Error, Result};
 
 /// How often, beside the beginning of each leadership.
@@ -37,7 +36,7 @@ async fn sweep(cx: &Context, told: &mut HashSet<Uuid>) -> Result<()> {
     for run in cx.ledger.active_runs(cx.cluster).await? {
         tell(run.id, orphan(cx, &run).await)?;
     }
-    for id in cx.executor.folders()? {
+    for id in cx.executor.left().await? {
         tell(id, folder(cx, id, told).await)?;
     }
     Ok(())
@@ -62,7 +61,7 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
     if present {
         return Ok(());
     }
-    if liveness(cx, run)? == Liveness::Alive {
+    if liveness(cx, run).await? == Liveness::Alive {
         return match overdue(run, cx.executor.remains(run.id)?) {
             Some(Overdue { kill, why }) => stop(cx, run.id, kill, &why).await,
             None => Ok(()),
@@ -75,30 +74,25 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// A folder goes when its run is over, nothing of it lives, and the ledger has its states. Else it stays, for a person.
+/// A folder goes when its run is over, nothing of it lives, and the ledger has its states. Else it stays, for a person. A Job
+/// goes by itself when it has ended.
 async fn folder(cx: &Context, id: Uuid, told: &mut HashSet<Uuid>) -> Result<()> {
     let why = match cx.ledger.run(id).await? {
         None => "the ledger knows no such run",
-        Some(run) if !run.phase.is_final() || lives(cx, id)? => return Ok(()),
+        Some(run) if !run.phase.is_final() || cx.executor.has(id).await? => return Ok(()),
         Some(run) => {
             let mut known = true;
             for state in cx.executor.states_left(id)? {
                 known &= cx.ledger.has_state(&run, &state.bytes).await?;
             }
             if known {
-                return cx.executor.cleanup(id);
+                return cx.executor.cleanup(id).await;
             }
             "it holds a state that the ledger refused"
         }
     };
     if told.insert(id) {
-        tracing::warn!(run = %id, why, "a run's folder stays");
+        tracing::warn!(run = %id, why, "what is left of a run stays");
     }
     Ok(())
-}
-
-fn lives(cx: &Context, id: Uuid) -> Result<bool> {
-    let claimed = cx.executor.claimed_by(id);
-    let held = claimed.map_or(Ok(Holder::Gone), |holder| cx.executor.holder(&holder))?;
-    Ok(held == Holder::Alive || cx.executor.is_child(id))
 }

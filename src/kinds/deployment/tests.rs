@@ -171,6 +171,7 @@ fn world(runs: Vec<Run>) -> Observed {
         history: History(runs),
         past: Past::default(),
         liveness: Liveness::Absent,
+        hitch: None,
         remains: None,
         under_way: UnderWay::default(),
         candidate: Candidate { organization: subject().organization, credential: None, rank: Rank::New },

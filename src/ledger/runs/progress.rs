@@ -8,7 +8,7 @@ use super::create::inputs_place;
 use super::{Answer, Refusal};
 use crate::ledger::words::word;
 use crate::ledger::{Actor, Event, Ledger, Sealed, Transaction};
-use crate::run::protocol::{Control, ProcessIdentity, Progress, RunKind, RunPhase, RunSpec};
+use crate::run::protocol::{Control, Holder, PodIdentity, ProcessIdentity, Progress, RunKind, RunPhase, RunSpec};
 use crate::{Error, Result};
 
 impl Ledger {
@@ -16,15 +16,48 @@ impl Ledger {
     ///
     /// # Errors
     /// Postgres's; [`Error::Integrity`] where the sealed inputs do not open.
-    pub async fn claim(&self, id: Uuid, holder: &ProcessIdentity) -> Answer<RunSpec> {
+    pub async fn claim(&self, id: Uuid, process: &ProcessIdentity) -> Answer<RunSpec> {
+        self.take(id, &Holder::Process(process.clone()), None).await
+    }
+
+    /// A pod takes a run, with a token that its runner made. The same pod may ask again with the same token: another one there
+    /// is not the runner's.
+    ///
+    /// # Errors
+    /// Postgres's; [`Error::Integrity`] where the sealed inputs do not open.
+    pub async fn attach(&self, id: Uuid, pod: &PodIdentity, token_hash: &[u8; 32]) -> Answer<RunSpec> {
+        self.take(id, &Holder::Pod(pod.clone()), Some(token_hash)).await
+    }
+
+    async fn take(&self, id: Uuid, holder: &Holder, token_hash: Option<&[u8; 32]>) -> Answer<RunSpec> {
         let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
         if run.phase.is_final() {
             return Ok(Err(Refusal::Ended));
         }
         match &run.holder {
-            Some(known) if known == holder => return self.granted(tx, id).await,
-            Some(known) => return Ok(Err(Refusal::Conflict(format!("the run is held by process {}", known.pid)))),
+            Some(known) if known != holder => {
+                return Ok(Err(Refusal::Conflict(format!("the run is held by {known}"))));
+            }
+            Some(_) => {
+                let known: Vec<u8> = sqlx::query_scalar("SELECT token_hash FROM run_secrets WHERE run_id = $1")
+                    .bind(id)
+                    .fetch_one(tx.connection())
+                    .await?;
+                return match token_hash {
+                    Some(hash) if known != hash => {
+                        Ok(Err(Refusal::Conflict(format!("{holder} has taken the run with another token"))))
+                    }
+                    _ => self.granted(tx, id).await,
+                };
+            }
             None => {}
+        }
+        if let Some(hash) = token_hash {
+            sqlx::query("UPDATE run_secrets SET token_hash = $2 WHERE run_id = $1")
+                .bind(id)
+                .bind(hash.as_slice())
+                .execute(tx.connection())
+                .await?;
         }
         sqlx::query(
             "UPDATE terraform_runs SET phase = 'Claimed', holder = $2, claimed_at = clock_timestamp(), phase_at = clock_timestamp()
@@ -38,7 +71,7 @@ impl Ledger {
             subject: run.subject,
             actor: Actor::Runner(id),
             action: "run.claimed",
-            details: json!({"run": id, "pid": holder.pid, "bootId": holder.boot_id}),
+            details: claimed(id, holder),
         });
         self.granted(tx, id).await
     }
@@ -117,5 +150,12 @@ impl Ledger {
         }
         tx.commit().await?;
         Ok(Ok(()))
+    }
+}
+
+fn claimed(run: Uuid, holder: &Holder) -> serde_json::Value {
+    match holder {
+        Holder::Process(process) => json!({"run": run, "pid": process.pid, "bootId": process.boot_id}),
+        Holder::Pod(pod) => json!({"run": run, "pod": pod.pod, "podUid": pod.pod_uid}),
     }
 }

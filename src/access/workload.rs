@@ -1,0 +1,98 @@
+//! Which pod speaks, by its own token: what the API server says of it, never what the pod says.
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewStatus};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use crate::{Error, Result};
+
+/// A pod that has shown who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its name.
+    pub pod: String,
+    /// Its uid.
+    pub uid: String,
+    /// The Job that made it, if one did.
+    pub job: Option<String>,
+}
+
+/// The pod of `namespace` whose service account's token for `audience` this is. `None` where it is no such token, or the pod
+/// is gone, or is another one of that name.
+///
+/// # Errors
+/// The API server's.
+pub async fn workload(
+    client: &kube::Client,
+    namespace: &str,
+    service_account: &str,
+    audience: &str,
+    token: &str,
+) -> Result<Option<Workload>> {
+    let review = json!({"spec": {"token": token, "audiences": [audience]}});
+    let review: TokenReview = serde_json::from_value(review).map_err(|e| Error::Integrity(e.to_string()))?;
+    let reviewed = Api::all(client.clone()).create(&PostParams::default(), &review).await?;
+    let user = format!("system:serviceaccount:{namespace}:{service_account}");
+    let Some((name, uid)) = reviewed.status.as_ref().and_then(|status| bound_to(status, &user, audience)) else {
+        return Ok(None);
+    };
+    let Some(pod) = Api::<Pod>::namespaced(client.clone(), namespace).get_opt(&name).await? else { return Ok(None) };
+    if pod.metadata.uid.as_deref() != Some(uid.as_str()) {
+        return Ok(None);
+    }
+    let owners = pod.metadata.owner_references.unwrap_or_default();
+    let made_by = owners.into_iter().find(|owner| owner.kind == "Job" && owner.controller == Some(true));
+    Ok(Some(Workload { pod: name, uid, job: made_by.map(|owner| owner.name) }))
+}
+
+/// Name and uid of the pod that a token is bound to, where it is good for this audience and of this user.
+fn bound_to(status: &TokenReviewStatus, user: &str, audience: &str) -> Option<(String, String)> {
+    let good = status.authenticated == Some(true);
+    // A server that knows no audiences answers with none: its word says nothing about them.
+    let meant = status.audiences.as_ref()?.iter().any(|one| one == audience);
+    let who = status.user.as_ref()?;
+    let extra = |name: &str| {
+        let values = who.extra.as_ref()?.get(&format!("authentication.kubernetes.io/{name}"))?;
+        values.first().cloned().filter(|_| values.len() == 1)
+    };
+    let right = good && meant && who.username.as_deref() == Some(user);
+    right.then(|| Some((extra("pod-name")?, extra("pod-uid")?)))?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn only_a_token_of_this_account_for_this_audience_and_bound_to_a_pod_counts() {
+        let whole = json!({
+            "authenticated": true, "audiences": ["ours"],
+            "user": {"username": "system:serviceaccount:ls:runner", "extra": {
+                "authentication.kubernetes.io/pod-name": ["p"], "authentication.kubernetes.io/pod-uid": ["u"]}},
+        });
+        let read = |value: Value| {
+            let status: TokenReviewStatus = serde_json::from_value(value).unwrap();
+            bound_to(&status, "system:serviceaccount:ls:runner", "ours")
+        };
+        assert_eq!(read(whole.clone()), Some(("p".into(), "u".into())));
+        for (pointer, value) in [
+            ("/authenticated", json!(false)),
+            ("/audiences", json!(["theirs"])),
+            ("/audiences", json!([])),
+            ("/audiences", Value::Null),
+            ("/user/username", json!("system:serviceaccount:ls:controller")),
+            ("/user/username", json!("system:serviceaccount:other:runner")),
+            ("/user/extra/authentication.kubernetes.io~1pod-uid", json!([])),
+            ("/user/extra/authentication.kubernetes.io~1pod-name", json!(["p", "q"])),
+            ("/user/extra", json!({})),
+        ] {
+            let mut changed = whole.clone();
+            *changed.pointer_mut(pointer).unwrap() = value.clone();
+            assert_eq!(read(changed), None, "{pointer} {value}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a replica does where runs are Jobs: it serves the run API to pods, and makes and watches the Jobs.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::serving;
+use crate::access;
+use crate::health::Health;
+use crate::installation::{Installation, JobSettings};
+use crate::ledger::ObjectKind;
+use crate::reconcile::{Clock, wake};
+use crate::run::protocol::{AUDIENCE, PodIdentity};
+use crate::terraform::engines;
+use crate::terraform::executor::{Jobs, job_name};
+use crate::web::runs::{Pods, RunApi};
+use crate::web::{runs, tls::Tls};
+use crate::{Error, Result};
+
+/// Serves the run API over TLS, and makes the executor.
+///
+/// # Errors
+/// An address that cannot be served, a CLI configuration that is no file.
+pub(super) async fn begin(
+    of: &Installation,
+    client: &kube::Client,
+    api: RunApi,
+    waker: &wake::Waker,
+    (clock, health): (Clock, &Health),
+    served: &mut JoinSet<std::io::Result<()>>,
+) -> Result<Jobs> {
+    let settings = of.executor.job.clone().ok_or_else(|| Error::Usage("executor.job: is missing".into()))?;
+    let (serving, keeping) = serving::keep(client.clone(), &of.namespace, &settings.url, (clock, health));
+    served.spawn(keeping);
+    let listener = TcpListener::bind(settings.listen).await;
+    let listener = listener.map_err(Error::io(format!("executor.job.listen: {}", settings.listen)))?;
+    let listener = Tls::new(listener, serving.certificate).map_err(Error::io("executor.job.listen"))?;
+    let pods = OwnPods { client: client.clone(), namespace: of.namespace.clone(), settings: settings.clone() };
+    let routes = runs::router(api.for_pods(Arc::new(pods)));
+    served.spawn(async move { axum::serve(listener, routes).await });
+
+    let config = of.engine_cli_config.as_deref().map(engines::cli_config).transpose()?;
+    let waker = waker.clone();
+    Ok(Jobs::new(
+        client.clone(),
+        of.namespace.clone(),
+        settings,
+        (of.engines.clone(), config),
+        of.executor.stop_grace_seconds,
+        serving.authorities,
+        Box::new(move |namespace, name| waker.wake(ObjectKind::TerraformDeployment, namespace, name)),
+    ))
+}
+
+/// Pods of runs, in Landfall's own namespace.
+struct OwnPods {
+    client: kube::Client,
+    namespace: String,
+    settings: JobSettings,
+}
+
+impl Pods for OwnPods {
+    fn of_run<'a>(&'a self, run: Uuid, token: &'a str) -> BoxFuture<'a, Result<Option<PodIdentity>>> {
+        async move {
+            let account = &self.settings.service_account_name;
+            let found = access::workload(&self.client, &self.namespace, account, AUDIENCE, token).await?;
+            let ours = found.filter(|pod| pod.job.as_deref() == Some(job_name(run).as_str()));
+            Ok(ours.map(|pod| PodIdentity { pod: pod.pod, pod_uid: pod.uid }))
+        }
+        .boxed()
+    }
+}

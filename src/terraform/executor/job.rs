@@ -1,0 +1,260 @@
+//! Runs as Jobs of the cluster, in Landfall's own namespace: one Job a run, under the run's name, so that a second start finds
+//! the first. Pods are watched; what nobody has told lately is asked of the API server itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, PropagationPolicy};
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::pod::{self, Making};
+use super::{Start, inherited};
+use crate::access::{Redactor, text};
+use crate::api::{EngineKind, FIELD_MANAGER, Reason};
+use crate::installation::JobSettings;
+use crate::run::protocol::{PodIdentity, RunSpec};
+use crate::run::secrets::redactor;
+use crate::{Error, Result};
+
+/// How long a Job that ended may take to go before its successor is made.
+const GOING: Duration = Duration::from_secs(10);
+/// A pod that tells nothing for so long is asked about by its events.
+const SILENT: i64 = 5;
+
+/// Told namespace and name of the deployment whose run's pod has changed.
+pub type Tell = Box<dyn Fn(&str, &str) + Send + Sync>;
+
+/// The executor of an installation on a cluster.
+pub struct Jobs {
+    client: kube::Client,
+    namespace: String,
+    settings: JobSettings,
+    engines: BTreeMap<EngineKind, PathBuf>,
+    cli_config: Option<PathBuf>,
+    grace: u64,
+    /// The run API's CAs, PEM.
+    authorities: watch::Receiver<String>,
+    pods: Store<Pod>,
+    watching: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Jobs").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+impl Jobs {
+    /// Jobs in `namespace`. Begins to watch its pods, so it must be called within a tokio runtime.
+    pub fn new(
+        client: kube::Client,
+        namespace: String,
+        settings: JobSettings,
+        (engines, cli_config): (BTreeMap<EngineKind, PathBuf>, Option<PathBuf>),
+        grace: u64,
+        authorities: watch::Receiver<String>,
+        tell: Tell,
+    ) -> Self {
+        let (pods, writer) = reflector::store();
+        let watching = tokio::spawn(follow(Api::namespaced(client.clone(), &namespace), writer, tell));
+        Self { client, namespace, settings, engines, cli_config, grace, authorities, pods, watching }
+    }
+
+    fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn api_of_pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Makes the Job. One that stands already is left to itself, unless it has ended: then nobody took the run, and another
+    /// one takes its place.
+    pub(super) async fn start(&self, start: &Start<'_>) -> Result<()> {
+        let engine = self.engines.get(&start.engine).ok_or_else(|| {
+            let message = format!("the installation names no {0:?}: set engines.{0:?} in landfall.yaml", start.engine);
+            Error::condition(Reason::EngineNotFound, message)
+        })?;
+        let job = pod::job(&Making {
+            run: start.run,
+            namespace: &self.namespace,
+            deployment: start.deployment,
+            settings: &self.settings,
+            engine: engine.display().to_string(),
+            cli_config: self.cli_config.as_ref().map(|path| path.display().to_string()),
+            grace: self.grace,
+            authorities: self.authorities.borrow().clone(),
+            // The image has a PATH of its own.
+            environment: inherited().filter(|(name, _)| name != "PATH").collect(),
+        })?;
+        let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        match self.jobs().create(&params, &job).await {
+            Err(error) if is_status(&error, 409) => {}
+            made => return made.map(drop).map_err(|error| self.refused(error)),
+        }
+        match self.jobs().get_opt(&pod::job_name(start.run)).await? {
+            Some(there) if !pod::has_ended(&there) => return Ok(()),
+            Some(_) => self.remove_at_once(start.run).await?,
+            None => {}
+        }
+        self.jobs().create(&params, &job).await.map(drop).map_err(|error| self.refused(error))
+    }
+
+    /// What the API server has against a Job is for whoever installed Landfall: a quota, a policy, a right that is missing.
+    fn refused(&self, error: kube::Error) -> Error {
+        match &error {
+            kube::Error::Api(status) if (400..500).contains(&status.code) => Error::condition(
+                Reason::RunnerNotStarted,
+                format!("no Job can be made in namespace {}: {}", self.namespace, text::line(&status.message, 300)),
+            ),
+            _ => error.into(),
+        }
+    }
+
+    async fn remove_at_once(&self, run: Uuid) -> Result<()> {
+        self.remove(run).await?;
+        let gone = async {
+            while self.jobs().get_opt(&pod::job_name(run)).await?.is_some() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok::<_, Error>(())
+        };
+        tokio::time::timeout(GOING, gone).await.unwrap_or_else(|_| {
+            let message = format!("Job {} has ended and does not go; the next try follows", pod::job_name(run));
+            Err(Error::condition(Reason::RunnerNotStarted, message))
+        })
+    }
+
+    /// Whether a run's Job has not ended.
+    pub(super) async fn is_under_way(&self, run: Uuid) -> Result<bool> {
+        Ok(self.jobs().get_opt(&pod::job_name(run)).await?.is_some_and(|job| !pod::has_ended(&job)))
+    }
+
+    /// Whether the very pod runs, or may run: on a node of which nothing is heard nobody can tell, and it counts until the
+    /// cluster has given it up.
+    pub(super) async fn lives(&self, holder: &PodIdentity) -> Result<bool> {
+        let is = |pod: &Pod| pod.metadata.uid.as_deref() == Some(holder.pod_uid.as_str());
+        let key = reflector::ObjectRef::new(&holder.pod).within(&self.namespace);
+        if let Some(seen) = self.pods.get(&key).filter(|pod| is(pod)) {
+            return Ok(!pod::is_over(&seen));
+        }
+        // The watch may be behind, or broken.
+        Ok(self.api_of_pods().get_opt(&holder.pod).await?.is_some_and(|pod| is(&pod) && !pod::is_over(&pod)))
+    }
+
+    fn pod_of(&self, run: Uuid) -> Option<std::sync::Arc<Pod>> {
+        self.pods.find(|pod| pod::run(pod.metadata.labels.as_ref()) == Some(run))
+    }
+
+    /// Why a run's pod does not begin. Where neither pod nor node says why, the newest warning of Job or pod.
+    pub(super) async fn hitch(&self, run: Uuid) -> Result<Option<String>> {
+        let pod = self.pod_of(run);
+        if let Some(pod) = &pod {
+            let running = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+            let told = pod::hitch(pod);
+            if running || told.is_some() {
+                return Ok(told);
+            }
+        }
+        let (uid, since) = match &pod {
+            Some(pod) => (pod.metadata.uid.clone(), pod.metadata.creation_timestamp.clone()),
+            None => match self.jobs().get_opt(&pod::job_name(run)).await? {
+                Some(job) => (job.metadata.uid, job.metadata.creation_timestamp),
+                None => return Ok(None),
+            },
+        };
+        let (Some(uid), Some(since)) = (uid, since) else { return Ok(None) };
+        if jiff::Timestamp::now().duration_since(since.0).as_secs() < SILENT {
+            return Ok(None);
+        }
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
+        Ok(pod::warned(&events.list(&of).await?.items))
+    }
+
+    /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it.
+    pub(super) async fn end(&self, run: Uuid, within: Option<u32>) -> Result<()> {
+        let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
+        for pod in self.api_of_pods().list(&of).await?.items {
+            let Some(name) = pod.metadata.name.as_deref().filter(|_| !pod::is_over(&pod)) else { continue };
+            let params = DeleteParams { grace_period_seconds: within, ..DeleteParams::default() };
+            absent_is_fine(self.api_of_pods().delete(name, &params).await)?;
+        }
+        Ok(())
+    }
+
+    /// How the last pod of a run ended, as far as it is known. Where it was the run's own, its words are redacted.
+    pub(super) async fn ending(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Option<String>> {
+        let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
+        let pods = self.api_of_pods().list(&of).await?.items;
+        let known: Redactor = spec.map(redactor).unwrap_or_default();
+        let words = match pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone()) {
+            Some(pod) => pod::ending(pod).or_else(|| pod::hitch(pod)),
+            None => Some("its pod is gone".to_owned()),
+        };
+        // Redacted as a whole and then cut: a part of a secret would not be known as one.
+        Ok(words.map(|words| text::line(&known.clean(&words), 300)))
+    }
+
+    /// Removes a run's Job and its pod.
+    pub(super) async fn remove(&self, run: Uuid) -> Result<()> {
+        let params =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        absent_is_fine(self.jobs().delete(&pod::job_name(run), &params).await)
+    }
+
+    /// Runs whose Jobs have not ended.
+    pub(super) async fn under_way(&self) -> Result<Vec<Uuid>> {
+        let jobs = self.jobs().list(&ListParams::default().labels(pod::RUN)).await?.items;
+        let going = jobs.iter().filter(|job| !pod::has_ended(job));
+        Ok(going.filter_map(|job| pod::run(job.metadata.labels.as_ref())).collect())
+    }
+}
+
+/// Keeps the store, and tells of each change.
+async fn follow(api: Api<Pod>, writer: reflector::store::Writer<Pod>, tell: Tell) {
+    let config = watcher::Config::default().labels(pod::RUN);
+    let pods = watcher(api, config).modify(|pod| pod.metadata.managed_fields = None).default_backoff();
+    let mut pods = pods.reflect(writer).touched_objects().boxed();
+    let mut broken = false;
+    while let Some(event) = pods.next().await {
+        match event {
+            Ok(pod) => {
+                broken = false;
+                if let Some((namespace, name)) = pod::deployment(&pod) {
+                    tell(namespace, name);
+                }
+            }
+            Err(error) if !broken => {
+                broken = true;
+                tracing::warn!(%error, "the pods of runs are not watched; they are looked at one by one");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+fn is_status(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+fn absent_is_fine<T>(answer: kube::Result<T>) -> Result<()> {
+    match answer {
+        Err(error) if !is_status(&error, 404) => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use serde_json::json;
+
+use super::*;
+
+fn settings(change: impl FnOnce(&mut Value)) -> JobSettings {
+    let mut value = json!({"url": "https://landfall-runs.landfall-system.svc:8443", "image": "landfall:1"});
+    change(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn made(settings: &JobSettings) -> Value {
+    let making = Making {
+        run: Uuid::nil(),
+        namespace: "landfall-system",
+        deployment: ("team-a", "web"),
+        settings,
+        engine: "/usr/local/bin/tofu".into(),
+        cli_config: Some("/etc/landfall/tofu.rc".into()),
+        grace: 300,
+        authorities: "-----BEGIN CERTIFICATE-----".into(),
+        environment: vec![("HTTPS_PROXY".into(), "http://proxy:3128".into())],
+    };
+    serde_json::to_value(job(&making).unwrap()).unwrap()
+}
+
+#[test]
+fn a_job_is_named_after_its_run_is_never_begun_again_and_may_do_nothing() {
+    let job = made(&settings(|_| {}));
+    assert_eq!(job["metadata"]["name"], "landfall-run-00000000-0000-0000-0000-000000000000");
+    assert_eq!(job["metadata"]["annotations"]["landfall.dev/deployment"], "team-a/web");
+    assert_eq!((&job["spec"]["backoffLimit"], &job["spec"]["ttlSecondsAfterFinished"]), (&json!(0), &json!(300)));
+    let pod = &job["spec"]["template"]["spec"];
+    for (pointer, value) in [
+        ("/restartPolicy", json!("Never")),
+        ("/automountServiceAccountToken", json!(false)),
+        ("/enableServiceLinks", json!(false)),
+        ("/shareProcessNamespace", json!(true)),
+        ("/terminationGracePeriodSeconds", json!(360)),
+        ("/serviceAccountName", json!("landfall-runner")),
+        ("/securityContext/runAsNonRoot", json!(true)),
+        ("/securityContext/seccompProfile/type", json!("RuntimeDefault")),
+        ("/containers/0/securityContext/readOnlyRootFilesystem", json!(true)),
+        ("/containers/0/securityContext/allowPrivilegeEscalation", json!(false)),
+        ("/containers/0/securityContext/capabilities/drop", json!(["ALL"])),
+        ("/volumes/0/emptyDir/sizeLimit", json!("2Gi")),
+        ("/volumes/1/emptyDir/medium", json!("Memory")),
+        ("/volumes/2/projected/sources/0/serviceAccountToken/audience", json!("landfall.dev/runs")),
+        ("/containers/0/env/1", json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"})),
+    ] {
+        assert_eq!(pod.pointer(pointer), Some(&value), "{pointer}: {pod:#}");
+    }
+    assert!(pod.get("hostNetwork").is_none() && pod.get("hostPID").is_none());
+}
+
+#[test]
+fn what_the_installation_says_of_pods_stands_in_them() {
+    let settings = settings(|s| {
+        s["resources"] = json!({"limits": {"memory": "1Gi"}});
+        s["nodeSelector"] = json!({"pool": "runs"});
+        s["tolerations"] = json!([{"key": "runs", "operator": "Exists"}]);
+        s["imagePullSecrets"] = json!(["registry"]);
+        s["imagePullPolicy"] = json!("Never");
+        s["serviceAccountName"] = json!("runs");
+        s["scratch"] = json!("5Gi");
+        s["ttlSecondsAfterFinished"] = json!(7);
+    });
+    let job = made(&settings);
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(job["spec"]["ttlSecondsAfterFinished"], 7);
+    for (pointer, value) in [
+        ("/containers/0/resources/limits/memory", json!("1Gi")),
+        ("/containers/0/imagePullPolicy", json!("Never")),
+        ("/nodeSelector/pool", json!("runs")),
+        ("/tolerations/0/key", json!("runs")),
+        ("/imagePullSecrets/0/name", json!("registry")),
+        ("/serviceAccountName", json!("runs")),
+        ("/volumes/0/emptyDir/sizeLimit", json!("5Gi")),
+    ] {
+        assert_eq!(pod.pointer(pointer), Some(&value), "{pointer}: {pod:#}");
+    }
+}
+
+fn pod_with(status: Value) -> Pod {
+    serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+}
+
+#[test]
+fn why_a_pod_does_not_begin_is_told_and_one_that_is_on_its_way_is_not() {
+    let waits = |reason: &str, message: &str| {
+        json!({"phase": "Pending", "containerStatuses": [{"name": "runner", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}}]})
+    };
+    for (status, expected) in [
+        (json!({"phase": "Pending"}), None),
+        (waits("ContainerCreating", ""), None),
+        (waits("PodInitializing", ""), None),
+        (waits("ErrImagePull", "not found"), Some("pod p waits: ErrImagePull: not found")),
+        (waits("CreateContainerConfigError", "a\nb"), Some("pod p waits: CreateContainerConfigError: a b")),
+        (
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False",
+                "reason": "Unschedulable", "message": "0/1 nodes are available"}]}),
+            Some("no node takes pod p: 0/1 nodes are available"),
+        ),
+        (json!({"phase": "Running", "conditions": [{"type": "PodScheduled", "status": "True"}]}), None),
+    ] {
+        assert_eq!(hitch(&pod_with(status.clone())).as_deref(), expected, "{status}");
+    }
+}
+
+#[test]
+fn how_a_pod_ended_is_told_with_the_last_that_it_said() {
+    let ended = |reason: &str, code: i32, message: &str| {
+        json!({"phase": "Failed", "containerStatuses": [{"name": "runner", "image": "i", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"terminated": {"reason": reason, "exitCode": code, "message": message}}}]})
+    };
+    for (status, expected) in [
+        (json!({"phase": "Running"}), None),
+        (ended("Error", 3, "one\ntwo\n\n"), Some("pod p: exit code 3: two")),
+        (
+            ended("OOMKilled", 137, ""),
+            Some("pod p: it was killed for want of memory (OOMKilled); raise executor.job.resources"),
+        ),
+        (ended("StartError", 128, "no such file"), Some("pod p: StartError, exit code 128: no such file")),
+        (
+            json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
+            Some("pod p: Evicted: The node was low on resource: memory."),
+        ),
+    ] {
+        assert_eq!(ending(&pod_with(status.clone())).as_deref(), expected, "{status}");
+    }
+}
+
+#[test]
+fn a_pod_is_over_and_a_job_has_ended_when_the_cluster_says_so_and_not_before() {
+    for (phase, over) in
+        [("Pending", false), ("Running", false), ("Unknown", false), ("Succeeded", true), ("Failed", true)]
+    {
+        assert_eq!(is_over(&pod_with(json!({"phase": phase}))), over, "{phase}");
+    }
+    assert!(!is_over(&pod_with(json!({}))));
+    let job = |kind: &str, status: &str| -> Job {
+        serde_json::from_value(json!({"status": {"conditions": [{"type": kind, "status": status}]}})).unwrap()
+    };
+    assert!(has_ended(&job("Complete", "True")) && has_ended(&job("Failed", "True")));
+    // Its pod may still be on its way out.
+    assert!(
+        !has_ended(&job("FailureTarget", "True")) && !has_ended(&job("Failed", "False")) && !has_ended(&Job::default())
+    );
+}

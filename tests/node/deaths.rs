@@ -1,0 +1,72 @@
+//! Pods that go in the middle of their run.
+
+use k8s_openapi::api::core::v1::Pod;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::harness::wait_until;
+use crate::jobs::{PLENTY, world};
+use crate::world::{condition, digest, message, stands};
+
+const SLOW: &str = "resource \"terraform_data\" \"first\" {}\n\
+    resource \"time_sleep\" \"a\" {\n  create_duration = \"600s\"\n  depends_on = [terraform_data.first]\n}";
+
+/// Kills the runner of this pod from outside, as a node does that has no memory left.
+fn kill_runner(pod: &Pod) {
+    let run = &pod.metadata.labels.as_ref().unwrap()["landfall.dev/run"];
+    let argument = format!("--run={run}");
+    let runners = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let entry = entry.ok()?;
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let is = line.split('\0').any(|word| word == argument);
+        is.then(|| entry.file_name().to_str()?.parse::<i32>().ok())?
+    });
+    let runners: Vec<_> = runners.collect();
+    assert_eq!(runners.len(), 1, "{runners:?}");
+    kill_process(Pid::from_raw(runners[0]).unwrap(), Signal::KILL).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn an_apply_whose_pod_is_killed_is_interrupted_and_a_person_goes_on() {
+    let world = world(|_| {}).await;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": SLOW}}, "approval": "Automatic"})).await;
+    world.until("web", "a resource on record", |o| json!(o.status)["phase"] == "Applying").await;
+    let built = "SELECT count(*) FROM resource_inventory WHERE address = 'terraform_data.first'";
+    wait_until(PLENTY, "the first resource", async || world.count(built).await == 1).await;
+    kill_runner(&world.applying_pod().await);
+
+    let stopped = world.ready("web", "Interrupted").await;
+    assert_eq!(condition(&stopped, "ActionRequired").unwrap().status, "True", "{}", message(&stopped));
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs WHERE kind = 'Apply'").await, 1);
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock_run IS NOT NULL").await, 0, "no lock is left");
+
+    let quick = SLOW.replace("600s", "1s");
+    world.deployment("web", json!({"source": {"inline": {"main.tf": quick}}, "approval": "Automatic"})).await;
+    let old = digest(&stopped);
+    let again = world.until("web", "another plan", |o| stands(o, "Interrupted") && digest(o) != old).await;
+    world.command("web", "approve", &digest(&again)).await;
+    world.ready("web", "Applied").await;
+    world.nothing_left().await;
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn a_cancel_ends_the_engine_and_its_pod() {
+    let world = world(|_| {}).await;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": SLOW}}, "approval": "Automatic"})).await;
+    let run = world.applying_pod().await.metadata.labels.unwrap()["landfall.dev/run"].clone();
+    world.command("web", "cancel", &run).await;
+    // Whether its provider had begun by then is chance.
+    let ended =
+        format!("SELECT count(*) FROM terraform_runs WHERE phase IN ('Cancelled', 'Interrupted') AND run_id = '{run}'");
+    wait_until(PLENTY, "its end", async || world.count(&ended).await == 1).await;
+    world.nothing_left().await;
+    assert_eq!(
+        world.count("SELECT count(*) FROM terraform_runs WHERE kind = 'Apply'").await,
+        1,
+        "it is not begun again"
+    );
+    world.controller.stop().await;
+}

@@ -1,0 +1,123 @@
+//! A controller whose executor makes Jobs on the test bed's node.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::Resource;
+use kube::api::{Api, ListParams, PostParams};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::controller::{Home, free_address};
+use crate::harness::{User, env, grant, top, wait_until};
+use crate::world::World;
+
+/// Time for a pod to begin, on a machine with much else to do.
+pub(crate) const PLENTY: Duration = Duration::from_secs(120);
+
+/// The image, built and on the node: this very program, the engine, and the mirror of providers at their paths here.
+async fn image() {
+    static DONE: OnceCell<()> = OnceCell::const_new();
+    DONE.get_or_init(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("image.tar");
+        let mut build = Command::new(top().join("tests/image/build"));
+        build.arg(&archive).arg(env!("CARGO_BIN_EXE_landfall"));
+        for file in [env("TOFU"), env("ENGINE_CLI_CONFIG")].into_iter().map(PathBuf::from).chain(mirror()) {
+            build.arg(format!("{0}={0}", file.display()));
+        }
+        assert!(build.status().unwrap().success());
+        let import = ["-n", "k8s.io", "images", "import"];
+        let import =
+            Command::new("ctr").arg("--address").arg(env("NODE_CONTAINERD")).args(import).arg(archive).output();
+        let import = import.unwrap();
+        assert!(import.status.success(), "{import:?}");
+    })
+    .await;
+}
+
+fn mirror() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from(env("PROVIDER_MIRROR"))];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+/// A world whose runs are Jobs; `change` may change the settings of `executor.job`.
+pub(crate) async fn world(change: impl FnOnce(&mut Value)) -> World {
+    image().await;
+    let World { namespace, client, database, controller } =
+        World::<Home>::home(&[], |settings| jobs(settings, change)).await;
+    let own = controller.namespace.clone();
+    let account = json!({"metadata": {"name": "landfall-runner"}});
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &own);
+    accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
+    grant(&own, User::Controller, &["landfall-controller-runs"]).await;
+    World { namespace, client, database, controller: controller.start().await }
+}
+
+/// Pods reach this machine by the address of their bridge.
+fn jobs(settings: &mut Value, change: impl FnOnce(&mut Value)) {
+    let api = format!("{}:{}", env("NODE_GATEWAY"), free_address().port());
+    settings["engines"] = json!({"OpenTofu": env("TOFU")});
+    settings["executor"] = json!({"type": "job", "maxRuns": 4, "stopGraceSeconds": 10, "job": {
+        "listen": api, "url": format!("https://{api}"), "image": "landfall.test/landfall:test",
+        "imagePullPolicy": "Never", "ttlSecondsAfterFinished": 5,
+    }});
+    change(&mut settings["executor"]["job"]);
+}
+
+impl World {
+    /// The API of a kind in Landfall's own namespace.
+    pub(crate) fn own<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.controller.home.namespace)
+    }
+
+    /// The pods of runs that are there.
+    pub(crate) async fn pods(&self) -> Vec<Pod> {
+        self.own::<Pod>().list(&ListParams::default().labels("landfall.dev/run")).await.unwrap().items
+    }
+
+    /// Waits until no Job and no pod of a run is left.
+    pub(crate) async fn nothing_left(&self) {
+        let gone = async || self.pods().await.is_empty() && self.names::<Job>().await.is_empty();
+        wait_until(PLENTY, "Jobs and pods to be gone", gone).await;
+    }
+
+    /// Names in Landfall's own namespace.
+    pub(crate) async fn names<K>(&self) -> Vec<String>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let all = self.own::<K>().list(&ListParams::default()).await.unwrap().items;
+        all.iter().filter_map(|object| object.meta().name.clone()).collect()
+    }
+
+    /// Waits for the pod of the newest apply, until it runs.
+    pub(crate) async fn applying_pod(&self) -> Pod {
+        let mut connection = self.database.superuser().await;
+        let run = "SELECT run_id::text FROM terraform_runs WHERE kind = 'Apply' ORDER BY created_at DESC LIMIT 1";
+        let mut found = None;
+        wait_until(PLENTY, "the pod of the apply", async || {
+            let run: Option<String> = sqlx::query_scalar(run).fetch_optional(&mut connection).await.unwrap();
+            let of_run = |pod: &Pod| {
+                run.is_some() && pod.metadata.labels.as_ref().unwrap().get("landfall.dev/run") == run.as_ref()
+            };
+            let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+            found = self.pods().await.into_iter().find(|pod| of_run(pod) && running(pod));
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+}
