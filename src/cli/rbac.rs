@@ -88,8 +88,6 @@ const ROLES: &[Role] = &[
             Rule("", &["pods"], &["get", "list", "watch", "delete"]),
             // Why a pod does not begin.
             Rule("", &["events"], &["list"]),
-            // Why a pod does not begin.
-            Rule("", &["events"], &["list"]),
         ],
         named: &[],
     },

@@ -7,8 +7,8 @@ use landfall::ledger::{
     PlanRun, Refusal, Room, Standing, Stopping, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{
-    Artifact, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase, RunResult, RunSpec,
-    SecretText,
+    Artifact, Holder, PodIdentity, ProcessIdentity, Progress, ResourceAction, ResourceEvent, RunKind, RunPhase,
+    RunResult, RunSpec, SecretText,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -256,6 +256,31 @@ async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
         .await
         .unwrap();
     assert!(wiped && writer.run_spec(id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_pod_takes_a_run_with_the_token_of_its_runner_and_nothing_else_in_it_or_beside_it_does() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = new_plan(&writer, &subject, Change::Apply, "s3cret").await.unwrap();
+    let pod = |uid: &str| PodIdentity { pod: "landfall-run-x".into(), pod_uid: uid.into() };
+    let attach = async |pod: &PodIdentity, token: u8| world.ledger.attach(id, pod, &[token; 32]).await.unwrap();
+
+    let spec = attach(&pod("one"), 7).await.unwrap();
+    assert_eq!(spec.environment["TOKEN"].expose(), "s3cret");
+    assert!(attach(&pod("one"), 7).await.is_ok(), "an answer that was lost is given again");
+    assert!(matches!(attach(&pod("one"), 8).await, Err(Refusal::Conflict(_))), "another token of the same pod");
+    assert!(matches!(attach(&pod("two"), 7).await, Err(Refusal::Conflict(_))), "another pod of the same name");
+    assert!(matches!(world.ledger.claim(id, &holder(1)).await.unwrap(), Err(Refusal::Conflict(_))));
+    assert!(world.ledger.authorize_run(id, &[7; 32]).await.unwrap().is_some());
+    assert_eq!(world.ledger.authorize_run(id, &[1; 32]).await.unwrap(), None, "the one of the run's beginning");
+    let run = writer.run(id).await.unwrap().unwrap();
+    assert_eq!((run.phase, run.holder), (RunPhase::Claimed, Some(Holder::Pod(pod("one")))));
+
+    assert_eq!(world.ledger.finish(id, &result(RunPhase::Failed)).await.unwrap(), Ok(Finish::Recorded));
+    assert!(matches!(attach(&pod("one"), 7).await, Err(Refusal::Ended)));
+    let missing = world.ledger.attach(Uuid::now_v7(), &pod("one"), &[7; 32]).await.unwrap();
+    assert!(matches!(missing, Err(Refusal::NotFound)));
 }
 
 #[tokio::test]

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::{ResourceQuota, ServiceAccount};
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::jobs::world;
+use crate::harness::wait_until;
+use crate::jobs::{PLENTY, world};
 use crate::world::{World, message, stands};
 
 async fn hitch(change: impl FnOnce(&mut Value), account: bool) -> (World, String) {
@@ -43,5 +44,25 @@ async fn a_node_that_is_not_there_is_told() {
 async fn a_service_account_that_is_not_there_is_told() {
     let (world, said) = hitch(|_| {}, false).await;
     assert!(said.contains("FailedCreate") && said.contains("landfall-runner"), "{said}");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn a_quota_without_room_is_told_and_the_run_begins_when_there_is_some() {
+    let world = world(|_| {}).await;
+    let quota = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/jobs.batch": "0"}}});
+    let quotas = world.own::<ResourceQuota>();
+    quotas.create(&PostParams::default(), &serde_json::from_value(quota).unwrap()).await.unwrap();
+    wait_until(PLENTY, "the quota to count", async || {
+        quotas.get("none").await.unwrap().status.is_some_and(|s| s.hard.is_some())
+    })
+    .await;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": ""}}})).await;
+    let told = world.until("web", "why it does not begin", |o| stands(o, "RunnerNotStarted")).await;
+    assert!(message(&told).contains("exceeded quota"), "{}", message(&told));
+    quotas.delete("none", &DeleteParams::default()).await.unwrap();
+    world.ready("web", "NoChanges").await;
+    assert_eq!(world.count("SELECT count(*) FROM terraform_runs").await, 1, "it was not given up");
     world.controller.stop().await;
 }

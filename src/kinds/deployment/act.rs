@@ -11,6 +11,7 @@ use super::observe::{Observed, REFUSED};
 use super::standing::Standing;
 use super::{outputs, recovery};
 use crate::api::{Change, DurationText, EngineKind, Reason, TerraformDeployment};
+use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalTaken;
 use crate::ledger::runs::{ApplyRun, Approval, NewApplyRun, NewPlanRun, Obstacle, PlanRun};
@@ -260,12 +261,21 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
 }
 
 /// Starts the runner of a committed run. The token is made here and not with the run: a controller that is killed in between
-/// could not hand it over.
+/// could not hand it over. A pod has a token of its own, so that what counts there is that its Job stands.
 async fn hand_over(cx: &Context, subject: &Subject, run: Uuid, engine: EngineKind) -> Result<()> {
     let token = token::new();
-    if cx.ledger.reissue_token(run, &token::hash(token.expose())).await? {
-        let deployment = (subject.namespace.as_str(), subject.name.as_str());
-        cx.executor.start(Start { run, engine, token: &token, deployment }).await?;
+    let deployment = (subject.namespace.as_str(), subject.name.as_str());
+    let start = Start { run, engine, token: &token, deployment };
+    match cx.installation.executor.kind {
+        ExecutorKind::Local => {
+            if cx.ledger.reissue_token(run, &token::hash(token.expose())).await? {
+                cx.executor.start(start).await?;
+            }
+        }
+        ExecutorKind::Job => {
+            cx.executor.start(start).await?;
+            cx.ledger.reissue_token(run, &token::hash(token.expose())).await?;
+        }
     }
     Ok(())
 }
