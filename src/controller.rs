@@ -93,7 +93,8 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let mut served = JoinSet::new();
     // Before all else: a start that waits can be seen to wait, and every replica answers runners.
     let runs = web::runs::RunApi::new(ledger.clone(), Arc::new(waker.clone()));
-    let mut routes = web::router(web::State { health: health.clone(), metrics: metrics.clone() });
+    let mut routes =
+        web::router(web::State { health: health.clone(), metrics: metrics.clone(), ledger: ledger.clone() });
     if local.is_some() {
         routes = routes.merge(web::runs::router(runs.clone()));
     }

@@ -14,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 
 use crate::health::Health;
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 
 /// What the handlers share.
@@ -23,6 +24,8 @@ pub struct State {
     pub health: Health,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// How far its log is behind is asked when metrics are.
+    pub ledger: Ledger,
 }
 
 /// Health and metrics.
@@ -35,6 +38,6 @@ pub fn router(state: State) -> Router {
 }
 
 async fn serve_metrics(Shared(state): Shared<State>) -> impl IntoResponse {
-    state.metrics.lags("activity_log", state.runs.ledger.log_waits_since());
+    state.metrics.lags("activity_log", state.ledger.log_waits_since());
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], state.metrics.text())
 }
