@@ -170,5 +170,8 @@ async fn who_waits_is_told_for_which_limit_and_what_is_new_goes_before_a_retry()
     ] {
         wait_until(PLENTY, line, async || told(line)).await;
     }
+    // Its retries would leave a runner behind that waits for the controller.
+    world.delete("again").await;
+    world.gone("again").await;
     world.controller.stop().await;
 }
