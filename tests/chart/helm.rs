@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::harness::top;
+use crate::harness::{User, top};
 
 /// Landfall's own namespace in these tests.
 pub(crate) const HOME: &str = "landfall-system";
@@ -34,6 +34,17 @@ pub(crate) fn with_values(arguments: &[&str], values: &Value) -> Output {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     serde_json::to_writer(&mut file, values).unwrap();
     helm(arguments).arg(top().join("charts/landfall")).arg("--values").arg(file.path()).output().unwrap()
+}
+
+/// A command on the release at the API server, with the chart where values are given; it must do.
+pub(crate) fn run(arguments: &[&str], values: Option<&Value>) {
+    let kubeconfig = User::Admin.kubeconfig();
+    let arguments = [arguments, &["--kubeconfig", &kubeconfig]].concat();
+    let output = match values {
+        Some(values) => with_values(&arguments, values),
+        None => helm(&arguments).output().unwrap(),
+    };
+    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What the chart makes of these values, or what Helm says against them.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::harness::top;
 
-fn build(out: &Path) {
+/// The image of this build.
+pub(crate) fn build(out: &Path) {
     let mut build = Command::new(top().join("tests/image/build"));
     let output = build.arg(out).arg(env!("CARGO_BIN_EXE_landfall")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

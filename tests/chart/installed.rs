@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::bed::Bed;
 use crate::harness::{OWN_BED, User, env, kubectl, top};
-use crate::helm::{HOME, combinations, helm, render};
+use crate::helm::{HOME, combinations, render, run};
 use crate::rights::{self, CLUSTER, CONTROLLER, CONTROLLERS, RUNNERS, RUNS};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,21 +52,6 @@ fn every_combination_is_taken() {
     }
 }
 
-/// Helm against the bed, without the hooks: no Job ends where no node is.
-fn run(arguments: &[&str], values: Option<&Value>) {
-    let output = match values {
-        Some(values) => {
-            let mut file = tempfile::NamedTempFile::new().unwrap();
-            serde_json::to_writer(&mut file, values).unwrap();
-            let mut helm = helm(arguments);
-            helm.arg(top().join("charts/landfall")).arg("--values").arg(file.path()).arg("--no-hooks");
-            helm.env("KUBECONFIG", User::Admin.kubeconfig()).output().unwrap()
-        }
-        None => helm(arguments).env("KUBECONFIG", User::Admin.kubeconfig()).output().unwrap(),
-    };
-    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Key-encryption keys and passwords, as they stand.
 async fn secrets(client: &Client) -> Value {
     let all = Api::<Secret>::namespaced(client.clone(), HOME).list(&ListParams::default()).await.unwrap();
@@ -79,9 +64,10 @@ async fn definitions(client: &Client) -> usize {
     all.items.iter().filter(|definition| definition.spec.group == "landfall.dev").count()
 }
 
+/// Without the hooks: no Job ends where no node is.
 async fn what_must_stay_stays(client: &Client) {
     let mut values = combinations()[0].1.clone();
-    run(&["install", "landfall"], Some(&values));
+    run(&["install", "landfall", "--no-hooks"], Some(&values));
     let first = secrets(client).await;
     assert_eq!(first.as_object().unwrap().keys().collect::<Vec<_>>(), ["landfall-key-k1", "landfall-postgres"]);
     let key: Vec<u8> =
@@ -97,7 +83,7 @@ async fn what_must_stay_stays(client: &Client) {
     // A key more, and fewer namespaces.
     values["encryption"] = json!({"keys": ["k1", "k2"], "current": "k2"});
     values["watchNamespaces"] = json!(["team-a", "team-b"]);
-    run(&["upgrade", "landfall"], Some(&values));
+    run(&["upgrade", "landfall", "--no-hooks"], Some(&values));
     let second = secrets(client).await;
     for name in ["landfall-key-k1", "landfall-postgres"] {
         assert!(first[name] == second[name], "an upgrade changed {name}");
@@ -118,7 +104,7 @@ async fn what_must_stay_stays(client: &Client) {
     run(&["uninstall", "landfall", "--no-hooks"], None);
     assert!(secrets(client).await == second, "keys stay when the release goes");
     assert_eq!(definitions(client).await, landfall::api::definitions().len());
-    run(&["install", "landfall"], Some(&values));
+    run(&["install", "landfall", "--no-hooks"], Some(&values));
     assert!(secrets(client).await == second, "who comes back finds what was kept");
 }
 

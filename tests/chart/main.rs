@@ -6,11 +6,13 @@ mod bed;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cluster;
 mod helm;
 mod image;
 mod installed;
 mod metrics;
 mod network;
+mod node;
 mod rendered;
 mod rights;
 mod schema;

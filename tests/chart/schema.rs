@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::top;
-use crate::helm::{combinations, helm, render};
+use crate::helm::{combinations, render, with_values};
 
 /// Values of a good installation with one changed.
 fn with(pointer: &str, value: &Value) -> Value {
@@ -20,10 +19,7 @@ fn with(pointer: &str, value: &Value) -> Value {
 #[test]
 fn helm_has_nothing_against_the_chart() {
     for (name, values) in combinations() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        serde_json::to_writer(&mut file, &values).unwrap();
-        let mut lint = helm(&["lint", "--strict"]);
-        let output = lint.arg(top().join("charts/landfall")).arg("--values").arg(file.path()).output().unwrap();
+        let output = with_values(&["lint", "--strict"], &values);
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stdout));
     }
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::harness::top;
@@ -26,6 +26,11 @@ impl Bed {
         testbed.env_remove("KUBECONFIG").env_remove("DATABASE_SUPERUSER_URL").stdin(Stdio::null());
         let output = testbed.output().unwrap();
         assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The directory of its parts.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 
     /// Its environment.
