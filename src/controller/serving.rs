@@ -41,12 +41,11 @@ pub(super) struct Serving {
     pub(super) authorities: watch::Receiver<String>,
 }
 
-/// Certificate and keys as they are kept.
+/// CAs with their keys, the oldest first, and the certificate of the host with its key.
+#[derive(Default)]
 struct Kept {
-    authorities: Vec<Authority>,
-    keys: Vec<Key>,
-    chain: Chain,
-    key: Key,
+    authorities: Vec<(Authority, Key)>,
+    leaf: Option<(Chain, Key)>,
 }
 
 /// One CA as it is kept.
@@ -68,8 +67,9 @@ pub(super) fn keep(
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let (host, part) = (url.host_str().unwrap_or_default().to_owned(), health.part("run API"));
     let keeping = async move {
+        let mut known = None;
         loop {
-            let pause = match look(&api, &host, clock.now()).await {
+            let pause = match look(&api, &host, clock.now(), &mut known).await {
                 Ok((pem, key)) => {
                     part.good();
                     authorities.send_if_modified(|known| std::mem::replace(known, pem.clone()) != pem);
@@ -94,32 +94,38 @@ fn told(part: &Part, error: &Error) {
 }
 
 /// Reads the Secret, and writes it where it is due. Of two replicas that write at once the second takes what the first wrote.
-async fn look(api: &Api<Secret>, host: &str, now: Timestamp) -> Result<(String, CertifiedKey)> {
+/// Where the Secret is gone or damaged, what this process knows goes back: pods that run trust no other CA.
+async fn look(
+    api: &Api<Secret>,
+    host: &str,
+    now: Timestamp,
+    known: &mut Option<Kept>,
+) -> Result<(String, CertifiedKey)> {
     let found = api.get_opt(SECRET).await?;
-    let kept = found.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| read(data, host));
-    let kept = match renewed(kept, host, now)? {
-        (kept, false) => kept,
-        (kept, true) => {
-            write(api, found, &kept, host).await?;
-            kept
-        }
-    };
-    Ok((bundle(&kept.authorities), certified(&kept)?))
+    let read = found.as_ref().and_then(|secret| secret.data.as_ref()).and_then(|data| read(data, host));
+    let lost = read.is_none();
+    let kept = read.or_else(|| known.take()).unwrap_or_default();
+    let kept = known.insert(kept);
+    if renew(kept, host, now)? || lost {
+        write(api, found, kept, host).await?;
+    }
+    Ok((bundle(&kept.authorities), certified(kept)?))
 }
 
 async fn write(api: &Api<Secret>, found: Option<Secret>, kept: &Kept, host: &str) -> Result<()> {
-    let pair = |(authority, key): (&Authority, &Key)| Pair {
+    let (chain, key) = kept.leaf.as_ref().ok_or_else(|| Error::Integrity("there is no certificate".into()))?;
+    let pair = |(authority, key): &(Authority, Key)| Pair {
         certificate: authority.certificate().pem(),
         key: key.pem().to_owned(),
     };
-    let pairs: Vec<Pair> = kept.authorities.iter().zip(&kept.keys).map(pair).collect();
+    let pairs: Vec<Pair> = kept.authorities.iter().map(pair).collect();
     let pairs = serde_json::to_vec(&pairs).map_err(|e| Error::Integrity(e.to_string()))?;
     let data = BTreeMap::from([
         ("host".to_owned(), ByteString(host.as_bytes().to_vec())),
         ("ca.crt".to_owned(), ByteString(bundle(&kept.authorities).into_bytes())),
         ("authorities.json".to_owned(), ByteString(pairs)),
-        ("tls.crt".to_owned(), ByteString(kept.chain.pem().into_bytes())),
-        ("tls.key".to_owned(), ByteString(kept.key.pem().as_bytes().to_vec())),
+        ("tls.crt".to_owned(), ByteString(chain.pem().into_bytes())),
+        ("tls.key".to_owned(), ByteString(key.pem().as_bytes().to_vec())),
     ]);
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match found {
@@ -134,57 +140,54 @@ async fn write(api: &Api<Secret>, found: Option<Secret>, kept: &Kept, host: &str
             api.create(&params, &secret).await?;
         }
     }
-    tracing::info!(not_after = %kept.chain.leaf().not_after, "the run API has a new certificate");
+    tracing::info!(not_after = %chain.leaf().not_after, "the run API has a new certificate");
     Ok(())
 }
 
-/// What the Secret holds; `None` where it is not whole, or for another host: then it is made anew.
+/// What the Secret holds; `None` where its CAs are not whole. A certificate that is not whole, or for another host, is left out.
 fn read(data: &BTreeMap<String, ByteString>, host: &str) -> Option<Kept> {
     let field = |name: &str| data.get(name).map(|bytes| bytes.0.as_slice());
     let pairs: Vec<Pair> = serde_json::from_slice(field("authorities.json")?).ok()?;
-    let authorities =
-        pairs.iter().map(|pair| Authority::read(pair.certificate.as_bytes(), pair.key.as_bytes(), None).ok());
-    let authorities = authorities.collect::<Option<Vec<_>>>()?;
-    let keys = pairs.iter().map(|pair| Key::read(pair.key.as_bytes()).ok()).collect::<Option<Vec<_>>>()?;
-    let (chain, key) = (Chain::read(field("tls.crt")?).ok()?, Key::read(field("tls.key")?).ok()?);
-    let whole = field("host")? == host.as_bytes() && chain.fits(&key).is_ok();
-    whole.then_some(Kept { authorities, keys, chain, key })
+    let pair = |pair: &Pair| {
+        let authority = Authority::read(pair.certificate.as_bytes(), pair.key.as_bytes(), None).ok()?;
+        Some((authority, Key::read(pair.key.as_bytes()).ok()?))
+    };
+    let authorities = pairs.iter().map(pair).collect::<Option<Vec<_>>>().filter(|all| !all.is_empty())?;
+    let leaf = || {
+        let (chain, key) = (Chain::read(field("tls.crt")?).ok()?, Key::read(field("tls.key")?).ok()?);
+        (field("host")? == host.as_bytes() && chain.fits(&key).is_ok()).then_some((chain, key))
+    };
+    Some(Kept { authorities, leaf: leaf() })
 }
 
-/// What is to be served with, and whether it is new. A CA joins when two thirds of the newest one's life are over, and goes
+/// Renews what is due, and says whether anything was. A CA joins when two thirds of the newest one's life are over, and goes
 /// when it has ended; of those that outlive the certificate the oldest signs.
-fn renewed(kept: Option<Kept>, host: &str, now: Timestamp) -> Result<(Kept, bool)> {
-    let (authorities, keys, leaf) = match kept {
-        Some(kept) => (kept.authorities, kept.keys, Some((kept.chain, kept.key))),
-        None => (Vec::new(), Vec::new(), None),
-    };
-    let known = authorities.len();
-    let mut pairs: Vec<_> = authorities.into_iter().zip(keys).filter(|(one, _)| one.not_after() > now).collect();
-    let mut fresh = pairs.len() < known;
-    if pairs.last().is_none_or(|(newest, _)| is_due(newest.certificate(), now)) {
-        pairs.push(new_authority(now).map_err(flaw)?);
+fn renew(kept: &mut Kept, host: &str, now: Timestamp) -> Result<bool> {
+    let before = kept.authorities.len();
+    kept.authorities.retain(|(one, _)| one.not_after() > now);
+    let mut fresh = kept.authorities.len() < before;
+    if kept.authorities.last().is_none_or(|(newest, _)| is_due(newest.certificate(), now)) {
+        kept.authorities.push(new_authority(now).map_err(flaw)?);
         fresh = true;
     }
-    let end = now.saturating_add(LIFE).unwrap_or(Timestamp::MAX);
-    let signer = pairs.iter().find(|(one, _)| one.not_after() > end).or(pairs.last()).map(|(one, _)| one.clone());
-    let signer = signer.ok_or_else(|| Error::Integrity("there is no CA".into()))?;
-    let good = leaf.filter(|(chain, _)| {
-        let vouched = pairs.iter().any(|(one, _)| chain.leaf().is_signed_by(one.certificate()));
+    let good = kept.leaf.as_ref().is_some_and(|(chain, _)| {
+        let vouched = kept.authorities.iter().any(|(one, _)| chain.leaf().is_signed_by(one.certificate()));
         vouched && !is_due(chain.leaf(), now)
     });
-    fresh |= good.is_none();
-    let (chain, key) = match good {
-        Some(good) => good,
-        None => {
-            let key = Key::make(Algorithm::EcdsaP256).map_err(flaw)?;
-            let host = url::Host::parse(host).map_err(|e| Error::Usage(format!("executor.job.url: {e}")))?;
-            let not_after = end.min(signer.not_after());
-            let chain = signer.sign_for(&key, &host, Term { not_before: before(now), not_after }).map_err(flaw)?;
-            (chain, key)
-        }
-    };
-    let (authorities, keys) = pairs.into_iter().unzip();
-    Ok((Kept { authorities, keys, chain, key }, fresh))
+    if !good {
+        kept.leaf = Some(new_leaf(&kept.authorities, host, now)?);
+    }
+    Ok(fresh || !good)
+}
+
+fn new_leaf(authorities: &[(Authority, Key)], host: &str, now: Timestamp) -> Result<(Chain, Key)> {
+    let end = now.saturating_add(LIFE).unwrap_or(Timestamp::MAX);
+    let signer = authorities.iter().find(|(one, _)| one.not_after() > end).or(authorities.last());
+    let (signer, _) = signer.ok_or_else(|| Error::Integrity("there is no CA".into()))?;
+    let key = Key::make(Algorithm::EcdsaP256).map_err(flaw)?;
+    let host = url::Host::parse(host).map_err(|e| Error::Usage(format!("executor.job.url: {e}")))?;
+    let term = Term { not_before: before(now), not_after: end.min(signer.not_after()) };
+    Ok((signer.sign_for(&key, &host, term).map_err(flaw)?, key))
 }
 
 fn new_authority(now: Timestamp) -> std::result::Result<(Authority, Key), Flaw> {
@@ -209,16 +212,15 @@ fn is_due(certificate: &pki::Certificate, now: Timestamp) -> bool {
     now > certificate.not_before.saturating_add(life / 3 * 2).unwrap_or(Timestamp::MAX)
 }
 
-fn bundle(authorities: &[Authority]) -> String {
-    authorities.iter().map(|authority| authority.certificate().pem()).collect()
+fn bundle(authorities: &[(Authority, Key)]) -> String {
+    authorities.iter().map(|(authority, _)| authority.certificate().pem()).collect()
 }
 
 fn certified(kept: &Kept) -> Result<CertifiedKey> {
-    let chain: Vec<_> = kept.chain.iter().map(|one| one.der.clone().into()).collect();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(
-        kept.key.pkcs8().ok_or_else(|| Error::Integrity("its key is not PKCS#8".into()))?.to_vec(),
-    );
-    let key = key.map_err(|e| Error::Integrity(e.to_owned()))?;
+    let (chain, key) = kept.leaf.as_ref().ok_or_else(|| Error::Integrity("there is no certificate".into()))?;
+    let chain: Vec<_> = chain.iter().map(|one| one.der.clone().into()).collect();
+    let key = key.pkcs8().ok_or_else(|| Error::Integrity("its key is not PKCS#8".into()))?;
+    let key = rustls::pki_types::PrivateKeyDer::try_from(key.to_vec()).map_err(|e| Error::Integrity(e.to_owned()))?;
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|e| Error::Integrity(e.to_string()))
 }
@@ -234,53 +236,59 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + number * 86_400).unwrap()
     }
 
-    fn names(kept: &Kept) -> Vec<String> {
-        kept.authorities.iter().map(|one| one.certificate().subject.clone()).collect()
+    fn leaf(kept: &Kept) -> &pki::Certificate {
+        kept.leaf.as_ref().unwrap().0.leaf()
     }
 
     #[test]
     fn ten_years_of_looks_change_the_certificate_in_time_and_no_runner_ever_meets_a_ca_that_it_does_not_know() {
-        let (mut kept, fresh) = renewed(None, HOST, day(0)).unwrap();
-        assert!(fresh);
+        let mut kept = Kept::default();
+        assert!(renew(&mut kept, HOST, day(0)).unwrap());
         let (mut certificates, mut trusted_long_ago) = (1, bundle(&kept.authorities));
         for number in (0..12 * 365).step_by(5) {
             let now = day(number);
-            let (next, fresh) = renewed(Some(kept), HOST, now).unwrap();
-            assert!(next.chain.leaf().not_after > now && next.chain.leaf().not_before < now, "day {number}");
+            certificates += usize::from(renew(&mut kept, HOST, now).unwrap());
+            assert!(leaf(&kept).not_after > now && leaf(&kept).not_before < now, "day {number}");
             // A runner of a month ago.
-            let vouches = |one: &Authority| {
-                trusted_long_ago.contains(&one.certificate().pem()) && next.chain.leaf().is_signed_by(one.certificate())
+            let vouches = |(one, _): &(Authority, Key)| {
+                trusted_long_ago.contains(&one.certificate().pem()) && leaf(&kept).is_signed_by(one.certificate())
             };
-            assert!(next.authorities.iter().any(vouches), "day {number}: {:?}", names(&next));
+            assert!(kept.authorities.iter().any(vouches), "day {number}");
             if number % 30 == 0 {
-                trusted_long_ago = bundle(&next.authorities);
+                trusted_long_ago = bundle(&kept.authorities);
             }
-            certificates += usize::from(fresh);
-            kept = next;
         }
         assert!((60..=80).contains(&certificates), "{certificates}");
-        assert!(kept.authorities.len() <= 2, "{:?}", names(&kept));
+        assert!(kept.authorities.len() <= 2);
     }
 
     #[test]
-    fn what_is_kept_is_read_again_and_what_is_damaged_or_for_another_host_is_not() {
-        let (kept, _) = renewed(None, "10.0.0.1", day(0)).unwrap();
-        let pair = Pair { certificate: bundle(&kept.authorities), key: kept.keys.first().unwrap().pem().to_owned() };
+    fn what_is_kept_is_read_again_and_the_cas_stay_when_the_certificate_is_damaged_or_for_another_host() {
+        let mut kept = Kept::default();
+        renew(&mut kept, "10.0.0.1", day(0)).unwrap();
+        let (authority, key) = kept.authorities.first().unwrap();
+        let pair = Pair { certificate: authority.certificate().pem(), key: key.pem().to_owned() };
+        let (chain, key) = kept.leaf.as_ref().unwrap();
         let text = |text: &str| ByteString(text.as_bytes().to_vec());
         let data = BTreeMap::from([
             ("host".to_owned(), text("10.0.0.1")),
             ("authorities.json".to_owned(), ByteString(serde_json::to_vec(&[pair]).unwrap())),
-            ("tls.crt".to_owned(), text(&kept.chain.pem())),
-            ("tls.key".to_owned(), text(kept.key.pem())),
+            ("tls.crt".to_owned(), text(&chain.pem())),
+            ("tls.key".to_owned(), text(key.pem())),
         ]);
-        let again = read(&data, "10.0.0.1").unwrap();
-        assert_eq!(again.chain, kept.chain);
-        assert!(!renewed(Some(again), "10.0.0.1", day(1)).unwrap().1, "nothing is due");
-        assert!(read(&data, "10.0.0.2").is_none());
-        for field in data.keys() {
-            let mut damaged = data.clone();
-            damaged.insert(field.clone(), text("nonsense"));
-            assert!(read(&damaged, "10.0.0.1").is_none(), "{field}");
+        let mut again = read(&data, "10.0.0.1").unwrap();
+        assert!(!renew(&mut again, "10.0.0.1", day(1)).unwrap(), "nothing is due");
+        assert_eq!(leaf(&again), leaf(&kept));
+        let mut moved = read(&data, "10.0.0.2").unwrap();
+        assert!(renew(&mut moved, "10.0.0.2", day(1)).unwrap());
+        assert_eq!(bundle(&moved.authorities), bundle(&kept.authorities), "pods that run trust the new one");
+        for field in ["host", "tls.crt", "tls.key"] {
+            let damaged = BTreeMap::from_iter(data.clone().into_iter().chain([(field.to_owned(), text("nonsense"))]));
+            assert!(read(&damaged, "10.0.0.1").is_some_and(|kept| kept.leaf.is_none()), "{field}");
+        }
+        for value in ["nonsense", "[]"] {
+            let damaged = [("authorities.json".to_owned(), text(value))];
+            assert!(read(&BTreeMap::from_iter(data.clone().into_iter().chain(damaged)), "10.0.0.1").is_none());
         }
         certified(&kept).unwrap();
     }

@@ -42,6 +42,8 @@ pub(super) struct Engine {
     pub(super) binary: PathBuf,
     pub(super) layout: Layout,
     environment: BTreeMap<String, SecretText>,
+    /// Whether it has a PID namespace for itself.
+    alone: bool,
 }
 
 /// How a command ended.
@@ -140,7 +142,13 @@ impl Engine {
         for (name, value) in passed_on.chain(fixed).chain(config).chain(ours) {
             environment.insert(name.to_owned(), SecretText::new(value));
         }
-        Ok(Self { binary: binary.to_owned(), layout: layout.clone(), environment })
+        Ok(Self { binary: binary.to_owned(), layout: layout.clone(), environment, alone: false })
+    }
+
+    /// The same in a pod, where all processes but the first are ours to end.
+    #[must_use]
+    pub(super) fn alone(self) -> Self {
+        Self { alone: procfs::is_contained(), ..self }
     }
 
     /// Starts a command whose output goes to a file: on a pipe it would die with its reader, and lose its state.
@@ -208,6 +216,7 @@ impl Engine {
         if stopped.is_some() || matches!(how, How::Signal(_)) {
             clear_session().await?;
         }
+        self.clear_pod().await?;
         Ok(Ended { how, stopped, cut })
     }
 
@@ -216,14 +225,25 @@ impl Engine {
         absent(answer);
         let mut child = self.spawn(arguments, answer, Some(&self.layout.aside()))?;
         match timeout(limit, child.wait()).await {
-            Ok(status) => Ok(status.map_err(Error::io("wait for the engine"))?.code()),
+            Ok(status) => {
+                let status = status.map_err(Error::io("wait for the engine"))?;
+                self.clear_pod().await?;
+                Ok(status.code())
+            }
             Err(_) => {
                 child.start_kill().map_err(Error::io("kill the engine"))?;
                 child.wait().await.map_err(Error::io("wait for the engine"))?;
                 clear_session().await?;
+                self.clear_pod().await?;
                 Ok(None)
             }
         }
+    }
+
+    /// In a pod of its own nothing of a command outlives it, not even what made itself a session: what the module's code left
+    /// behind could write to the files that the next step reads, and show another plan than the one that is kept.
+    async fn clear_pod(&self) -> Result<()> {
+        if self.alone { clear(procfs::of_our_namespace).await } else { Ok(()) }
     }
 }
 
@@ -258,10 +278,16 @@ async fn clear_session() -> Result<()> {
     if procfs::leads_session().is_err() {
         return Ok(()); // not our own session, so its members are not ours to kill
     }
+    let us = rustix::process::getpid().as_raw_nonzero().get();
+    clear(|| procfs::members(us)).await
+}
+
+/// Kills all of these but ourselves, until none is left, for a while.
+async fn clear(who: impl Fn() -> Result<Vec<procfs::Process>>) -> Result<()> {
     let us = rustix::process::getpid();
     let until = Instant::now() + CLEARED;
     loop {
-        let members = procfs::members(us.as_raw_nonzero().get())?;
+        let members = who()?;
         let mut left =
             members.iter().filter_map(|member| Pid::from_raw(member.pid)).filter(|pid| *pid != us).peekable();
         if left.peek().is_none() || Instant::now() > until {

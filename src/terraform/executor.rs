@@ -7,6 +7,7 @@ mod pod;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use crate::api::{EngineKind, Reason};
@@ -87,17 +88,19 @@ impl Executor {
         }
     }
 
-    /// Whether anything of a run lives, also when the ledger was not told.
+    /// Whether anything lives of a run that is over, also when the ledger was not told who held it. A Job whose run nobody holds
+    /// can take it no more.
     ///
     /// # Errors
     /// Where nobody can tell.
-    pub async fn has(&self, run: Uuid) -> Result<bool> {
-        match self {
-            Self::Local(local) => {
+    pub async fn lingers(&self, run: Uuid, holder: Option<&Holder>) -> Result<bool> {
+        match (self, holder) {
+            (Self::Local(local), _) => {
                 let claimed = local.claimed_by(run).map_or(Ok(false), |process| local.lives(&process))?;
                 Ok(claimed || local.is_child(run))
             }
-            Self::Job(jobs) => jobs.is_under_way(run).await,
+            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.lives(pod).await,
+            (Self::Job(_), _) => Ok(false),
         }
     }
 
@@ -113,15 +116,14 @@ impl Executor {
         }
     }
 
-    /// Why the runner of a run that nobody has claimed does not begin, where something is in its way.
-    ///
-    /// # Errors
-    /// The API server's.
-    pub async fn hitch(&self, run: Uuid) -> Result<Option<String>> {
-        match self {
-            Self::Local(_) => Ok(None),
-            Self::Job(jobs) => jobs.hitch(run).await,
-        }
+    /// Why the runner of a run that nobody has claimed for `waited` does not begin, where something is in its way. Where nobody
+    /// can tell, nothing is known to be.
+    pub async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Option<String> {
+        let Self::Job(jobs) = self else { return None };
+        jobs.hitch(run, waited).await.unwrap_or_else(|error| {
+            tracing::warn!(%run, %error, "nobody can tell why a run does not begin");
+            None
+        })
     }
 
     /// Asks the runner to stop gracefully. Nothing happens where it is gone.

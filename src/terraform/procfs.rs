@@ -65,14 +65,33 @@ pub(super) fn leads_session() -> Result<()> {
     )))
 }
 
-/// Live members of a session, without zombies.
+/// All that live, without zombies.
+fn all() -> Result<impl Iterator<Item = Process>> {
+    let entries = fs::read_dir("/proc").map_err(Error::io("/proc"))?;
+    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    Ok(pids.filter_map(Process::read).filter(|p| !p.zombie))
+}
+
+/// Live members of a session.
 ///
 /// # Errors
 /// Where `/proc` cannot be read.
 pub(super) fn members(session: i32) -> Result<Vec<Process>> {
-    let entries = fs::read_dir("/proc").map_err(Error::io("/proc"))?;
-    let pids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-    Ok(pids.filter_map(Process::read).filter(|p| p.session == session && !p.zombie).collect())
+    Ok(all()?.filter(|p| p.session == session).collect())
+}
+
+/// Live processes of our PID namespace but its first.
+///
+/// # Errors
+/// Where `/proc` cannot be read.
+pub(super) fn of_our_namespace() -> Result<Vec<Process>> {
+    Ok(all()?.filter(|p| p.pid != 1).collect())
+}
+
+/// Whether this process stands in another PID namespace than the machine's first.
+pub(super) fn is_contained() -> bool {
+    // Its number is fixed in the kernel's interface (PROC_PID_INIT_INO).
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() != "pid:[4026531836]")
 }
 
 /// The live members of the session that this process leads or led, itself included.

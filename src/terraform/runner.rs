@@ -132,6 +132,7 @@ async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<(
     ];
     let ours = ours.into_iter().chain(loopback.environment());
     let engine = Engine::new(&args.engine, args.cli_config.as_deref(), &layout, &spec.environment, ours)?;
+    let engine = if args.pod_token.is_some() { engine.alone() } else { engine };
     let redactor = redactor(&spec);
     let (stopper, stop) = watch::channel(None);
     let mut watchers = JoinSet::new();

@@ -197,6 +197,11 @@ async fn attach(
     let hash = token::hash_of_hex(&attach.token_sha256);
     let hash = hash.ok_or_else(|| Fault::new(StatusCode::BAD_REQUEST, "tokenSha256 is not 64 hex digits"))?;
     let (Some(pods), Some(token)) = (&api.pods, bearer(&headers)) else { return Err(Fault::unauthorized()) };
+    // What no pod can take is not worth a question to the API server.
+    let run = api.ledger.run(id).await?.ok_or_else(Fault::unauthorized)?;
+    if run.phase.is_final() {
+        return Err(Refusal::Ended.into());
+    }
     let pod = pods.of_run(id, token).await?.ok_or_else(Fault::unauthorized)?;
     let spec = granted(api.ledger.attach(id, &pod, &hash).await)?;
     api.wake(id).await;

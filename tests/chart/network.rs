@@ -54,6 +54,8 @@ fn a_run_reaches_clouds_and_nothing_near() {
         "127.0.0.1",
         "172.16.0.1",
         "172.31.255.254",
+        "168.63.129.16", // what a cloud's agents are served from looks public
+        "192.0.0.192",
         "192.168.1.1",
         "0.0.0.0",
         "224.0.0.1",

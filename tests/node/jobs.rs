@@ -105,19 +105,32 @@ impl World {
 
     /// Waits for the pod of the newest apply, until it runs.
     pub(crate) async fn applying_pod(&self) -> Pod {
+        self.applying_pods(1).await.remove(0)
+    }
+
+    /// The same for so many applies.
+    pub(crate) async fn applying_pods(&self, count: usize) -> Vec<Pod> {
         let mut connection = self.database.superuser().await;
-        let run = "SELECT run_id::text FROM terraform_runs WHERE kind = 'Apply' ORDER BY created_at DESC LIMIT 1";
-        let mut found = None;
-        wait_until(PLENTY, "the pod of the apply", async || {
-            let run: Option<String> = sqlx::query_scalar(run).fetch_optional(&mut connection).await.unwrap();
-            let of_run = |pod: &Pod| {
-                run.is_some() && pod.metadata.labels.as_ref().unwrap().get("landfall.dev/run") == run.as_ref()
+        let runs = "SELECT run_id::text FROM terraform_runs WHERE kind = 'Apply' ORDER BY created_at DESC LIMIT $1";
+        let mut found = Vec::new();
+        wait_until(PLENTY, "the pods of applies", async || {
+            let limit = i64::try_from(count).unwrap();
+            let runs: Vec<String> = sqlx::query_scalar(runs).bind(limit).fetch_all(&mut connection).await.unwrap();
+            let is = |pod: &Pod| {
+                let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+                phase == Some("Running") && runs.contains(&pod.metadata.labels.as_ref().unwrap()["landfall.dev/run"])
             };
-            let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-            found = self.pods().await.into_iter().find(|pod| of_run(pod) && running(pod));
-            found.is_some()
+            found = self.pods().await.into_iter().filter(is).collect();
+            found.len() == count
         })
         .await;
-        found.unwrap()
+        found
+    }
+
+    /// A command of alice about the run of this pod.
+    pub(crate) async fn command_on_run(&self, pod: &Pod, verb: &str) {
+        let deployment = &pod.metadata.annotations.as_ref().unwrap()["landfall.dev/deployment"];
+        let (_, name) = deployment.split_once('/').unwrap();
+        self.command(name, verb, &pod.metadata.labels.as_ref().unwrap()["landfall.dev/run"]).await;
     }
 }

@@ -132,6 +132,7 @@ fn under_way(run: &Run, seen: &Observed) -> Step {
         (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
         (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains) {
             Some(Overdue { kill, why }) => {
+                let why = [Some(why), seen.hitch.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
                 Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
             }
             None => Step::Rest(match &seen.hitch {

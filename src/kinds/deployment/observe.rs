@@ -190,7 +190,9 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         None => Liveness::Absent,
     };
     let hitch = match active {
-        Some(run) if run.phase == RunPhase::Pending => cx.executor.hitch(run.id).await?,
+        Some(run) if run.phase == RunPhase::Pending => {
+            cx.executor.hitch(run.id, run.read_at.duration_since(run.created_at)).await
+        }
         _ => None,
     };
     let remains = active.map_or(Ok(None), |run| cx.executor.remains(run.id))?;

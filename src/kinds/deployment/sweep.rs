@@ -75,11 +75,11 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
 }
 
 /// A folder goes when its run is over, nothing of it lives, and the ledger has its states. Else it stays, for a person. A Job
-/// goes by itself when it has ended.
+/// goes by itself when it has ended; one whose run was given up, or cancelled before it was taken, goes here.
 async fn folder(cx: &Context, id: Uuid, told: &mut HashSet<Uuid>) -> Result<()> {
     let why = match cx.ledger.run(id).await? {
         None => "the ledger knows no such run",
-        Some(run) if !run.phase.is_final() || cx.executor.has(id).await? => return Ok(()),
+        Some(run) if !run.phase.is_final() || cx.executor.lingers(id, run.holder.as_ref()).await? => return Ok(()),
         Some(run) => {
             let mut known = true;
             for state in cx.executor.states_left(id)? {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt;
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, PropagationPolicy};
@@ -27,7 +28,9 @@ use crate::{Error, Result};
 /// How long a Job that ended may take to go before its successor is made.
 const GOING: Duration = Duration::from_secs(10);
 /// A pod that tells nothing for so long is asked about by its events.
-const SILENT: i64 = 5;
+const SILENT: SignedDuration = SignedDuration::from_secs(5);
+/// A runner that runs takes its run sooner.
+const UNHEARD: SignedDuration = SignedDuration::from_secs(30);
 
 /// Told namespace and name of the deployment whose run's pod has changed.
 pub type Tell = Box<dyn Fn(&str, &str) + Send + Sync>;
@@ -89,6 +92,11 @@ impl Jobs {
             let message = format!("the installation names no {0:?}: set engines.{0:?} in landfall.yaml", start.engine);
             Error::condition(Reason::EngineNotFound, message)
         })?;
+        let authorities = self.authorities.borrow().clone();
+        if authorities.is_empty() {
+            let message = "the run API has no certificate yet: /readyz says why";
+            return Err(Error::condition(Reason::RunnerNotStarted, message));
+        }
         let job = pod::job(&Making {
             run: start.run,
             namespace: &self.namespace,
@@ -97,7 +105,7 @@ impl Jobs {
             engine: engine.display().to_string(),
             cli_config: self.cli_config.as_ref().map(|path| path.display().to_string()),
             grace: self.grace,
-            authorities: self.authorities.borrow().clone(),
+            authorities,
             // The image has a PATH of its own.
             environment: inherited().filter(|(name, _)| name != "PATH").collect(),
         })?;
@@ -160,36 +168,44 @@ impl Jobs {
         self.pods.find(|pod| pod::run(pod.metadata.labels.as_ref()) == Some(run))
     }
 
-    /// Why a run's pod does not begin. Where neither pod nor node says why, the newest warning of Job or pod.
-    pub(super) async fn hitch(&self, run: Uuid) -> Result<Option<String>> {
+    /// Why a run's pod does not begin, or does not take its run. Where neither pod nor node says why, the newest warning of Job
+    /// or pod. `waited` is for how long the run has been waiting.
+    pub(super) async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Result<Option<String>> {
         let pod = self.pod_of(run);
         if let Some(pod) = &pod {
             let running = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-            let told = pod::hitch(pod);
+            let told = pod::hitch(pod).or_else(|| {
+                let name = pod.metadata.name.as_deref().unwrap_or_default();
+                (running && waited > UNHEARD).then(|| {
+                    let url = &self.settings.url;
+                    format!("pod {name} runs and has not reached the run API at {url}: look at its log, at DNS and NetworkPolicies")
+                })
+            });
             if running || told.is_some() {
                 return Ok(told);
             }
         }
-        let (uid, since) = match &pod {
-            Some(pod) => (pod.metadata.uid.clone(), pod.metadata.creation_timestamp.clone()),
-            None => match self.jobs().get_opt(&pod::job_name(run)).await? {
-                Some(job) => (job.metadata.uid, job.metadata.creation_timestamp),
-                None => return Ok(None),
-            },
-        };
-        let (Some(uid), Some(since)) = (uid, since) else { return Ok(None) };
-        if jiff::Timestamp::now().duration_since(since.0).as_secs() < SILENT {
+        if waited < SILENT {
             return Ok(None);
         }
+        let uid = match pod {
+            Some(pod) => pod.metadata.uid.clone(),
+            None => self.jobs().get_opt(&pod::job_name(run)).await?.and_then(|job| job.metadata.uid),
+        };
+        let Some(uid) = uid else { return Ok(None) };
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
         Ok(pod::warned(&events.list(&of).await?.items))
     }
 
-    /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it.
+    /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it, and goes where no pod ever came.
     pub(super) async fn end(&self, run: Uuid, within: Option<u32>) -> Result<()> {
         let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
-        for pod in self.api_of_pods().list(&of).await?.items {
+        let pods = self.api_of_pods().list(&of).await?.items;
+        if pods.is_empty() {
+            return self.remove(run).await;
+        }
+        for pod in pods {
             let Some(name) = pod.metadata.name.as_deref().filter(|_| !pod::is_over(&pod)) else { continue };
             let params = DeleteParams { grace_period_seconds: within, ..DeleteParams::default() };
             absent_is_fine(self.api_of_pods().delete(name, &params).await)?;
