@@ -14,18 +14,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 use crate::bed::Bed;
-use crate::harness::{User, env, top};
+use crate::harness::{User, env};
 use crate::helm::HOME;
-
-/// What keeps this machine from being a node; nothing where it can be one.
-pub(crate) fn missing() -> Option<String> {
-    let output = Command::new(top().join("tests/testbed/testbed")).arg("node").output().unwrap();
-    if !output.status.success() {
-        return Some(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-    }
-    let tables = iptables(&["--list", "PREROUTING", "--numeric"]);
-    (!tables.is_ok_and(|output| output.status.success())).then(|| "iptables changes no addresses here".to_owned())
-}
 
 /// A bed with a node whose pods ask us for names, and send us what is for Services.
 pub(crate) fn node() -> Bed {

@@ -12,7 +12,7 @@ use landfall::api::TerraformDeployment;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::cluster::{Services, missing, node};
+use crate::cluster::{Services, node};
 use crate::harness::{OWN_BED, User, deployment, env, wait_until};
 use crate::helm::{HOME, run};
 use crate::image;
@@ -21,11 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const TEAM: &str = "team";
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
 async fn helm_leads_from_nothing_to_an_applied_deployment_and_back() {
-    if let Some(why) = missing() {
-        eprintln!("skipped: the chart on a node ({why})");
-        return;
-    }
     let bed = tokio::task::spawn_blocking(node).await.unwrap();
     OWN_BED.scope(bed.values(), story()).await;
 }

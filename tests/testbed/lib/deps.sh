@@ -43,6 +43,7 @@ missing_of_node() {
     have runc || echo runc
     [ -x /usr/lib/cni/bridge ] || echo containernetworking-plugins
     have ip || echo iproute2
+    have iptables || echo iptables
 }
 
 install_deps() {

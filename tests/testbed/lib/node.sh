@@ -14,6 +14,7 @@ node_missing() {
     unshare --mount --pid --net --fork true 2>/dev/null || { echo 'namespaces cannot be made here' && return; }
     ip link add lfprobe$$ type bridge 2>/dev/null || { echo 'no bridge can be made here' && return; }
     ip link del lfprobe$$
+    iptables --wait --table nat --list PREROUTING --numeric >/dev/null 2>&1 || echo 'iptables changes no addresses here'
 }
 
 node_name() { echo testbed; }
