@@ -89,7 +89,7 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                 "engines": {"OpenTofu": "/usr/local/bin/tofu", "Terraform": "/opt/terraform"}, "defaultEngine": "Terraform",
                 "runs": {
                     "max": 3, "maxPerOrganization": 2, "maxPerCredential": 1, "stopGraceSeconds": 60, "image": "mirror/runner:1", "scratch": "500Mi",
-                    "resources": {"requests": {"cpu": "500m"}, "limits": {"memory": "1Gi"}},
+                    "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
                 },
                 "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"]},
