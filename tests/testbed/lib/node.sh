@@ -9,12 +9,28 @@ node_missing() {
     [ "$(id -u)" = 0 ] || { echo 'that needs root' && return; }
     for program in containerd runc ctr ip; do have $program || { echo "$program is missing" && return; }; done
     [ -x /usr/lib/cni/bridge ] || { echo 'the CNI plugins are missing' && return; }
-    [ -d /sys/fs/cgroup/memory ] || [ -e /sys/fs/cgroup/cgroup.controllers ] || { echo 'no cgroups are mounted' && return; }
-    grep -q overlay /proc/filesystems || { echo 'the kernel has no overlayfs' && return; }
+    can_make_cgroups || { echo 'no cgroups can be made here' && return; }
     unshare --mount --pid --net --fork true 2>/dev/null || { echo 'namespaces cannot be made here' && return; }
+    can_overlay || { echo 'overlayfs cannot be mounted here' && return; }
     ip link add lfprobe$$ type bridge 2>/dev/null || { echo 'no bridge can be made here' && return; }
     ip link del lfprobe$$
     iptables --wait --table nat --list PREROUTING --numeric >/dev/null 2>&1 || echo 'iptables changes no addresses here'
+}
+
+can_make_cgroups() {
+    local at=/sys/fs/cgroup
+    [ -e $at/cgroup.controllers ] || at=$at/memory
+    mkdir "$at/landfall-probe-$$" 2>/dev/null && rmdir "$at/landfall-probe-$$"
+}
+
+can_overlay() {
+    local dir status=0
+    dir=$(mktemp -d)
+    mkdir "$dir"/{lower,upper,work,all}
+    unshare --mount mount -t overlay overlay \
+        -o "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/all" 2>/dev/null || status=1
+    rm -rf "$dir"
+    return $status
 }
 
 node_name() { echo testbed; }
