@@ -91,6 +91,7 @@ cgroupRoot: $(node_cgroup)
 failSwapOn: false
 failCgroupV1: false
 enforceNodeAllocatable: []
+makeIPTablesUtilChains: false
 evictionHard: {memory.available: 50Mi, nodefs.available: 1Gi, imagefs.available: 1Gi}
 imageGCHighThresholdPercent: 100
 authentication: {anonymous: {enabled: true}, webhook: {enabled: false}}
@@ -137,12 +138,15 @@ start_kubelet() {
         --root-dir "$DIR/node/kubelet" --cert-dir "$DIR/node/pki" --hostname-override "$(node_name)" --node-ip="$(node_network).1")
 }
 
-# end_node ends the pods too: they would outlive kubelet and containerd.
+# end_node ends the pods too: they and their networks would outlive kubelet and containerd.
 end_node() {
-    local id
+    local id networks=()
     [ -d "$DIR/node" ] || return 0
     end_processes TERM kubelet
     if alive containerd; then
+        mapfile -t networks < <(for id in $(node_ctr containers list -q); do
+            node_ctr containers info "$id" | jq -r '.Spec.linux.namespaces[]? | select(.type == "network") | .path // empty'
+        done | sort -u)
         for id in $(node_ctr tasks list -q); do
             node_ctr tasks kill --all --signal SIGKILL "$id" >/dev/null 2>&1 || true
             node_ctr tasks delete --force "$id" >/dev/null 2>&1 || true
@@ -151,6 +155,9 @@ end_node() {
     end_processes TERM containerd scheduler manager
     grep -o " $DIR/node/[^ ]*" /proc/self/mounts | sort -r | xargs -r umount --lazy
     for id in $(ls "$DIR/node/ipam/testbed" 2>/dev/null | grep -E '^[0-9.]+$'); do rm -f "$DIR/node/ipam/testbed/$id"; done
+    for id in "${networks[@]}"; do
+        [[ $id != */netns/cni-* ]] || ip netns del "${id##*/}" 2>/dev/null || true
+    done
     [ ! -e "/sys/class/net/$(node_bridge)" ] || ip link del "$(node_bridge)"
     find /sys/fs/cgroup -depth -type d -path "*$(node_cgroup)*" -exec rmdir {} + 2>/dev/null || true
 }
