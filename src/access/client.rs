@@ -28,6 +28,16 @@ pub fn client(config: Config) -> kube::Result<Client> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(readable)).build())
 }
 
+/// 409: the object has moved on, or is there already.
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// 404.
+pub fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
 /// The same answer with documents that can be read.
 fn readable(answer: Response<Box<DynBody>>) -> Response<UnsyncBoxBody<Bytes, BoxError>> {
     let kind = answer.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());

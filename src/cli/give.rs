@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::target::{Cluster, Commanded};
 use crate::access::GIVE_IT_AGAIN;
+use crate::access::{is_conflict, is_not_found};
 use crate::api::{DurationText, LastHandled, Reason, annotation};
 use crate::ledger::DISCARDED;
 use crate::reconcile::commands::Verb;
-use crate::reconcile::patch::{is_conflict, is_not_found};
 use crate::{Error, Result};
 
 /// Field manager of what people command.

@@ -10,10 +10,10 @@ use kube::{Api, Client, Config};
 use uuid::Uuid;
 
 use super::near;
+use crate::access::is_not_found;
 use crate::api::{Certificate, LastHandled, OrganizationDomain, Reason, TerraformDeployment};
 use crate::controller::{CLUSTER_CONFIG, cluster_of};
 use crate::reconcile::Object;
-use crate::reconcile::patch::is_not_found;
 use crate::{Error, Result, access};
 
 /// A deployment, as people name it.

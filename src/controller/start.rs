@@ -105,7 +105,7 @@ async fn cluster_id(client: &kube::Client, namespace: &str) -> Result<Uuid> {
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     match api.create(&params, &fresh).await {
         Ok(map) => read(&map),
-        Err(error) if patch::is_conflict(&error) => read(&api.get(CLUSTER_CONFIG).await?),
+        Err(error) if access::is_conflict(&error) => read(&api.get(CLUSTER_CONFIG).await?),
         Err(error) => Err(error.into()),
     }
 }

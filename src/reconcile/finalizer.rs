@@ -27,7 +27,7 @@ pub async fn add<K: Object>(cx: &Context, object: &K) -> Result<()> {
 pub async fn remove<K: Object>(cx: &Context, object: &K) -> Result<()> {
     let result = put(cx, object, without(object.meta().finalizers.as_deref())).await;
     match result {
-        Err(crate::Error::Cluster(error)) if super::patch::is_not_found(&error) => Ok(()),
+        Err(crate::Error::Cluster(error)) if crate::access::is_not_found(&error) => Ok(()),
         other => other,
     }
 }

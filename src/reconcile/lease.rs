@@ -202,7 +202,7 @@ fn no_answer(within: Duration) -> Error {
 fn settled(result: kube::Result<Lease>) -> Result<bool> {
     match result {
         Ok(_) => Ok(true),
-        Err(error) if patch::is_conflict(&error) => Ok(false),
+        Err(error) if crate::access::is_conflict(&error) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -4,6 +4,7 @@ use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use super::Object;
+use crate::access::{is_conflict, is_not_found};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::{Error, Result};
 
@@ -64,14 +65,4 @@ pub fn next_step(error: &Error) -> &'static str {
         }
         _ => "",
     }
-}
-
-/// 409: the object has moved on.
-pub fn is_conflict(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 409)
-}
-
-/// 404.
-pub fn is_not_found(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404)
 }

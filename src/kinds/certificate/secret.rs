@@ -13,7 +13,7 @@ use crate::access::{SecretBytes, text};
 use crate::api::{Certificate, FIELD_MANAGER, Reason};
 use crate::kinds::Context;
 use crate::pki::{Chain, Flaw, Key};
-use crate::reconcile::{MANAGED_BY, owns, patch};
+use crate::reconcile::{MANAGED_BY, owns};
 use crate::{Error, Result};
 
 /// The certificates, the leaf first.
@@ -141,7 +141,7 @@ async fn send(
             wipe(&mut answer);
             Ok(())
         }
-        Err(error) if patch::is_conflict(&error) && version.is_none() => Err(moved(name)),
+        Err(error) if crate::access::is_conflict(&error) && version.is_none() => Err(moved(name)),
         Err(error) => Err(error.into()),
     }
 }
@@ -154,7 +154,7 @@ pub(super) async fn remove(cx: &Context, object: &Certificate, name: &str, versi
     let only = Preconditions { resource_version: Some(version.to_owned()), uid: None };
     let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
     match secrets(cx, object).delete(name, &params).await {
-        Err(error) if !patch::is_not_found(&error) => Err(error.into()),
+        Err(error) if !crate::access::is_not_found(&error) => Err(error.into()),
         _ => Ok(()),
     }
 }

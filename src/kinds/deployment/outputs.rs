@@ -12,7 +12,7 @@ use super::observe::{Observed, Ownership};
 use crate::api::{FIELD_MANAGER, Reason, TerraformDeployment};
 use crate::kinds::Context;
 use crate::ledger::Subject;
-use crate::reconcile::{MANAGED_BY, owns, patch};
+use crate::reconcile::{MANAGED_BY, owns};
 use crate::run::state::Output;
 use crate::{Error, Result};
 
@@ -170,7 +170,7 @@ pub(super) async fn remove(cx: &Context, object: &TerraformDeployment, name: &st
     let Some(ours) = found.map(|found| found.metadata).filter(|meta| owns(object, meta)) else { return Ok(false) };
     let very = Preconditions { uid: ours.uid, resource_version: ours.resource_version };
     match api.delete(name, &DeleteParams { preconditions: Some(very), ..DeleteParams::default() }).await {
-        Err(error) if patch::is_not_found(&error) => Ok(false),
+        Err(error) if crate::access::is_not_found(&error) => Ok(false),
         other => other.map(|_| true).map_err(Into::into),
     }
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::pod::{self, Making};
 use super::{Start, inherited};
-use crate::access::{Redactor, text};
+use crate::access::{self, Redactor, text};
 use crate::api::{EngineKind, FIELD_MANAGER, Reason};
 use crate::installation::JobSettings;
 use crate::run::protocol::{PodIdentity, RunSpec};
@@ -111,7 +111,7 @@ impl Jobs {
         })?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         match self.jobs().create(&params, &job).await {
-            Err(error) if is_status(&error, 409) => {}
+            Err(error) if access::is_conflict(&error) => {}
             made => return made.map(drop).map_err(|error| self.refused(error)),
         }
         match self.jobs().get_opt(&pod::job_name(start.run)).await? {
@@ -264,13 +264,9 @@ async fn follow(api: Api<Pod>, writer: reflector::store::Writer<Pod>, tell: Tell
     }
 }
 
-fn is_status(error: &kube::Error, code: u16) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == code)
-}
-
 fn absent_is_fine<T>(answer: kube::Result<T>) -> Result<()> {
     match answer {
-        Err(error) if !is_status(&error, 404) => Err(error.into()),
+        Err(error) if !access::is_not_found(&error) => Err(error.into()),
         _ => Ok(()),
     }
 }
