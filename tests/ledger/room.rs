@@ -1,34 +1,21 @@
 //! Limits of runs under way: counted by organization and by credential in the unit of work that begins one.
 
-use landfall::api::{Change, EngineKind, Organization};
+use landfall::api::{Change, Organization};
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, Limit, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Room, Subject, UnderWay, Writer,
-    state_key,
+    ApplyRun, Approval, Limit, NewApplyRun, NewPlanRun, Obstacle, PlanRun, Room, Subject, UnderWay, Writer, state_key,
 };
-use landfall::run::protocol::{Artifact, RunKind, RunPhase};
+use landfall::run::protocol::{Artifact, RunPhase};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::runs::{PLAN_JSON, apply_of, enter, holder, interrupt, result, spec};
+use crate::runs::{PLAN_JSON, apply_of, enter, holder, interrupt, plan_run, result};
 use crate::world::World;
 
 /// A plan with this credential: its run, or what stands in its way.
 async fn plan(writer: &Writer, subject: &Subject, credential: Option<Uuid>, room: Room) -> Result<Uuid, Obstacle> {
-    let id = Uuid::now_v7();
-    let new = NewPlanRun {
-        id,
-        room,
-        subject: subject.clone(),
-        change: Change::Apply,
-        generation: 1,
-        attempt: 0,
-        engine: EngineKind::OpenTofu,
-        facts: json!({"variablesHmac": "hmac-sha256:00", "credential": credential.map(|uid| json!({"uid": uid}))}),
-        requested_by: Actor::Unknown,
-        token_hash: [1; 32],
-        inputs: spec(id, RunKind::Plan, Change::Apply, "s"),
-        snapshot: Vec::new(),
-    };
+    let facts = json!({"variablesHmac": "hmac-sha256:00", "credential": credential.map(|uid| json!({"uid": uid}))});
+    let new = NewPlanRun { room, facts, ..plan_run(subject, Change::Apply, "s") };
+    let id = new.id;
     match writer.create_plan_run(new).await.unwrap() {
         PlanRun::Created => Ok(id),
         PlanRun::Hindered(obstacle) => Err(obstacle),

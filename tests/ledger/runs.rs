@@ -45,9 +45,10 @@ fn facts() -> Value {
     json!({"variablesHmac": "hmac-sha256:00", "credential": null})
 }
 
-pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change, secret: &str) -> Result<Uuid, Error> {
+/// A plan to be made, with room for it.
+pub(crate) fn plan_run(subject: &Subject, change: Change, secret: &str) -> NewPlanRun {
     let id = Uuid::now_v7();
-    let new = NewPlanRun {
+    NewPlanRun {
         id,
         room: Room::of(100),
         subject: subject.clone(),
@@ -60,7 +61,12 @@ pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change,
         token_hash: [1; 32],
         inputs: spec(id, RunKind::Plan, change, secret),
         snapshot: secret.into(),
-    };
+    }
+}
+
+pub(crate) async fn new_plan(writer: &Writer, subject: &Subject, change: Change, secret: &str) -> Result<Uuid, Error> {
+    let new = plan_run(subject, change, secret);
+    let id = new.id;
     writer.create_plan_run(new).await.map(|run| {
         assert_eq!(run, PlanRun::Created);
         id
@@ -547,22 +553,7 @@ async fn begun(writer: &Writer, subject: &Subject, room: Room) -> PlanRun {
 }
 
 async fn try_begin(writer: &Writer, subject: &Subject, room: Room) -> Result<PlanRun, Error> {
-    let id = Uuid::now_v7();
-    let new = NewPlanRun {
-        id,
-        room,
-        subject: subject.clone(),
-        change: Change::Apply,
-        generation: 1,
-        attempt: 0,
-        engine: EngineKind::OpenTofu,
-        facts: facts(),
-        requested_by: Actor::Unknown,
-        token_hash: [1; 32],
-        inputs: spec(id, RunKind::Plan, Change::Apply, "s"),
-        snapshot: Vec::new(),
-    };
-    writer.create_plan_run(new).await
+    writer.create_plan_run(NewPlanRun { room, ..plan_run(subject, Change::Apply, "s") }).await
 }
 
 #[tokio::test]
