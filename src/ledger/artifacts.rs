@@ -57,8 +57,8 @@ pub(super) async fn put(
     .bind(subject.organization.as_str())
     .bind(sha256_hex(bytes))
     .bind(size(bytes))
-    .bind(&sealed.key_id)
-    .bind(sealed.to_bytes())
+    .bind(sealed.key_id.clone())
+    .bind(sealed.into_bytes())
     .execute(tx.connection())
     .await?;
     Ok(())
@@ -91,7 +91,7 @@ impl Ledger {
         let Some(row) = row else { return Ok(None) };
         let sealed = Sealed::from_bytes(row.try_get("sealed")?)?;
         let place = place(row.try_get("cluster_id")?, row.try_get("run_id")?, artifact);
-        self.keys().open(&sealed, &place).map(Some)
+        self.keys().open(sealed, &place).map(Some)
     }
 
     /// The provider lock file of the plan that was applied last to a deployment's state, whoever held that.
@@ -171,8 +171,8 @@ impl Ledger {
         .bind(offset)
         .bind(run.subject.organization.as_str())
         .bind(size(&bytes))
-        .bind(&sealed.key_id)
-        .bind(sealed.to_bytes())
+        .bind(sealed.key_id.clone())
+        .bind(sealed.into_bytes())
         .execute(tx.connection())
         .await?;
         tx.commit().await?;
@@ -196,7 +196,7 @@ impl Ledger {
         for row in &rows {
             let offset: i64 = row.try_get("log_offset")?;
             let sealed = Sealed::from_bytes(row.try_get("sealed")?)?;
-            pieces.push((offset, self.keys().open(&sealed, &log_place(row.try_get("cluster_id")?, id, offset))?));
+            pieces.push((offset, self.keys().open(sealed, &log_place(row.try_get("cluster_id")?, id, offset))?));
         }
         Ok(join(&pieces, from))
     }

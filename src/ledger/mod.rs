@@ -38,6 +38,7 @@ mod revocations;
 pub mod runs;
 mod schema;
 mod sealing;
+mod sizes;
 pub mod states;
 mod subject;
 mod words;

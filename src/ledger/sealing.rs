@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::aead::{Aead, AeadInOut, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use base64::Engine as _;
 use hmac::{Hmac, Mac};
@@ -25,6 +25,8 @@ const KEY: usize = 32;
 const NONCE: usize = 12;
 const SALT: usize = 32;
 const FORMAT: u8 = 1;
+/// What a column holds beside key id, wrapped key and plaintext: format, four lengths, nonce and tag.
+const COLUMN: usize = 1 + 4 * 8 + NONCE + 16;
 
 type Key = Zeroizing<[u8; KEY]>;
 
@@ -74,16 +76,19 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// One column's bytes: format, then each part with its length before it.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = vec![FORMAT];
-        for part in [self.key_id.as_bytes(), &self.wrapped_key, &self.nonce, &self.ciphertext] {
-            put(&mut out, part);
+    /// One column's bytes: format, then each part with its length before it. They stand where the blob stood.
+    pub fn into_bytes(self) -> Vec<u8> {
+        let mut head = vec![FORMAT];
+        for part in [self.key_id.as_bytes(), &self.wrapped_key, &self.nonce] {
+            put(&mut head, part);
         }
+        let mut out = self.ciphertext;
+        head.extend_from_slice(&(out.len() as u64).to_be_bytes());
+        out.splice(..0, head);
         out
     }
 
-    /// The reverse of [`Self::to_bytes`].
+    /// The reverse of [`Self::into_bytes`].
     ///
     /// # Errors
     /// The bytes are no sealed blob.
@@ -188,22 +193,28 @@ impl Keyring {
     pub fn seal(&self, plaintext: &[u8], aad: &Aad) -> Result<Sealed> {
         let data_key: Key = random();
         let nonce: [u8; NONCE] = *random();
-        let ciphertext = encrypt(&data_key, &nonce, plaintext, &aad.bytes())?;
-        Ok(Sealed {
-            key_id: self.current.clone(),
-            wrapped_key: self.wrap(&self.current, &data_key)?,
-            nonce: nonce.to_vec(),
-            ciphertext,
-        })
+        let wrapped_key = self.wrap(&self.current, &data_key)?;
+        // The one copy of what may be large, with room for all that a column has beside it.
+        let room = wrapped_key.len() + self.current.len() + COLUMN;
+        let mut ciphertext = Vec::with_capacity(plaintext.len() + room);
+        ciphertext.extend_from_slice(plaintext);
+        let cipher = cipher(&data_key)?;
+        cipher.encrypt_in_place(&nonce.into(), &aad.bytes(), &mut ciphertext).map_err(|_| too_long())?;
+        Ok(Sealed { key_id: self.current.clone(), wrapped_key, nonce: nonce.to_vec(), ciphertext })
     }
 
-    /// Decrypts; the place must be the one it was sealed for.
+    /// Decrypts in place; the place must be the one it was sealed for.
     ///
     /// # Errors
     /// A key that this installation does not have, by its id; or damage: the blob was changed or belongs elsewhere.
-    pub fn open(&self, sealed: &Sealed, aad: &Aad) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn open(&self, sealed: Sealed, aad: &Aad) -> Result<Zeroizing<Vec<u8>>> {
         let data_key = self.unwrap(&sealed.key_id, &sealed.wrapped_key)?;
-        decrypt(&data_key, &sealed.nonce, &sealed.ciphertext, &aad.bytes()).ok_or_else(|| {
+        let mut bytes = Zeroizing::new(sealed.ciphertext);
+        let opened = || {
+            let nonce: [u8; NONCE] = sealed.nonce.try_into().ok()?;
+            cipher(&data_key).ok()?.decrypt_in_place(&nonce.into(), &aad.bytes(), &mut *bytes).ok()
+        };
+        opened().map(|()| bytes).ok_or_else(|| {
             Error::Integrity(format!(
                 "{}.{} of {} (serial {}) does not open: it was changed, or belongs to another place",
                 aad.table, aad.column, aad.row, aad.serial
@@ -297,10 +308,12 @@ fn hmac(key: &Key, parts: &[&[u8]]) -> [u8; KEY] {
     mac.finalize().into_bytes().into()
 }
 
+fn cipher(key: &Key) -> Result<Aes256Gcm> {
+    Ok(Aes256Gcm::new(key.as_slice().try_into().map_err(|_| too_long())?))
+}
+
 fn encrypt(key: &Key, nonce: &[u8; NONCE], plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
-    Aes256Gcm::new(key.as_slice().try_into().map_err(|_| too_long())?)
-        .encrypt(nonce.into(), Payload { msg: plaintext, aad })
-        .map_err(|_| too_long())
+    cipher(key)?.encrypt(nonce.into(), Payload { msg: plaintext, aad }).map_err(|_| too_long())
 }
 
 fn too_long() -> Error {
@@ -308,9 +321,8 @@ fn too_long() -> Error {
 }
 
 fn decrypt(key: &Key, nonce: &[u8], ciphertext: &[u8], aad: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let cipher = Aes256Gcm::new(key.as_slice().try_into().ok()?);
     let nonce: [u8; NONCE] = nonce.try_into().ok()?;
-    cipher.decrypt(&nonce.into(), Payload { msg: ciphertext, aad }).ok().map(Zeroizing::new)
+    cipher(key).ok()?.decrypt(&nonce.into(), Payload { msg: ciphertext, aad }).ok().map(Zeroizing::new)
 }
 
 #[cfg(test)]

@@ -299,7 +299,7 @@ impl Ledger {
         let Some(row) = row else { return Ok(None) };
         let lineage: String = row.try_get("lineage")?;
         let place = place(row.try_get("cluster_id")?, organization, key, &lineage, row.try_get("serial")?);
-        self.keys().open(&Sealed::from_bytes(row.try_get("sealed")?)?, &place).map(Some)
+        self.keys().open(Sealed::from_bytes(row.try_get("sealed")?)?, &place).map(Some)
     }
 
     async fn write_state(
@@ -330,8 +330,8 @@ impl Ledger {
         .bind(i64::from(state.resources()))
         .bind(run.id)
         .bind(recovered)
-        .bind(&sealed.key_id)
-        .bind(sealed.to_bytes())
+        .bind(sealed.key_id.clone())
+        .bind(sealed.into_bytes())
         .execute(tx.connection())
         .await?;
         let details = json!({"run": run.id, "lineage": state.lineage, "serial": state.serial, "sha256": digest,

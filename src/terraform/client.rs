@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,9 @@ use crate::run::protocol::{
 
 /// After so many answers of 500 to one call the answer is taken as meant.
 const MISHAPS: u32 = 8;
+
+/// The longest pause that the run API can ask for.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// Why a call has no answer that one could use.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -60,6 +64,19 @@ impl CallError {
 
 type Answer<T> = Result<T, CallError>;
 
+/// One try without success.
+struct Miss {
+    error: CallError,
+    /// The run API asks for so long a pause.
+    rest: Duration,
+}
+
+impl From<CallError> for Miss {
+    fn from(error: CallError) -> Self {
+        Self { error, rest: Duration::ZERO }
+    }
+}
+
 /// Speaks for one run.
 #[derive(Clone)]
 pub(super) struct Client {
@@ -88,7 +105,7 @@ impl Client {
     }
 
     /// One try.
-    async fn attempt(&self, method: &Method, path: &str, body: &Bytes) -> Answer<Bytes> {
+    async fn attempt(&self, method: &Method, path: &str, body: &Bytes) -> Result<Bytes, Miss> {
         let unanswered = |e: &dyn std::fmt::Display| CallError::Unanswered(e.to_string());
         let url = self.base.join(path).map_err(|e| unanswered(&e))?;
         let request = self.http.request(method.clone(), url).bearer_auth(self.token.expose());
@@ -101,11 +118,12 @@ impl Client {
         let answer = request.body(body.clone()).send().await.map_err(|e| unanswered(&e.without_url()))?;
         let status = answer.status();
         let told = answer.headers().get(SHA256).cloned();
+        let rest = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let bytes = answer.bytes().await.map_err(|e| unanswered(&e.without_url()))?;
         if status.is_success() {
             return match told {
                 Some(told) if told.as_bytes() != sha256_hex(&bytes).as_bytes() => {
-                    Err(unanswered(&"the answer is not whole"))
+                    Err(unanswered(&"the answer is not whole").into())
                 }
                 _ => Ok(bytes),
             };
@@ -113,27 +131,32 @@ impl Client {
         let body = String::from_utf8_lossy(&bytes).into_owned();
         let again = matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
         if again {
-            Err(CallError::Unanswered(format!("{status} {body}")))
+            let rest = Duration::from_secs(rest.unwrap_or_default()).min(LONGEST_REST);
+            Err(Miss { error: CallError::Unanswered(format!("{status} {body}")), rest })
         } else {
-            Err(CallError::Refused { status, body })
+            Err(CallError::Refused { status, body }.into())
         }
     }
 
-    /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter. A 500 is no outage,
+    /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter, or to what the run API
+    /// asks for. A 500 is no outage,
     /// but may be a mishap: it counts only when it keeps coming.
     async fn call(&self, method: Method, path: &str, body: Bytes, until: Instant) -> Answer<Bytes> {
         let (mut wait, mut mishaps) = (Duration::from_millis(100), 0);
         loop {
-            let error = match timeout_at(until, self.attempt(&method, path, &body)).await {
-                Ok(Err(error)) if error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR) && mishaps < MISHAPS => {
+            let miss = match timeout_at(until, self.attempt(&method, path, &body)).await {
+                Ok(Err(miss))
+                    if miss.error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR) && mishaps < MISHAPS =>
+                {
                     mishaps += 1;
-                    error
+                    miss
                 }
-                Ok(Err(error @ CallError::Unanswered(_))) => error,
-                Ok(answer) => return answer,
-                Err(_) => CallError::Unanswered("the time is up".into()),
+                Ok(Err(miss @ Miss { error: CallError::Unanswered(_), .. })) => miss,
+                Ok(answer) => return answer.map_err(|miss| miss.error),
+                Err(_) => CallError::Unanswered("the time is up".into()).into(),
             };
-            let pause = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+            let Miss { error, rest } = miss;
+            let pause = wait.mul_f64(0.5 + rand::random::<f64>() / 2.0).max(rest);
             if Instant::now() + pause >= until {
                 return Err(error);
             }
@@ -158,7 +181,7 @@ impl Client {
 
     /// One try: the next comes in two seconds anyway.
     pub(super) async fn control(&self) -> Answer<Control> {
-        read(&self.attempt(&Method::GET, "control", &Bytes::new()).await?)
+        read(&self.attempt(&Method::GET, "control", &Bytes::new()).await.map_err(|miss| miss.error)?)
     }
 
     pub(super) async fn phase(&self, progress: &Progress, until: Instant) -> Answer<()> {
@@ -216,5 +239,37 @@ fn found(answer: Answer<Bytes>) -> Answer<Option<Bytes>> {
     match answer {
         Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(None),
         other => other.map(Some),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_comes_again_when_the_run_api_has_said_so_and_not_before() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let api = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let served = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for head in ["503 Busy\r\nretry-after: 2", "200 Done"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                asked.push(Instant::now());
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                let answer = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            asked
+        });
+        let client = Client::new(&api, Uuid::nil(), SecretText::new("t"), None).unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        client.phase(&Progress { phase: crate::run::protocol::RunPhase::Plan }, until).await.unwrap();
+        let asked = served.await.unwrap();
+        assert!(matches!(asked.as_slice(), [first, again] if *again - *first >= Duration::from_secs(2)), "{asked:?}");
     }
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::try_join_all;
 use futures::{join, try_join};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -107,13 +106,13 @@ impl Work {
         self.store([(Artifact::PlanJson, Some(json?))]).await
     }
 
-    /// Gives the ledger those files that are there.
+    /// Gives the ledger those files that are there, one after the other: they may be large.
     async fn store(&self, files: impl IntoIterator<Item = (Artifact, Option<Vec<u8>>)>) -> Done<()> {
         let found = files.into_iter().filter_map(|(artifact, bytes)| Some((artifact, bytes?)));
-        self.call(|c, t| async move {
-            try_join_all(found.map(|(artifact, bytes)| c.put_artifact(artifact, bytes, t))).await.map(drop)
-        })
-        .await
+        for (artifact, bytes) in found {
+            self.call(|c, t| async move { c.put_artifact(artifact, bytes, t).await }).await?;
+        }
+        Ok(())
     }
 
     async fn apply(&mut self) -> Done<()> {

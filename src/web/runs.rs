@@ -4,6 +4,7 @@
 //! not exist get the same answer.
 
 mod answer;
+mod room;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
+pub use self::room::BODIES;
+
 use self::answer::{Fault, SHA256, bytes, done, granted};
+use self::room::{File, Room};
 use crate::ledger::runs::{Refusal, Standing};
 use crate::ledger::{Ledger, Subject};
 use crate::run::digest::sha256_hex;
@@ -52,12 +56,13 @@ pub struct RunApi {
     pub(super) ledger: Ledger,
     waker: Arc<dyn Waker>,
     pods: Option<Arc<dyn Pods>>,
+    room: Room,
 }
 
 impl RunApi {
     /// The API over this ledger, for child processes.
     pub fn new(ledger: Ledger, waker: Arc<dyn Waker>) -> Self {
-        Self { ledger, waker, pods: None }
+        Self { ledger, waker, pods: None, room: Room::default() }
     }
 
     /// The same for pods.
@@ -76,14 +81,11 @@ impl RunApi {
 
 /// The routes, all below `/runs/{id}`.
 pub fn router(api: RunApi) -> Router {
-    let files = Router::new()
+    let large = Router::new()
         .route("/runs/{id}/artifacts/{name}", get(get_artifact).put(put_artifact))
         .route("/runs/{id}/state", get(get_state).put(put_state))
-        .layer(DefaultBodyLimit::max(LARGEST_FILE));
-    let pieces = Router::new()
         .route("/runs/{id}/logs/{offset}", put(put_log))
-        .route("/runs/{id}/resources/{offset}", put(put_resources))
-        .layer(DefaultBodyLimit::max(LARGEST_PIECE));
+        .route("/runs/{id}/resources/{offset}", put(put_resources));
     let small = Router::new()
         .route("/runs/{id}/claim", post(claim))
         .route("/runs/{id}/attach", post(attach))
@@ -92,7 +94,7 @@ pub fn router(api: RunApi) -> Router {
         .route("/runs/{id}/lock", post(lock).delete(unlock))
         .route("/runs/{id}/result", post(result))
         .layer(DefaultBodyLimit::max(1 << 20));
-    files.merge(pieces).merge(small).with_state(api)
+    large.merge(small).with_state(api)
 }
 
 /// A call with the token of its run.
@@ -159,11 +161,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 type Body = Result<Bytes, BytesRejection>;
 
-/// A body that is within its limit and, where its sender told a SHA-256, whole.
-fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
-    let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
+/// A body that is, where its sender told a SHA-256, whole.
+fn whole<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], Fault> {
     match headers.get(SHA256) {
-        Some(told) if told.as_bytes() != sha256_hex(&body).as_bytes() => Err(Fault::new(
+        Some(told) if told.as_bytes() != sha256_hex(body).as_bytes() => Err(Fault::new(
             StatusCode::BAD_REQUEST,
             format!("the body has not the SHA-256 of its header {SHA256}; send it again"),
         )),
@@ -171,10 +172,13 @@ fn whole(headers: &HeaderMap, body: Body) -> Result<Bytes, Fault> {
     }
 }
 
-/// The parser's own message could quote the body.
 fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
-    let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
-    serde_json::from_slice(&body).map_err(|e| {
+    parse(&body.map_err(|e| Fault::new(e.status(), e.body_text()))?)
+}
+
+/// The parser's own message could quote the body.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(|e| {
         let text = format!("the body is not the JSON of this call: line {}, column {}", e.line(), e.column());
         Fault::new(StatusCode::BAD_REQUEST, text)
     })
@@ -219,6 +223,9 @@ async fn phase(State(api): State<RunApi>, call: Call, body: Body) -> Result<Resp
 
 async fn result(State(api): State<RunApi>, Known { call, .. }: Known, body: Body) -> Result<Response, Fault> {
     let result: RunResult = read(body)?;
+    // Plan and state are read for it.
+    let size = api.ledger.artifact_size(call.id, Artifact::PlanJson).await? + api.ledger.state_size(call.id).await?;
+    let _place = api.room.place(size).await?;
     let finish = granted(api.ledger.finish(call.id, &result).await)?;
     tracing::info!(run = %call.id, phase = ?result.phase, ?finish, "run ended");
     api.wake(call.id).await;
@@ -227,31 +234,36 @@ async fn result(State(api): State<RunApi>, Known { call, .. }: Known, body: Body
 
 async fn get_artifact(State(api): State<RunApi>, call: Call) -> Result<Response, Fault> {
     let artifact = call.artifact()?;
-    bytes(api.ledger.artifact(call.id, artifact).await?, artifact.as_str())
+    let place = api.room.place(api.ledger.artifact_size(call.id, artifact).await?).await?;
+    bytes(api.ledger.artifact(call.id, artifact).await?, place, artifact.as_str())
 }
 
 async fn put_artifact(
     State(api): State<RunApi>,
     call: Call,
     headers: HeaderMap,
-    body: Body,
+    file: File<LARGEST_FILE>,
 ) -> Result<Response, Fault> {
-    let (artifact, body) = (call.artifact()?, whole(&headers, body)?);
-    done(api.ledger.put_artifact(call.id, artifact, &body).await)
+    done(api.ledger.put_artifact(call.id, call.artifact()?, whole(&headers, &file)?).await)
 }
 
-async fn put_log(State(api): State<RunApi>, call: Call, headers: HeaderMap, body: Body) -> Result<Response, Fault> {
-    let (offset, body) = (call.offset()?, whole(&headers, body)?);
-    done(api.ledger.append_log(call.id, offset, &body).await)
+async fn put_log(
+    State(api): State<RunApi>,
+    call: Call,
+    headers: HeaderMap,
+    file: File<LARGEST_PIECE>,
+) -> Result<Response, Fault> {
+    done(api.ledger.append_log(call.id, call.offset()?, whole(&headers, &file)?).await)
 }
 
-async fn put_resources(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
-    let (offset, events): (_, Vec<ResourceEvent>) = (call.offset()?, read(body)?);
-    done(api.ledger.put_resources(call.id, offset, &events).await)
+async fn put_resources(State(api): State<RunApi>, call: Call, file: File<LARGEST_PIECE>) -> Result<Response, Fault> {
+    let events: Vec<ResourceEvent> = parse(&file)?;
+    done(api.ledger.put_resources(call.id, call.offset()?, &events).await)
 }
 
 async fn get_state(State(api): State<RunApi>, call: Call) -> Result<Response, Fault> {
-    bytes(granted(api.ledger.state_of_run(call.id).await)?, "state")
+    let place = api.room.place(api.ledger.state_size(call.id).await?).await?;
+    bytes(granted(api.ledger.state_of_run(call.id).await)?, place, "state")
 }
 
 async fn put_state(
@@ -259,11 +271,10 @@ async fn put_state(
     call: Call,
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
-    body: Body,
+    file: File<LARGEST_FILE>,
 ) -> Result<Response, Fault> {
-    let body = whole(&headers, body)?;
     let lock = query.get("ID").filter(|id| !id.is_empty());
-    done(api.ledger.put_state(call.id, lock.map(String::as_str), &body).await)
+    done(api.ledger.put_state(call.id, lock.map(String::as_str), whole(&headers, &file)?).await)
 }
 
 async fn lock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
@@ -273,6 +284,6 @@ async fn lock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Respo
 
 async fn unlock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
     let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
-    let info: Value = if body.is_empty() { Value::Null } else { read(Ok(body))? };
+    let info: Value = if body.is_empty() { Value::Null } else { parse(&body)? };
     done(api.ledger.unlock(call.id, info.get("ID").and_then(Value::as_str)).await)
 }

@@ -108,8 +108,8 @@ async fn put_key(
     sqlx::query("INSERT INTO acme_keys (owner_id, organization_id, key_id, sealed) VALUES ($1, $2, $3, $4)")
         .bind(owner)
         .bind(organization.as_str())
-        .bind(&sealed.key_id)
-        .bind(sealed.to_bytes())
+        .bind(sealed.key_id.clone())
+        .bind(sealed.into_bytes())
         .execute(tx.connection())
         .await?;
     Ok(())
@@ -121,5 +121,5 @@ async fn key_of(ledger: &Ledger, cluster: Uuid, owner: Uuid) -> Result<Zeroizing
         .fetch_optional(&ledger.pool)
         .await?;
     let sealed = sealed.ok_or_else(|| Error::Integrity(format!("acme_keys: no key of {owner}")))?;
-    ledger.keys().open(&Sealed::from_bytes(&sealed)?, &place(cluster, owner))
+    ledger.keys().open(Sealed::from_bytes(&sealed)?, &place(cluster, owner))
 }

@@ -258,8 +258,8 @@ impl Writer {
         .bind(id)
         .bind(subject.organization.as_str())
         .bind(token.as_slice())
-        .bind(&sealed.key_id)
-        .bind(sealed.to_bytes())
+        .bind(sealed.key_id.clone())
+        .bind(sealed.into_bytes())
         .execute(tx.connection())
         .await?;
         Ok(())

@@ -94,7 +94,7 @@ impl Ledger {
         .fetch_optional(&self.pool)
         .await?;
         let Some((Some(sealed), cluster)) = row else { return Ok(None) };
-        let text = self.keys().open(&Sealed::from_bytes(&sealed)?, &inputs_place(cluster, id))?;
+        let text = self.keys().open(Sealed::from_bytes(&sealed)?, &inputs_place(cluster, id))?;
         // The parser's message could quote a value.
         let spec = serde_json::from_slice(&text);
         spec.map(Some).map_err(|_| Error::Integrity(format!("run {id}: its inputs are not readable")))

@@ -36,13 +36,13 @@ pub(in super::super) async fn take(connection: &mut PgConnection, keys: &Keyring
     let (id, digest) = match found {
         Some((row, digest)) => {
             if row.key_id != keys.current {
-                put(connection, row.digest_key_id, &keys.rewrap(&Sealed::from_bytes(&row.sealed)?)?).await?;
+                put(connection, row.digest_key_id, keys.rewrap(&Sealed::from_bytes(&row.sealed)?)?).await?;
             }
             (row.digest_key_id, digest)
         }
         None => {
             let (id, digest): (Uuid, Key) = (Uuid::now_v7(), random());
-            put(connection, id, &keys.seal(digest.as_slice(), &place(id))?).await?;
+            put(connection, id, keys.seal(digest.as_slice(), &place(id))?).await?;
             (id, digest)
         }
     };
@@ -65,7 +65,7 @@ async fn own(connection: &mut PgConnection, cluster: Uuid) -> Result<Option<Row>
 }
 
 fn open(row: &Row, keys: &Keyring) -> Result<Key> {
-    let opened = keys.open(&Sealed::from_bytes(&row.sealed)?, &place(row.digest_key_id))?;
+    let opened = keys.open(Sealed::from_bytes(&row.sealed)?, &place(row.digest_key_id))?;
     opened
         .as_slice()
         .try_into()
@@ -86,14 +86,14 @@ fn place(id: Uuid) -> Aad {
     Aad { cluster: Uuid::nil(), table: "digest_keys", row: id.to_string(), column: "sealed", serial: 0 }
 }
 
-async fn put(connection: &mut PgConnection, id: Uuid, sealed: &Sealed) -> Result<()> {
+async fn put(connection: &mut PgConnection, id: Uuid, sealed: Sealed) -> Result<()> {
     let done = sqlx::query(
         "INSERT INTO digest_keys (digest_key_id, key_id, sealed) VALUES ($1, $2, $3)
          ON CONFLICT (digest_key_id) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed",
     )
     .bind(id)
-    .bind(&sealed.key_id)
-    .bind(sealed.to_bytes())
+    .bind(sealed.key_id.clone())
+    .bind(sealed.into_bytes())
     .execute(connection)
     .await?;
     super::super::touched(done.rows_affected(), 1, "digest_keys")

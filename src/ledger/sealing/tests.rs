@@ -43,9 +43,9 @@ fn hmac_agrees_with_the_published_vector() {
 #[test]
 fn an_unknown_key_is_named_and_is_no_damage() {
     let sealed = ring(&[("2025", 1)], "2025").seal(b"secret", &place()).unwrap();
-    let error = ring(&[("2026", 2)], "2026").open(&sealed, &place()).unwrap_err().to_string();
+    let error = ring(&[("2026", 2)], "2026").open(sealed.clone(), &place()).unwrap_err().to_string();
     assert!(error.contains("key \"2025\" is not available"), "{error}");
-    let error = ring(&[("2025", 2)], "2025").open(&sealed, &place()).unwrap_err().to_string();
+    let error = ring(&[("2025", 2)], "2025").open(sealed, &place()).unwrap_err().to_string();
     assert!(error.contains("key \"2025\" is not the one that wrapped this value"), "{error}");
     assert!(Keyring::new("2027".into(), BTreeMap::new()).is_err());
 }
@@ -54,17 +54,17 @@ fn an_unknown_key_is_named_and_is_no_damage() {
 fn rotation_wraps_anew_and_leaves_the_blob() {
     let old = ring(&[("2025", 1)], "2025").seal(b"secret", &place()).unwrap();
     let both = ring(&[("2025", 1), ("2026", 2)], "2026");
-    assert_eq!(both.open(&old, &place()).unwrap().as_slice(), b"secret");
+    assert_eq!(both.open(old.clone(), &place()).unwrap().as_slice(), b"secret");
     let new = both.rewrap(&old).unwrap();
     assert_eq!((new.key_id.as_str(), &new.ciphertext), ("2026", &old.ciphertext));
-    assert_eq!(ring(&[("2026", 2)], "2026").open(&new, &place()).unwrap().as_slice(), b"secret");
+    assert_eq!(ring(&[("2026", 2)], "2026").open(new, &place()).unwrap().as_slice(), b"secret");
 }
 
 #[test]
 fn a_wrap_with_another_keys_name_does_not_open() {
     let keys = ring(&[("a", 1), ("b", 1)], "a");
     let sealed = keys.seal(b"secret", &place()).unwrap();
-    assert!(keys.open(&Sealed { key_id: "b".into(), ..sealed }, &place()).is_err());
+    assert!(keys.open(Sealed { key_id: "b".into(), ..sealed }, &place()).is_err());
 }
 
 #[test]
@@ -116,21 +116,21 @@ proptest! {
     fn a_blob_opens_in_its_own_place_only(plain in prop::collection::vec(any::<u8>(), 0..64), home in any_place(), other in any_place()) {
         let keys = ring(&[("a", 1)], "a");
         let sealed = keys.seal(&plain, &home).unwrap();
-        let again = Sealed::from_bytes(&sealed.to_bytes()).unwrap();
+        let again = Sealed::from_bytes(&sealed.clone().into_bytes()).unwrap();
         prop_assert_eq!(&again, &sealed);
-        let opened = keys.open(&again, &home).unwrap();
+        let opened = keys.open(again.clone(), &home).unwrap();
         prop_assert_eq!(opened.as_slice(), plain.as_slice());
-        prop_assert_eq!(keys.open(&again, &other).is_ok(), home == other);
+        prop_assert_eq!(keys.open(again, &other).is_ok(), home == other);
     }
 
     #[test]
     fn any_flipped_bit_and_any_cut_is_refused(place_of_bit in any::<prop::sample::Index>(), bit in 0..8u8) {
         let keys = ring(&[("a", 1)], "a");
-        let mut bytes = keys.seal(b"secret", &place()).unwrap().to_bytes();
+        let mut bytes = keys.seal(b"secret", &place()).unwrap().into_bytes();
         let at = place_of_bit.index(bytes.len());
         prop_assert!(Sealed::from_bytes(&bytes[..at]).is_err());
         bytes[at] ^= 1 << bit;
-        prop_assert!(Sealed::from_bytes(&bytes).and_then(|sealed| keys.open(&sealed, &place())).is_err());
+        prop_assert!(Sealed::from_bytes(&bytes).and_then(|sealed| keys.open(sealed, &place())).is_err());
     }
 
     #[test]

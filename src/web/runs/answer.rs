@@ -4,9 +4,11 @@ use axum::Json;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::room::Place;
 use crate::Error;
 use crate::ledger::{Answer, Refusal};
 use crate::run::digest::sha256_hex;
@@ -84,16 +86,27 @@ pub(super) fn done(answer: Answer<()>) -> Result<Response, Fault> {
     granted(answer).map(|()| StatusCode::NO_CONTENT.into_response())
 }
 
-/// The bytes of a file, or 404.
-pub(super) fn bytes(found: Option<Zeroizing<Vec<u8>>>, what: &str) -> Result<Response, Fault> {
-    let Some(mut bytes) = found else {
+/// The bytes of a file, which hold their place until they are sent; or 404.
+pub(super) fn bytes(found: Option<Zeroizing<Vec<u8>>>, place: Place, what: &str) -> Result<Response, Fault> {
+    let Some(bytes) = found else {
         return Err(Fault::new(StatusCode::NOT_FOUND, format!("there is no {what} yet")));
     };
-    let digest = sha256_hex(&bytes);
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CACHE_CONTROL, "no-store".to_owned()),
-        (SHA256, digest),
+        (SHA256, sha256_hex(&bytes)),
     ];
-    Ok((headers, std::mem::take(&mut *bytes)).into_response())
+    Ok((headers, Bytes::from_owner(Held { bytes, _place: place })).into_response())
+}
+
+/// Bytes in their place.
+struct Held {
+    bytes: Zeroizing<Vec<u8>>,
+    _place: Place,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
