@@ -156,13 +156,17 @@ pub struct JobSettings {
     /// Service account of the pods. It needs no right at all.
     #[serde(default = "landfall_runner")]
     pub service_account_name: String,
-    /// What a pod asks for and may have, as in a container's `resources`.
+    /// Service accounts of Landfall's own namespace that a spec may name in `spec.runner.serviceAccountName`, for a cloud's workload
+    /// identity. Whoever uses one can do in the cloud what it can.
+    #[serde(default)]
+    pub service_accounts: Vec<PermittedAccount>,
+    /// What a pod asks for and may have, as in a container's `resources`, for all that a spec does not name.
     #[serde(default)]
     pub resources: Option<ResourceRequirements>,
-    /// Labels of the nodes that pods may stand on.
+    /// Labels of the nodes that pods may stand on. No spec leaves them.
     #[serde(default)]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that pods tolerate, as in a pod's `tolerations`.
+    /// Taints that every pod tolerates, as in a pod's `tolerations`.
     #[serde(default)]
     pub tolerations: Vec<Toleration>,
     /// The most that a run's working directory may hold; the pod is evicted beyond it.
@@ -171,6 +175,19 @@ pub struct JobSettings {
     /// How long a Job stays when it has ended, for people to look at, 0 to 86400 seconds.
     #[serde(default = "three_hundred_i32")]
     pub ttl_seconds_after_finished: i32,
+}
+
+/// A service account that some specs may name.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PermittedAccount {
+    /// Its name.
+    pub name: String,
+    /// Organizations whose deployments may name it, as `landfall.dev/organization` has them; `"*"` is everyone. At least one.
+    pub organizations: Vec<String>,
+    /// Labels of the pods that have it, which a cloud's webhook may ask for, as `azure.workload.identity/use: "true"`.
+    #[serde(default)]
+    pub pod_labels: BTreeMap<String, String>,
 }
 
 /// When an image is pulled.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{IDENTIFIER, OBJECT_NAME, REGION, TEXT, at_least_a_second, rule};
-use super::{DurationText, KeyReference, LocalReference, Reference, TerraformDeploymentStatus};
+use super::{DurationText, KeyReference, LocalReference, Reference, RunnerSettings, TerraformDeploymentStatus};
 
 /// A Terraform module that is planned, approved and applied on the record.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +80,9 @@ pub struct TerraformDeploymentSpec {
     /// The longest each phase may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// How the pods of its runs stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<RunnerSettings>,
     /// No new runs while true.
     #[serde(default)]
     pub suspend: bool,

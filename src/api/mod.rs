@@ -10,6 +10,7 @@ mod domain;
 mod organization;
 mod reason;
 mod record;
+mod runner;
 
 pub use certificate::*;
 pub use common::*;
@@ -21,6 +22,7 @@ pub use domain::*;
 pub use organization::Organization;
 pub use reason::*;
 pub use record::*;
+pub use runner::{RunnerResources, RunnerSettings};
 
 /// API group of all kinds.
 pub const GROUP: &str = "landfall.dev";

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::serving;
 use crate::access;
 use crate::health::Health;
-use crate::installation::{Installation, JobSettings};
+use crate::installation::Installation;
 use crate::ledger::ObjectKind;
 use crate::reconcile::{Clock, wake};
 use crate::run::protocol::{AUDIENCE, PodIdentity};
@@ -39,7 +39,7 @@ pub(super) async fn begin(
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(Error::io(format!("executor.job.listen: {}", settings.listen)))?;
     let listener = Tls::new(listener, serving.certificate).map_err(Error::io("executor.job.listen"))?;
-    let pods = OwnPods { client: client.clone(), namespace: of.namespace.clone(), settings: settings.clone() };
+    let pods = OwnPods { client: client.clone(), namespace: of.namespace.clone() };
     let routes = runs::router(api.for_pods(Arc::new(pods)));
     served.spawn(async move { axum::serve(listener, routes).await });
 
@@ -60,14 +60,12 @@ pub(super) async fn begin(
 struct OwnPods {
     client: kube::Client,
     namespace: String,
-    settings: JobSettings,
 }
 
 impl Pods for OwnPods {
     fn of_run<'a>(&'a self, run: Uuid, token: &'a str) -> BoxFuture<'a, Result<Option<PodIdentity>>> {
         async move {
-            let account = &self.settings.service_account_name;
-            let found = access::workload(&self.client, &self.namespace, account, AUDIENCE, token).await?;
+            let found = access::workload(&self.client, &self.namespace, AUDIENCE, token).await?;
             let ours = found.filter(|pod| pod.job.as_deref() == Some(job_name(run).as_str()));
             Ok(ours.map(|pod| PodIdentity { pod: pod.pod, pod_uid: pod.uid }))
         }

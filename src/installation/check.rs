@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
-use super::{ExecutorKind, ExecutorSettings, Installation};
+use super::{ExecutorKind, ExecutorSettings, Installation, JobSettings};
 use crate::dns::Name;
 
 /// The first thing that is wrong.
@@ -67,7 +67,30 @@ fn executor(of: &ExecutorSettings) -> Result<(), String> {
         return Err("executor.job.image: is empty; name the image that has this program and the engines".into());
     }
     namespace("executor.job.serviceAccountName", &job.service_account_name)?;
+    service_accounts(job)?;
     range("executor.job.ttlSecondsAfterFinished", job.ttl_seconds_after_finished, 0..=86_400)
+}
+
+fn service_accounts(job: &JobSettings) -> Result<(), String> {
+    let mut named = HashSet::from([job.service_account_name.as_str()]);
+    for (at, account) in job.service_accounts.iter().enumerate() {
+        let field = format!("executor.job.serviceAccounts[{at}]");
+        namespace(&format!("{field}.name"), &account.name)?;
+        if !named.insert(&account.name) {
+            let twice = "is named twice, or is executor.job.serviceAccountName, which every run may have";
+            return Err(format!("{field}.name: {:?} {twice}; remove one", account.name));
+        }
+        if account.organizations.is_empty() {
+            return Err(format!(
+                "{field}.organizations: names none; name those that may have it, or \"*\" for everyone"
+            ));
+        }
+        let ours = |name: &&String| name.starts_with("landfall.dev/") || name.starts_with("app.kubernetes.io/");
+        if let Some(name) = account.pod_labels.keys().find(ours) {
+            return Err(format!("{field}.podLabels: {name:?} is for Landfall to set; remove it"));
+        }
+    }
+    Ok(())
 }
 
 fn range<T: PartialOrd + Display>(field: &str, value: T, permitted: RangeInclusive<T>) -> Result<(), String> {
@@ -83,7 +106,7 @@ fn namespace(field: &str, name: &str) -> Result<(), String> {
     if (1..=63).contains(&name.len()) && name.bytes().all(inside) && ends {
         return Ok(());
     }
-    Err(format!("{field}: {name:?} is no name of a namespace: 1 to 63 of a-z, 0-9 and -, with no - at either end"))
+    Err(format!("{field}: {name:?} is no such name: 1 to 63 of a-z, 0-9 and -, with no - at either end"))
 }
 
 fn endpoint(field: &str, text: &str) -> Result<(), String> {
@@ -172,6 +195,10 @@ mod tests {
             changed[field] = value;
             executor("job", changed).unwrap_err()
         };
+        let account = |name: &str, organizations: &[&str]| json!([{"name": name, "organizations": organizations}]);
+        let mut labelled = account("aws", &["acme"]);
+        labelled[0]["podLabels"] = json!({"landfall.dev/run": "x"});
+        let twice = json!([{"name": "aws", "organizations": ["a"]}, {"name": "aws", "organizations": ["b"]}]);
         for (said, field, permitted) in [
             (executor("local", job.clone()).unwrap_err(), "executor.job", "remove one"),
             (executor("job", Value::Null).unwrap_err(), "executor.job", "missing"),
@@ -179,6 +206,15 @@ mod tests {
             (with("url", json!("https://landfall-runs:8443/api")), "executor.job.url", "no path"),
             (with("image", json!(" ")), "executor.job.image", "empty"),
             (with("serviceAccountName", json!("")), "executor.job.serviceAccountName", "1 to 63"),
+            (with("serviceAccounts", account("Aws", &["acme"])), "executor.job.serviceAccounts[0].name", "1 to 63"),
+            (
+                with("serviceAccounts", account("landfall-runner", &["*"])),
+                "executor.job.serviceAccounts[0].name",
+                "every run",
+            ),
+            (with("serviceAccounts", account("aws", &[])), "executor.job.serviceAccounts[0].organizations", "everyone"),
+            (with("serviceAccounts", twice), "executor.job.serviceAccounts[1].name", "twice"),
+            (with("serviceAccounts", labelled), "executor.job.serviceAccounts[0].podLabels", "landfall.dev/run"),
             (with("ttlSecondsAfterFinished", json!(-1)), "executor.job.ttlSecondsAfterFinished", "0 to 86400"),
         ] {
             assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{said}");

@@ -37,6 +37,23 @@ const PASSED_ON: [&str; 9] = [
     "no_proxy",
 ];
 
+/// And these, where the run has no credential that says otherwise: what a cloud's workload identity put into the pod for its
+/// service account. None is a secret: they name roles, and files that the module can read all the same.
+const IDENTITY: [&str; 12] = [
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_STS_REGIONAL_ENDPOINTS",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+];
+
 /// One engine for one run.
 pub(super) struct Engine {
     pub(super) binary: PathBuf,
@@ -128,7 +145,7 @@ impl Engine {
         if let Some(name) = given.keys().find(|name| steers(name)) {
             return Err(Error::Integrity(format!("the run's environment may not set {name}")));
         }
-        let mut environment = given.clone();
+        let mut environment = with_identity(given, |name| std::env::var(name).ok());
         let passed_on = PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?)));
         let text = |path: &Path| path.display().to_string();
         let fixed = [
@@ -282,6 +299,15 @@ async fn clear_session() -> Result<()> {
     clear(|| procfs::members(us)).await
 }
 
+/// What the run's credential gives, and what of a workload's identity it says nothing about.
+fn with_identity(
+    given: &BTreeMap<String, SecretText>,
+    own: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<String, SecretText> {
+    let identity = IDENTITY.iter().filter_map(|name| Some(((*name).to_owned(), SecretText::new(own(name)?))));
+    identity.chain(given.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
+}
+
 /// Kills all of these but ourselves, until none is left, for a while.
 async fn clear(who: impl Fn() -> Result<Vec<procfs::Process>>) -> Result<()> {
     let us = rustix::process::getpid();
@@ -329,6 +355,20 @@ pub(super) fn apply_arguments(plan: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_engine_has_the_identity_of_its_pod_and_the_credential_goes_first() {
+        let own = |name: &str| match name {
+            "AWS_ROLE_ARN" | "AWS_REGION" | "LANDFALL_RUN_API_CA" | "KUBERNETES_SERVICE_HOST" => {
+                Some(format!("pod's {name}"))
+            }
+            _ => None,
+        };
+        let given = BTreeMap::from([("AWS_REGION".to_owned(), SecretText::new("eu-central-1"))]);
+        let environment = with_identity(&given, own);
+        let shown: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+        assert_eq!(shown, [("AWS_REGION", "eu-central-1"), ("AWS_ROLE_ARN", "pod's AWS_ROLE_ARN")]);
+    }
 
     #[test]
     fn what_an_engine_warns_of_before_its_json_is_not_the_json() {

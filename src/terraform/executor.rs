@@ -2,6 +2,7 @@
 
 mod job;
 mod local;
+mod placement;
 mod pod;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ use crate::{Error, Result};
 
 pub use job::{Jobs, Tell};
 pub use local::Local;
+pub use placement::Placement;
 pub use pod::job_name;
 
 /// The executor of an installation.
@@ -33,10 +35,10 @@ pub struct Start<'a> {
     pub run: Uuid,
     /// Its engine.
     pub engine: EngineKind,
-    /// Its token; a runner in a pod makes one of its own.
-    pub token: &'a SecretText,
     /// Namespace and name of its deployment.
     pub deployment: (&'a str, &'a str),
+    /// How its pod stands.
+    pub placement: &'a Placement,
 }
 
 /// What a dead run left behind, in the order in which it is to be taken in.
@@ -62,15 +64,26 @@ pub struct LeftState {
 }
 
 impl Executor {
-    /// Starts the runner of a run that is committed. Must be called within a tokio runtime.
+    /// Starts the runner of a run that is committed. Must be called within a tokio runtime. `token` is the run's; a runner in a
+    /// pod makes one of its own.
     ///
     /// # Errors
     /// `EngineNotFound`, or what the machine or the API server says; then nothing runs, unless a Job does that a former call made.
-    pub async fn start(&self, start: Start<'_>) -> Result<()> {
+    pub async fn start(&self, start: &Start<'_>, token: &SecretText) -> Result<()> {
         match self {
-            Self::Local(local) => local.start(start.run, start.engine, start.token),
-            Self::Job(jobs) => jobs.start(&start).await,
+            Self::Local(local) => local.start(start.run, start.engine, token),
+            Self::Job(jobs) => jobs.start(start).await,
         }
+    }
+
+    /// Whether what was started of a run has not begun, and would be made otherwise now: [`Executor::start`] makes it anew then.
+    /// Where nobody can tell, it stays.
+    pub async fn is_outdated(&self, start: &Start<'_>) -> bool {
+        let Self::Job(jobs) = self else { return false };
+        jobs.is_outdated(start).await.unwrap_or_else(|error| {
+            tracing::warn!(run = %start.run, %error, "nobody can tell whether a run that does not begin would be made otherwise");
+            false
+        })
     }
 
     /// Whether anything of a run lives that this holder holds, or that nobody has claimed yet.
@@ -190,7 +203,7 @@ impl Executor {
     pub async fn cleanup(&self, run: Uuid) -> Result<()> {
         match self {
             Self::Local(local) => local.cleanup(run),
-            Self::Job(jobs) => jobs.remove(run).await,
+            Self::Job(jobs) => jobs.remove(run, None).await,
         }
     }
 

@@ -110,6 +110,19 @@ fn deployment_rows() -> Vec<Row> {
         (Deployment, "/state", json!({})),
         (Deployment, "/retry", json!({"limit": 0, "maxBackoff": "1s"})),
         (Deployment, "/retry/limit", json!(100)),
+        (Deployment, "/runner", json!({})),
+        (Deployment, "/runner", json!({"serviceAccountName": "aws.readers", "resources": {}})),
+        (
+            Deployment,
+            "/runner/resources",
+            json!({"requests": {"cpu": 1, "memory": "1.5Gi"}, "limits": {"cpu": "500m", "memory": 1_000_000_000_000_000_u64, "ephemeral-storage": "0"}}),
+        ),
+        (Deployment, "/runner/nodeSelector", json!({"node.kubernetes.io/instance-type": "m5.large", "pool": ""})),
+        (
+            Deployment,
+            "/runner/tolerations",
+            json!([{"operator": "Exists"}, {"key": "a.b/c", "value": "d", "effect": "NoExecute", "tolerationSeconds": 86_400}]),
+        ),
         (Deployment, "/timeouts", json!({"init": "1s", "plan": "1h30m", "apply": "90000s", "destroy": "1h1m1s"})),
     ]
 }

@@ -28,6 +28,8 @@ const BACKSTOPS: &[(&str, &str)] = &[
     ("spec.timeouts.plan maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.apply maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec.timeouts.destroy maxLength", "the pattern implies it; CEL's cost estimate needs it"),
+    ("spec.runner.resources.requests maxProperties", "the permitted names imply it; CEL's cost estimate needs it"),
+    ("spec.runner.resources.limits maxProperties", "as above"),
     ("spec.duration maxLength", "the pattern implies it; CEL's cost estimate needs it"),
     ("spec required \"issuer\"", "the rules of secretName, which is of a certificate alone, ask for it"),
     ("spec.issuer.ca required", "a rule of secretName asks for it"),

@@ -340,6 +340,126 @@ fn deployment_rows() -> Vec<Refusal> {
     rows
 }
 
+fn runner_rows() -> Vec<Refusal> {
+    let (tolerations, first) = ("spec.runner.tolerations", "spec.runner.tolerations[0]");
+    let tolerate = |toleration: Value| json!([toleration]);
+    let bounded = json!({"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 86_401});
+    let negative = json!({"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": -1});
+    let mut rows = vec![
+        set(
+            Deployment,
+            "/runner/nodeSelector",
+            json!({"a b": "c"}),
+            "spec.runner.nodeSelector",
+            "names of labels are up to",
+        ),
+        set(
+            Deployment,
+            "/runner/nodeSelector",
+            json!({"": "c"}),
+            "spec.runner.nodeSelector",
+            "names of labels are up to",
+        ),
+        set(Deployment, "/runner/nodeSelector", json!({"a": long(64)}), "spec.runner.nodeSelector.a", "should match"),
+        set(
+            Deployment,
+            "/runner/nodeSelector",
+            json!({"a": 1}),
+            "spec.runner.nodeSelector.a",
+            "must be of type string",
+        ),
+        set(Deployment, "/runner/nodeSelector", labels(33), "spec.runner.nodeSelector", "at most 32 items"),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            many(33, |_| json!({"operator": "Exists"})),
+            tolerations,
+            "at most 32 items",
+        ),
+        set(Deployment, "/runner/tolerations", tolerate(json!({})), first, "without a key the operator must be Exists"),
+        set(Deployment, "/runner/tolerations", tolerate(json!({"operator": "Equal"})), first, "without a key"),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(json!({"key": "a", "operator": "Exists", "value": "b"})),
+            first,
+            "the operator Exists takes no value",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(json!({"key": "a", "effect": "NoSchedule", "tolerationSeconds": 1})),
+            first,
+            "tolerationSeconds has a meaning with the effect NoExecute alone",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(bounded),
+            "spec.runner.tolerations[0].tolerationSeconds",
+            "86400",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(negative),
+            "spec.runner.tolerations[0].tolerationSeconds",
+            "to 0",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(json!({"key": "a b"})),
+            "spec.runner.tolerations[0].key",
+            "match",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(json!({"key": "a", "value": "b c"})),
+            "spec.runner.tolerations[0].value",
+            "should match",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(json!({"key": "a", "operator": "Lt"})),
+            "spec.runner.tolerations[0].operator",
+            "supported values: \"Equal\", \"Exists\"",
+        ),
+        set(
+            Deployment,
+            "/runner/tolerations",
+            tolerate(json!({"key": "a", "effect": "Never"})),
+            "spec.runner.tolerations[0].effect",
+            "supported values: \"NoSchedule\"",
+        ),
+    ];
+    for (pointer, field, cpu) in [
+        ("/runner/resources/requests", "spec.runner.resources.requests", "spec.runner.resources.requests.cpu"),
+        ("/runner/resources/limits", "spec.runner.resources.limits", "spec.runner.resources.limits.cpu"),
+    ] {
+        let others = "amounts are of cpu, memory and ephemeral-storage";
+        rows.push(set(Deployment, pointer, json!({"nvidia.com/gpu": 1}), field, others));
+        for (amount, message) in [
+            (json!("much"), "should match"),
+            (json!("-1"), "should match"),
+            (json!("1 Gi"), "should match"),
+            (json!(1.5), "must be of type integer,string"),
+            (json!(-1), "greater than or equal to 0"),
+            (json!(1_000_000_000_000_001_u64), "less than or equal to"),
+        ] {
+            rows.push(set(Deployment, pointer, json!({"cpu": amount}), cpu, message));
+        }
+    }
+    rows.extend(names(Deployment, "/runner/serviceAccountName", "spec.runner.serviceAccountName"));
+    rows
+}
+
+fn labels(count: usize) -> Value {
+    Value::Object((0..count).map(|n| (format!("l{n}"), json!("v"))).collect())
+}
+
 fn engine(version: &str) -> Value {
     json!({"type": "OpenTofu", "version": version})
 }
@@ -369,6 +489,7 @@ pub(crate) fn rows() -> Vec<Refusal> {
         source_rows(),
         variable_rows(),
         deployment_rows(),
+        runner_rows(),
         domain::refusals(),
         record::refusals(),
         certificate::refusals(),

@@ -90,6 +90,10 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                 "runs": {
                     "max": 3, "maxPerOrganization": 2, "maxPerCredential": 1, "stopGraceSeconds": 60, "image": "mirror/runner:1", "scratch": "500Mi",
                     "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+                    "serviceAccounts": [
+                        {"name": "acme-aws", "organizations": ["acme"], "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}},
+                        {"name": "readers", "organizations": ["*"], "create": false, "podLabels": {"azure.workload.identity/use": "true"}},
+                    ],
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
                 },
                 "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"]},

@@ -57,6 +57,24 @@ fn the_controller_takes_its_landfall_yaml() {
     }
 }
 
+#[test]
+fn service_accounts_that_deployments_may_name_are_made_and_permitted() {
+    let objects = render(&combinations()[2].1).unwrap();
+    let job = installation(&objects)["executor"]["job"].clone();
+    assert_eq!(
+        job["serviceAccounts"],
+        json!([
+            {"name": "acme-aws", "organizations": ["acme"], "podLabels": {}},
+            {"name": "readers", "organizations": ["*"], "podLabels": {"azure.workload.identity/use": "true"}},
+        ])
+    );
+    let made = find(&objects, "ServiceAccount", "acme-aws");
+    assert_eq!(made["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], "arn:aws:iam::1:role/a");
+    assert_eq!(made["automountServiceAccountToken"], false);
+    let accounts: Vec<_> = of_kind(&objects, "ServiceAccount").map(|one| &one["metadata"]["name"]).collect();
+    assert_eq!(accounts, ["landfall-controller", "landfall-runner", "acme-aws"], "readers is somebody else's to make");
+}
+
 /// Paths of all fields of a schema that are no groups themselves.
 fn fields(schema: &Value, prefix: &str, found: &mut BTreeSet<String>) {
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {

@@ -14,5 +14,6 @@ mod world;
 mod deaths;
 mod hitches;
 mod jobs;
+mod placed;
 mod story;
 mod tenant;

@@ -107,6 +107,11 @@ volumeMounts:
 {{- if has .Release.Namespace .Values.watchNamespaces }}
 {{- fail (printf "watchNamespaces: %q is Landfall's own namespace; it is not for objects of others" .Release.Namespace) }}
 {{- end }}
+{{- range .Values.runs.serviceAccounts }}
+{{- if has .name (list "landfall-controller" "landfall-runner") }}
+{{- fail (printf "runs.serviceAccounts: %q is Landfall's own; name another" .name) }}
+{{- end }}
+{{- end }}
 {{- if not (hasKey .Values.engines .Values.defaultEngine) }}
 {{- fail (printf "defaultEngine: engines names no binary of %s" .Values.defaultEngine) }}
 {{- end }}

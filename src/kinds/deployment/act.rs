@@ -6,7 +6,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::decide::Step;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, service_account};
 use super::observe::{Observed, REFUSED};
 use super::standing::Standing;
 use super::{outputs, recovery};
@@ -58,6 +58,7 @@ pub(super) async fn act(
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
         Step::GiveUp(run) => give_up(cx, seen, *run).await,
+        Step::Withdraw(run) => withdraw_run(cx, seen, *run).await,
         Step::Recover(run) => recovery::recover(cx, *run).await.map(|_| Outcome::Done),
         Step::Stop { run, kill, standing } => {
             recovery::stop(cx, *run, *kill, &standing.message).await.map(|()| Outcome::Done)
@@ -177,6 +178,8 @@ async fn begin_plan(
             engine: inputs.engine,
             facts: json!({
                 "inputDigest": inputs.digest,
+                "specDigest": inputs.spec_digest,
+                "serviceAccount": service_account(object),
                 "variablesHmac": inputs.variables_hmac,
                 "credential": inputs.credential.as_ref().map(|c| json!({"uid": c.subject.uid, "account": c.account})),
             }),
@@ -188,7 +191,7 @@ async fn begin_plan(
         .await?;
     Ok(match created {
         PlanRun::Created => {
-            start_at_once(cx, &seen.subject, id, inputs.engine).await;
+            start_at_once(cx, seen, id, inputs.engine).await;
             Outcome::Done
         }
         PlanRun::Hindered(obstacle) => Outcome::Hindered(Standing::hindered(&obstacle), Some(obstacle)),
@@ -227,7 +230,7 @@ async fn apply(
         .await?;
     Ok(match created {
         ApplyRun::Created => {
-            start_at_once(cx, &seen.subject, id, plan.engine).await;
+            start_at_once(cx, seen, id, plan.engine).await;
             let message = format!("run {id} applies the plan of run {}", plan.id);
             Outcome::Told(Announcement::of(&APPLY_STARTED, message))
         }
@@ -247,33 +250,34 @@ async fn apply(
 }
 
 /// Where it does not start, the next look starts it, and says what is wrong.
-async fn start_at_once(cx: &Context, subject: &Subject, run: Uuid, engine: EngineKind) {
-    if let Err(error) = hand_over(cx, subject, run, engine).await {
+async fn start_at_once(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind) {
+    if let Err(error) = hand_over(cx, seen, run, engine).await {
         tracing::warn!(%run, %error, "the run's runner was not started");
-        cx.waker.wake(ObjectKind::TerraformDeployment, &subject.namespace, &subject.name);
+        cx.waker.wake(ObjectKind::TerraformDeployment, &seen.subject.namespace, &seen.subject.name);
     }
 }
 
 /// A run whose runner was not started with its commit, or did not take it.
 async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
     let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
-    hand_over(cx, &seen.subject, run.id, run.engine).await.map(|()| Outcome::Done)
+    hand_over(cx, seen, run.id, run.engine).await.map(|()| Outcome::Done)
 }
 
 /// Starts the runner of a committed run. The token is made here and not with the run: a controller that is killed in between
 /// could not hand it over. A pod has a token of its own, so that what counts there is that its Job stands.
-async fn hand_over(cx: &Context, subject: &Subject, run: Uuid, engine: EngineKind) -> Result<()> {
+async fn hand_over(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind) -> Result<()> {
     let token = token::new();
-    let deployment = (subject.namespace.as_str(), subject.name.as_str());
-    let start = Start { run, engine, token: &token, deployment };
+    let deployment = (seen.subject.namespace.as_str(), seen.subject.name.as_str());
+    let placement = seen.placement.as_ref().map_err(|(reason, message)| Error::condition(*reason, message.clone()))?;
+    let start = Start { run, engine, deployment, placement };
     match cx.installation.executor.kind {
         ExecutorKind::Local => {
             if cx.ledger.reissue_token(run, &token::hash(token.expose())).await? {
-                cx.executor.start(start).await?;
+                cx.executor.start(&start, &token).await?;
             }
         }
         ExecutorKind::Job => {
-            cx.executor.start(start).await?;
+            cx.executor.start(&start, &token).await?;
             cx.ledger.reissue_token(run, &token::hash(token.expose())).await?;
         }
     }
@@ -290,6 +294,17 @@ async fn give_up(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
         run.handed_over
     );
     if cx.ledger.fail_unclaimed(run, message.clone()).await? {
+        cx.executor.cleanup(run.id).await?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// A run that no runner has taken, of a plan that another service account made.
+async fn withdraw_run(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
+    let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
+    let message =
+        "spec.runner.serviceAccountName was changed before a runner took the run; a new plan follows".to_owned();
+    if cx.ledger.fail_unclaimed(run, message).await? {
         cx.executor.cleanup(run.id).await?;
     }
     Ok(Outcome::Done)

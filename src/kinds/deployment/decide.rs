@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::history::{Current, Progress};
+use super::inputs;
 use super::observe::{Liveness, Observed, Ownership};
 use super::overdue::{self, Overdue};
 use super::standing::Standing;
@@ -60,6 +61,8 @@ pub enum Step {
     Start(Uuid),
     /// End a run that no runner takes.
     GiveUp(Uuid),
+    /// End a run that no runner has taken, since the spec names another service account by now.
+    Withdraw(Uuid),
     /// Take in what a dead run left behind, then give it up.
     Recover(Uuid),
     /// End a run that should have ended by itself.
@@ -95,7 +98,7 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
         (None, _) => {}
     }
     if let Some(run) = seen.history.active() {
-        return under_way(run, seen);
+        return under_way(run, object, seen);
     }
     if deleting {
         return ending(object, seen);
@@ -120,7 +123,7 @@ fn obey(command: &Command, object: &TerraformDeployment) -> Step {
     }
 }
 
-fn under_way(run: &Run, seen: &Observed) -> Step {
+fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
     let unclaimed = run.read_at.duration_since(run.created_at) > CLAIM_LIFE;
     match (run.phase, seen.liveness) {
         // It was committed for the organization that the namespace was of then.
@@ -129,18 +132,30 @@ fn under_way(run: &Run, seen: &Observed) -> Step {
         }
         (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
-        (RunPhase::Pending, Liveness::Absent) => Step::Start(run.id),
+        (RunPhase::Pending, Liveness::Absent) => begin(run, object, seen),
         (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains) {
             Some(Overdue { kill, why }) => {
                 let why = [Some(why), seen.hitch.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
                 Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
             }
+            None if seen.outdated => begin(run, object, seen),
             None => Step::Rest(match &seen.hitch {
                 Some(why) => Standing::not_started(run, why),
                 None => Standing::running(run),
             }),
         },
         (_, Liveness::Absent) => Step::Recover(run.id),
+    }
+}
+
+/// A run that no runner has taken. An account is a matter of the plan; how else its pod stands may have been mended since.
+fn begin(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
+    if seen.history.service_account(run) != inputs::service_account(object) {
+        return Step::Withdraw(run.id);
+    }
+    match &seen.placement {
+        Ok(_) => Step::Start(run.id),
+        Err((reason, message)) => Step::Rest(Standing { reason: *reason, ..Standing::not_started(run, message) }),
     }
 }
 
@@ -213,7 +228,7 @@ fn unpublished(seen: &Observed) -> bool {
 }
 
 fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Step {
-    let inputs = match &seen.inputs {
+    let inputs = match seen.inputs.as_ref().and_then(|inputs| seen.placement.as_ref().map(|_| inputs)) {
         Ok(inputs) => inputs,
         // What is applied is there for others, whatever the next plan lacks.
         Err(_) if change == Change::Apply && unpublished(seen) => return Step::PublishOutputs,
@@ -223,6 +238,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Ste
         change,
         generation: object.metadata.generation.unwrap_or_default(),
         input_digest: &inputs.digest,
+        spec_digest: &inputs.spec_digest,
         serial: seen.state.as_ref().map_or(0, |s| s.serial),
         lineage: seen.state.as_ref().map(|s| s.lineage.as_str()),
         asked_again: seen.asked_again(),
@@ -359,6 +375,7 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         | Step::Discard { .. }
         | Step::Start(_)
         | Step::GiveUp(_)
+        | Step::Withdraw(_)
         | Step::Recover(_)
         | Step::PublishOutputs
         | Step::RemoveOutputs(_)

@@ -7,7 +7,9 @@ use unicode_normalization::is_nfc;
 use uuid::Uuid;
 
 use crate::access::{self, ConfigMapData, SecretText};
-use crate::api::{CloudCredentialSpec, EngineKind, KeyReference, Reason, TerraformDeployment, VariableSource};
+use crate::api::{
+    CloudCredentialSpec, EngineKind, KeyReference, Reason, TerraformDeployment, TerraformDeploymentSpec, VariableSource,
+};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::ledger::{CredentialFact, ObjectKind, Subject};
@@ -20,8 +22,10 @@ use crate::{Error, Result};
 
 /// What a run is made of. The values are secrets, all of them.
 pub struct Inputs {
-    /// One digest over everything below that makes a plan another plan.
+    /// One digest over everything that makes a plan another plan.
     pub digest: String,
+    /// Keyed digest of the spec but for how pods stand, which makes no plan another one.
+    pub spec_digest: String,
     /// The module as a tar.
     pub snapshot: Vec<u8>,
     /// JSON text by variable.
@@ -80,14 +84,31 @@ async fn gather(cx: &Context, object: &TerraformDeployment, last_applied: Option
         variables.iter().map(|(k, v)| (k.as_str(), (v.expose(), sensitive.contains(k)))).collect();
     let canonical = zeroize::Zeroizing::new(canonical(&plain)?);
     let variables_hmac = cx.ledger.keys().digest("variables", &canonical);
-    let digest = sha256_hex(&self::canonical(&json!({
+    let mut made_of = json!({
         "module": sha256_hex(&snapshot),
         "variables": variables_hmac,
         "credential": credential.as_ref().map(|c| json!([c.subject.uid, c.whose])),
         "engine": engine,
         "region": object.spec.region,
-    }))?);
-    Ok(Inputs { digest, snapshot, variables, sensitive, variables_hmac, credential, engine })
+    });
+    // As a workload's identity it may stand for a credential.
+    if let (Some(account), Some(all)) = (service_account(object), made_of.as_object_mut()) {
+        all.insert("serviceAccount".to_owned(), account.into());
+    }
+    let digest = sha256_hex(&self::canonical(&made_of)?);
+    let spec_digest = spec_digest(cx, object)?;
+    Ok(Inputs { digest, spec_digest, snapshot, variables, sensitive, variables_hmac, credential, engine })
+}
+
+/// The service account that the spec names for its runs.
+pub(super) fn service_account(object: &TerraformDeployment) -> Option<&str> {
+    object.spec.runner.as_ref()?.service_account_name.as_deref()
+}
+
+fn spec_digest(cx: &Context, object: &TerraformDeployment) -> Result<String> {
+    let spec = TerraformDeploymentSpec { runner: None, ..object.spec.clone() };
+    let text = serde_json::to_vec(&spec).map_err(|e| Error::Integrity(format!("the spec as JSON: {e}")))?;
+    Ok(cx.ledger.keys().digest("spec", &zeroize::Zeroizing::new(text)))
 }
 
 fn canonical(value: &impl serde::Serialize) -> Result<Vec<u8>> {

@@ -26,6 +26,7 @@ use crate::reconcile::wake::key_of;
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::secrets;
 use crate::run::state::state_outputs;
+use crate::terraform::executor::{Placement, Start};
 use crate::{Error, Result, access};
 
 /// The command under which a refused approval is kept.
@@ -53,6 +54,10 @@ pub struct Observed {
     pub liveness: Liveness,
     /// Why the runner of a run that nobody has claimed does not begin.
     pub hitch: Option<String>,
+    /// That runner does not begin, and would be made otherwise now, or not at all.
+    pub outdated: bool,
+    /// How the pod of a run stands, or why no run is permitted.
+    pub placement: Result<Placement, (Reason, String)>,
     /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
     pub remains: Option<Duration>,
     /// The runs that have a place.
@@ -195,6 +200,16 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         }
         _ => None,
     };
+    let placement = placement(cx, object, &subject)?;
+    let outdated = match (active, &hitch, &placement) {
+        (Some(run), Some(_), Ok(placement)) => {
+            let deployment = (subject.namespace.as_str(), subject.name.as_str());
+            let start = Start { run: run.id, engine: run.engine, deployment, placement };
+            cx.executor.is_outdated(&start).await
+        }
+        (_, hitch, Err(_)) => hitch.is_some(),
+        _ => false,
+    };
     let remains = active.map_or(Ok(None), |run| cx.executor.remains(run.id))?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let secret = if retained { None } else { outputs::find(cx, object).await? };
@@ -246,6 +261,8 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         command,
         liveness,
         hitch,
+        outdated,
+        placement,
         remains,
         turn: cx.queue.turn(&key_of(object.as_ref()), &candidate, &under_way, Instant::now()),
         candidate,
@@ -272,6 +289,20 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         state,
         subject,
     })
+}
+
+/// The inner error is a condition of the object, as with its inputs.
+fn placement(
+    cx: &Context,
+    object: &TerraformDeployment,
+    subject: &Subject,
+) -> Result<Result<Placement, (Reason, String)>> {
+    let asked = object.spec.runner.as_ref();
+    match Placement::of(&cx.installation.executor, &subject.organization, asked) {
+        Ok(placement) => Ok(Ok(placement)),
+        Err(Error::Condition { reason, message }) => Ok(Err((reason, message))),
+        Err(other) => Err(other),
+    }
 }
 
 /// The command that waits, and what speaks against the gate, which is asked where there is a command or a plan that may be

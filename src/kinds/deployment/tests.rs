@@ -29,10 +29,12 @@ use crate::ledger::{ObjectKind, Subject};
 use crate::reconcile::Report;
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::run::protocol::{Limits, RunKind, RunPhase};
+use crate::terraform::executor::Placement;
 
 mod endings;
 mod failures;
 mod gate;
+mod placed;
 mod running;
 mod seen;
 mod strange;
@@ -172,12 +174,15 @@ fn world(runs: Vec<Run>) -> Observed {
         past: Past::default(),
         liveness: Liveness::Absent,
         hitch: None,
+        outdated: false,
+        placement: Ok(Placement::default()),
         remains: None,
         under_way: UnderWay::default(),
         candidate: Candidate { organization: subject().organization, credential: None, rank: Rank::New },
         turn: Turn::Now,
         inputs: Ok(Inputs {
             digest: "same".into(),
+            spec_digest: "spec".into(),
             snapshot: Vec::new(),
             variables: [].into(),
             sensitive: [].into(),

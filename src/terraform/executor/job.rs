@@ -9,7 +9,7 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Api, DeleteParams, ListParams, PostParams, PropagationPolicy};
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
 use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch;
@@ -85,9 +85,7 @@ impl Jobs {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Makes the Job. One that stands already is left to itself, unless it has ended: then nobody took the run, and another
-    /// one takes its place.
-    pub(super) async fn start(&self, start: &Start<'_>) -> Result<()> {
+    fn job(&self, start: &Start<'_>) -> Result<Job> {
         let engine = self.engines.get(&start.engine).ok_or_else(|| {
             let message = format!("the installation names no {0:?}: set engines.{0:?} in landfall.yaml", start.engine);
             Error::condition(Reason::EngineNotFound, message)
@@ -97,29 +95,50 @@ impl Jobs {
             let message = "the run API has no certificate yet: /readyz says why";
             return Err(Error::condition(Reason::RunnerNotStarted, message));
         }
-        let job = pod::job(&Making {
+        pod::job(&Making {
             run: start.run,
             namespace: &self.namespace,
             deployment: start.deployment,
             settings: &self.settings,
+            placement: start.placement,
             engine: engine.display().to_string(),
             cli_config: self.cli_config.as_ref().map(|path| path.display().to_string()),
             grace: self.grace,
             authorities,
             // The image has a PATH of its own.
             environment: inherited().filter(|(name, _)| name != "PATH").collect(),
-        })?;
+        })
+    }
+
+    /// Makes the Job. One that stands already is left to itself, unless it has ended, so that nobody took the run, or has not
+    /// begun and would be made otherwise now: another one takes its place.
+    pub(super) async fn start(&self, start: &Start<'_>) -> Result<()> {
+        let job = self.job(start)?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         match self.jobs().create(&params, &job).await {
             Err(error) if access::is_conflict(&error) => {}
             made => return made.map(drop).map_err(|error| self.refused(error)),
         }
-        match self.jobs().get_opt(&pod::job_name(start.run)).await? {
-            Some(there) if !pod::has_ended(&there) => return Ok(()),
-            Some(_) => self.remove_at_once(start.run).await?,
-            None => {}
+        if let Some(there) = self.jobs().get_opt(&pod::job_name(start.run)).await? {
+            if !pod::has_ended(&there) && !self.is_superseded(start.run, &there, &job).await? {
+                return Ok(());
+            }
+            self.remove_at_once(start.run, &there).await?;
         }
         self.jobs().create(&params, &job).await.map(drop).map_err(|error| self.refused(error))
+    }
+
+    /// Whether a run's Job has neither begun nor ended, and would be made otherwise now.
+    pub(super) async fn is_outdated(&self, start: &Start<'_>) -> Result<bool> {
+        match self.jobs().get_opt(&pod::job_name(start.run)).await?.filter(|there| !pod::has_ended(there)) {
+            Some(there) => self.is_superseded(start.run, &there, &self.job(start)?).await,
+            None => Ok(false),
+        }
+    }
+
+    /// A pod that has begun may take its run at any moment, and what its Job was made of is what counts.
+    async fn is_superseded(&self, run: Uuid, there: &Job, wanted: &Job) -> Result<bool> {
+        Ok(!pod::are_alike(there, wanted) && !self.pods_of(run).await?.iter().any(pod::has_begun))
     }
 
     /// What the API server has against a Job is for whoever installed Landfall: a quota, a policy, a right that is missing.
@@ -133,10 +152,16 @@ impl Jobs {
         }
     }
 
-    async fn remove_at_once(&self, run: Uuid) -> Result<()> {
-        self.remove(run).await?;
+    /// Removes this very Job, not one that another leader has put in its place.
+    async fn remove_at_once(&self, run: Uuid, job: &Job) -> Result<()> {
+        self.remove(run, job.metadata.uid.clone()).await?;
         let gone = async {
-            while self.jobs().get_opt(&pod::job_name(run)).await?.is_some() {
+            while self
+                .jobs()
+                .get_opt(&pod::job_name(run))
+                .await?
+                .is_some_and(|there| there.metadata.uid == job.metadata.uid)
+            {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Ok::<_, Error>(())
@@ -162,6 +187,11 @@ impl Jobs {
         }
         // The watch may be behind, or broken.
         Ok(self.api_of_pods().get_opt(&holder.pod).await?.is_some_and(|pod| is(&pod) && !pod::is_over(&pod)))
+    }
+
+    async fn pods_of(&self, run: Uuid) -> Result<Vec<Pod>> {
+        let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
+        Ok(self.api_of_pods().list(&of).await?.items)
     }
 
     fn pod_of(&self, run: Uuid) -> Option<std::sync::Arc<Pod>> {
@@ -200,10 +230,9 @@ impl Jobs {
 
     /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it, and goes where no pod ever came.
     pub(super) async fn end(&self, run: Uuid, within: Option<u32>) -> Result<()> {
-        let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
-        let pods = self.api_of_pods().list(&of).await?.items;
+        let pods = self.pods_of(run).await?;
         if pods.is_empty() {
-            return self.remove(run).await;
+            return self.remove(run, None).await;
         }
         for pod in pods {
             let Some(name) = pod.metadata.name.as_deref().filter(|_| !pod::is_over(&pod)) else { continue };
@@ -215,8 +244,7 @@ impl Jobs {
 
     /// How the last pod of a run ended, as far as it is known. Where it was the run's own, its words are redacted.
     pub(super) async fn ending(&self, run: Uuid, spec: Option<&RunSpec>) -> Result<Option<String>> {
-        let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
-        let pods = self.api_of_pods().list(&of).await?.items;
+        let pods = self.pods_of(run).await?;
         let known: Redactor = spec.map(redactor).unwrap_or_default();
         let words = match pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone()) {
             Some(pod) => pod::ending(pod).or_else(|| pod::hitch(pod)),
@@ -226,11 +254,17 @@ impl Jobs {
         Ok(words.map(|words| text::line(&known.clean(&words), 300)))
     }
 
-    /// Removes a run's Job and its pod.
-    pub(super) async fn remove(&self, run: Uuid) -> Result<()> {
-        let params =
-            DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
-        absent_is_fine(self.jobs().delete(&pod::job_name(run), &params).await)
+    /// Removes a run's Job and its pod; with a `uid`, that Job alone.
+    pub(super) async fn remove(&self, run: Uuid, uid: Option<String>) -> Result<()> {
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: uid.map(|uid| Preconditions { uid: Some(uid), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.jobs().delete(&pod::job_name(run), &params).await {
+            Err(error) if access::is_conflict(&error) => Ok(()),
+            removed => absent_is_fine(removed),
+        }
     }
 
     /// Runs whose Jobs have not ended.

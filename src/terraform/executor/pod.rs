@@ -1,12 +1,16 @@
 //! What the Job of a run is, and what its pod tells. Pure.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::Placement;
 use crate::access::text;
 use crate::installation::JobSettings;
+use crate::run::digest::sha256_hex;
 use crate::run::protocol::AUDIENCE;
 use crate::{Error, Result};
 
@@ -14,6 +18,8 @@ use crate::{Error, Result};
 pub(super) const RUN: &str = "landfall.dev/run";
 /// The annotation that names its deployment, as `namespace/name`.
 pub(super) const DEPLOYMENT: &str = "landfall.dev/deployment";
+/// The annotation with a digest of all that a Job was made of.
+const MADE_OF: &str = "landfall.dev/made-of";
 /// Where the run's folder is in its pod.
 const WORK: &str = "/work";
 /// Where its pod's own token is.
@@ -33,6 +39,7 @@ pub(super) struct Making<'a> {
     pub(super) namespace: &'a str,
     pub(super) deployment: (&'a str, &'a str),
     pub(super) settings: &'a JobSettings,
+    pub(super) placement: &'a Placement,
     /// The engine's binary in the image.
     pub(super) engine: String,
     /// Its CLI configuration in the image.
@@ -52,10 +59,14 @@ pub fn job_name(run: Uuid) -> String {
 
 /// The Job. No secret stands in it: its pod shows who it is, and the run API answers with what it needs.
 pub(super) fn job(of: &Making<'_>) -> Result<Job> {
-    let labels = json!({
-        "app.kubernetes.io/part-of": "landfall", "app.kubernetes.io/component": "runner", RUN: of.run.to_string(),
-    });
-    let annotations = json!({DEPLOYMENT: format!("{}/{}", of.deployment.0, of.deployment.1)});
+    let own = [("app.kubernetes.io/part-of", "landfall"), ("app.kubernetes.io/component", "runner")];
+    let mut labels: BTreeMap<_, _> = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    labels.insert(RUN.to_owned(), of.run.to_string());
+    // NetworkPolicies, the watch and the run API go by Landfall's own.
+    let of_pod: BTreeMap<_, _> = of.placement.labels.iter().chain(&labels).collect();
+    let deployment = format!("{}/{}", of.deployment.0, of.deployment.1);
+    let template = json!({"metadata": {"labels": of_pod, "annotations": {DEPLOYMENT: deployment}}, "spec": pod(of)});
+    let annotations = json!({DEPLOYMENT: deployment, MADE_OF: sha256_hex(template.to_string().as_bytes())});
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job",
         "metadata": {"name": job_name(of.run), "namespace": of.namespace, "labels": labels, "annotations": annotations},
@@ -63,7 +74,7 @@ pub(super) fn job(of: &Making<'_>) -> Result<Job> {
             // A run is never begun a second time by itself: whether it may be is for the ledger to say.
             "backoffLimit": 0, "completions": 1, "parallelism": 1,
             "ttlSecondsAfterFinished": of.settings.ttl_seconds_after_finished,
-            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod(of)},
+            "template": template,
         },
     });
     serde_json::from_value(job).map_err(|e| Error::Integrity(format!("the Job of run {}: {e}", of.run)))
@@ -74,15 +85,15 @@ fn pod(of: &Making<'_>) -> Value {
     let secrets: Vec<_> = settings.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
     json!({
         "restartPolicy": "Never",
-        "serviceAccountName": settings.service_account_name,
+        "serviceAccountName": of.placement.service_account_name,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
         // The pause container is then process 1, and reaps what engines leave behind.
         "shareProcessNamespace": true,
         "terminationGracePeriodSeconds": of.grace.saturating_add(TO_TELL),
         "imagePullSecrets": secrets,
-        "nodeSelector": settings.node_selector,
-        "tolerations": settings.tolerations,
+        "nodeSelector": of.placement.node_selector,
+        "tolerations": of.placement.tolerations,
         "securityContext": {
             "runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -113,7 +124,7 @@ fn container(of: &Making<'_>) -> Value {
         "command": ["landfall"],
         "args": arguments,
         "env": ours.into_iter().chain(environment).collect::<Vec<_>>(),
-        "resources": of.settings.resources,
+        "resources": of.placement.resources,
         // The last of what it logged then stands in the pod's status.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
@@ -125,6 +136,18 @@ fn container(of: &Making<'_>) -> Value {
             {"name": "identity", "mountPath": IDENTITY, "readOnly": true},
         ],
     })
+}
+
+/// Whether two Jobs were made of the same.
+pub(super) fn are_alike(one: &Job, other: &Job) -> bool {
+    let made_of = |job: &Job| job.metadata.annotations.as_ref()?.get(MADE_OF).cloned();
+    made_of(one) == made_of(other)
+}
+
+/// Whether a pod's containers may run or have run.
+pub(super) fn has_begun(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, None | Some("Pending"))
 }
 
 /// Whether a Job has ended, well or not.
@@ -146,7 +169,7 @@ pub(super) fn deployment(pod: &Pod) -> Option<(&str, &str)> {
 }
 
 /// The run whose pod this is.
-pub(super) fn run(labels: Option<&std::collections::BTreeMap<String, String>>) -> Option<Uuid> {
+pub(super) fn run(labels: Option<&BTreeMap<String, String>>) -> Option<Uuid> {
     labels?.get(RUN)?.parse().ok()
 }
 
@@ -188,7 +211,10 @@ pub(super) fn ending(pod: &Pod) -> Option<String> {
     }
     let ended = containers(pod).find_map(|status| status.state.as_ref()?.terminated.as_ref())?;
     let how = match ended.reason.as_deref() {
-        Some("OOMKilled") => "it was killed for want of memory (OOMKilled); raise executor.job.resources".to_owned(),
+        Some("OOMKilled") => {
+            "it was killed for want of memory (OOMKilled); raise spec.runner.resources, or executor.job.resources"
+                .to_owned()
+        }
         Some("Error") | None => format!("exit code {}", ended.exit_code),
         Some(other) => format!("{other}, exit code {}", ended.exit_code),
     };

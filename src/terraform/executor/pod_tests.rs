@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::Organization;
+use crate::installation::ExecutorSettings;
 
 fn settings(change: impl FnOnce(&mut Value)) -> JobSettings {
     let mut value = json!({"url": "https://landfall-runs.landfall-system.svc:8443", "image": "landfall:1"});
@@ -11,11 +13,19 @@ fn settings(change: impl FnOnce(&mut Value)) -> JobSettings {
 }
 
 fn made(settings: &JobSettings) -> Value {
+    made_for(settings, &json!({}))
+}
+
+fn made_for(settings: &JobSettings, runner: &Value) -> Value {
+    let executor = ExecutorSettings { job: Some(settings.clone()), ..ExecutorSettings::default() };
+    let runner = serde_json::from_value(runner.clone()).unwrap();
+    let placement = Placement::of(&executor, &Organization("acme".into()), Some(&runner)).unwrap();
     let making = Making {
         run: Uuid::nil(),
         namespace: "landfall-system",
         deployment: ("team-a", "web"),
         settings,
+        placement: &placement,
         engine: "/usr/local/bin/tofu".into(),
         cli_config: Some("/etc/landfall/tofu.rc".into()),
         grace: 300,
@@ -82,6 +92,53 @@ fn what_the_installation_says_of_pods_stands_in_them() {
     }
 }
 
+#[test]
+fn what_a_spec_asks_for_stands_in_its_pod_and_makes_another_job_of_it() {
+    let settings = settings(|s| {
+        s["serviceAccounts"] = json!([{"name": "aws", "organizations": ["acme"],
+            "podLabels": {"azure.workload.identity/use": "true", "landfall.dev/run": "another"}}]);
+        s["resources"] = json!({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}});
+    });
+    let asked = json!({
+        "serviceAccountName": "aws", "resources": {"limits": {"memory": "3Gi"}}, "nodeSelector": {"zone": "b"},
+        "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}],
+    });
+    let job = made_for(&settings, &asked);
+    let template = &job["spec"]["template"];
+    for (pointer, value) in [
+        ("/spec/serviceAccountName", json!("aws")),
+        ("/spec/automountServiceAccountToken", json!(false)),
+        ("/spec/containers/0/resources", json!({"requests": {"cpu": "1"}, "limits": {"memory": "3Gi"}})),
+        ("/spec/nodeSelector", json!({"zone": "b"})),
+        ("/spec/tolerations/0/key", json!("spot")),
+        ("/metadata/labels/azure.workload.identity~1use", json!("true")),
+        ("/metadata/labels/landfall.dev~1run", json!("00000000-0000-0000-0000-000000000000")),
+        ("/metadata/labels/app.kubernetes.io~1part-of", json!("landfall")),
+    ] {
+        assert_eq!(template.pointer(pointer), Some(&value), "{pointer}: {template:#}");
+    }
+    let read = |job: &Value| serde_json::from_value::<Job>(job.clone()).unwrap();
+    assert!(are_alike(&read(&job), &read(&made_for(&settings, &asked))));
+    for (field, value) in [("nodeSelector", json!({"zone": "c"})), ("serviceAccountName", json!("landfall-runner"))] {
+        let mut other = asked.clone();
+        other[field] = value;
+        assert!(!are_alike(&read(&job), &read(&made_for(&settings, &other))), "{field}");
+    }
+}
+
+#[test]
+fn a_pod_has_begun_when_its_containers_may_run() {
+    for (status, begun) in [
+        (json!({}), false),
+        (json!({"phase": "Pending"}), false),
+        (json!({"phase": "Running"}), true),
+        (json!({"phase": "Unknown"}), true),
+        (json!({"phase": "Failed"}), true),
+    ] {
+        assert_eq!(has_begun(&pod_with(status.clone())), begun, "{status}");
+    }
+}
+
 fn pod_with(status: Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
 }
@@ -120,7 +177,9 @@ fn how_a_pod_ended_is_told_with_the_last_that_it_said() {
         (ended("Error", 3, "one\ntwo\n\n"), Some("pod p: exit code 3: two")),
         (
             ended("OOMKilled", 137, ""),
-            Some("pod p: it was killed for want of memory (OOMKilled); raise executor.job.resources"),
+            Some(
+                "pod p: it was killed for want of memory (OOMKilled); raise spec.runner.resources, or executor.job.resources",
+            ),
         ),
         (ended("StartError", 128, "no such file"), Some("pod p: StartError, exit code 128: no such file")),
         (

@@ -27,7 +27,9 @@ fn any_run(dice: &mut Dice) -> Run {
     run.change = *dice.pick(&[Change::Apply, Change::Destroy]);
     run.generation = *dice.pick(&[GENERATION, GENERATION, 0, i64::MIN, i64::MAX]);
     run.attempt = *dice.pick(&[0, 1, i32::MAX, i32::MIN]);
-    run.facts = dice.pick(&[json!({"inputDigest": "same"}), json!({}), json!([]), json!(null)]).clone();
+    run.facts = dice
+        .pick(&[json!({"inputDigest": "same"}), json!({"serviceAccount": "aws"}), json!({}), json!([]), json!(null)])
+        .clone();
     run.digest = dice.chance(70).then(|| dice.pick(&["sha256:0", "", "\u{0}"]).to_string());
     let counts = [
         PlanSummary::default(),
@@ -71,6 +73,10 @@ fn any_world(dice: &mut Dice) -> Observed {
         let reason = *dice.pick(&[Reason::SourceInvalid, Reason::CredentialNotReady, Reason::SecretKeyMissing]);
         seen.inputs = Err((reason, "\u{0}".repeat(5000)));
     }
+    if dice.chance(15) {
+        seen.placement = Err((Reason::ExecutorNotPermitted, "\u{0}".repeat(5000)));
+    }
+    (seen.hitch, seen.outdated) = (dice.chance(20).then(|| "\u{0}".to_owned()), dice.chance(20));
     seen.state = dice.chance(60).then(|| state(*dice.pick(&[0, 1, u32::MAX])).unwrap());
     if let (true, Some(state)) = (dice.chance(20), &mut seen.state) {
         state.holder_uid = None;
@@ -112,5 +118,5 @@ fn any_object(seed: u64, dice: &mut Dice) -> Option<TerraformDeployment> {
 #[test]
 fn every_strange_object_is_decided_on_and_told() {
     let steps = each_is_decided_on_and_told::<Deployment>(any_object, any_world, |_, _| vec![Outcome::Done], now());
-    assert!(steps.len() >= 11, "a step that is never taken: {steps:?}");
+    assert!(steps.len() >= 12, "a step that is never taken: {steps:?}");
 }
