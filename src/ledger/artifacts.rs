@@ -37,6 +37,21 @@ pub(super) fn size(bytes: &[u8]) -> i64 {
     i64::try_from(bytes.len()).unwrap_or(i64::MAX)
 }
 
+/// One file of a run, sealed. A large one takes its time, in which no unit of work need stand open.
+struct File {
+    artifact: Artifact,
+    sha256: String,
+    size: i64,
+    sealed: Sealed,
+}
+
+impl File {
+    fn seal(ledger: &Ledger, cluster: Uuid, run: Uuid, artifact: Artifact, bytes: &[u8]) -> Result<Self> {
+        let sealed = ledger.keys().seal(bytes, &place(cluster, run, artifact))?;
+        Ok(Self { artifact, sha256: sha256_hex(bytes), size: size(bytes), sealed })
+    }
+}
+
 /// Writes one file of a run, in place of what stood there.
 pub(super) async fn put(
     ledger: &Ledger,
@@ -46,19 +61,22 @@ pub(super) async fn put(
     artifact: Artifact,
     bytes: &[u8],
 ) -> Result<()> {
-    let sealed = ledger.keys().seal(bytes, &place(subject.cluster, run, artifact))?;
+    write(tx, subject, run, File::seal(ledger, subject.cluster, run, artifact, bytes)?).await
+}
+
+async fn write(tx: &mut Transaction, subject: &Subject, run: Uuid, file: File) -> Result<()> {
     sqlx::query(
         "INSERT INTO run_artifacts (run_id, name, organization_id, sha256, size, key_id, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (run_id, name) DO UPDATE SET sha256 = excluded.sha256, size = excluded.size, key_id = excluded.key_id,
            sealed = excluded.sealed, written_at = clock_timestamp()",
     )
     .bind(run)
-    .bind(artifact.as_str())
+    .bind(file.artifact.as_str())
     .bind(subject.organization.as_str())
-    .bind(sha256_hex(bytes))
-    .bind(size(bytes))
-    .bind(sealed.key_id.clone())
-    .bind(sealed.into_bytes())
+    .bind(file.sha256)
+    .bind(file.size)
+    .bind(file.sealed.key_id.clone())
+    .bind(file.sealed.into_bytes())
     .execute(tx.connection())
     .await?;
     Ok(())
@@ -121,18 +139,20 @@ impl Ledger {
     /// # Errors
     /// Postgres's.
     pub async fn put_artifact(&self, id: Uuid, artifact: Artifact, bytes: &[u8]) -> Answer<()> {
-        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
+        let Some(run) = self.run(id).await? else { return Ok(Err(Refusal::NotFound)) };
         if run.kind != RunKind::Plan {
             return Ok(Err(Refusal::Conflict(format!(
                 "{}: an apply uses its plan's files and stores none",
                 artifact.as_str()
             ))));
         }
+        let file = File::seal(self, run.subject.cluster, id, artifact, bytes)?;
+        let Some((mut tx, run)) = self.open(id).await? else { return Ok(Err(Refusal::NotFound)) };
         if run.phase.is_final() {
-            let same = digest_of(&mut tx, id, artifact).await? == Some(sha256_hex(bytes));
+            let same = digest_of(&mut tx, id, artifact).await? == Some(file.sha256);
             return Ok(if same { Ok(()) } else { Err(Refusal::Ended) });
         }
-        put(self, &mut tx, &run.subject, id, artifact, bytes).await?;
+        write(&mut tx, &run.subject, id, file).await?;
         tx.commit().await?;
         Ok(Ok(()))
     }
