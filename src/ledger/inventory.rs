@@ -13,6 +13,7 @@ use super::runs::{Answer, Refusal, Run};
 use super::words::{variant, word};
 use super::{Ledger, Transaction};
 use crate::Result;
+use crate::run::plan::Creation;
 use crate::run::protocol::{ResourceAction, ResourceEvent, RunKind};
 use crate::run::state::Instance;
 
@@ -62,13 +63,17 @@ pub(super) struct World {
     pub(super) instances: Vec<Instance>,
     /// Addresses that the applied plan had the engine forget.
     pub(super) forgotten: BTreeSet<String>,
+    /// What the applied plan would make, where not every event of its engine is known.
+    pub(super) unheard: Vec<Creation>,
 }
 
 /// The entries of one deployment, as a run changes them.
 #[derive(Debug, Default)]
 struct Inventory {
     entries: Vec<Resource>,
-    /// Addresses whose creation the run's engine says has failed.
+    /// Addresses whose creation the run's engine has told of.
+    told: BTreeSet<String>,
+    /// Those of them whose creation it says has failed.
     failed: BTreeSet<String>,
     /// Addresses that the run's plan has the engine forget.
     forgotten: BTreeSet<String>,
@@ -141,8 +146,8 @@ impl Inventory {
     }
 
     /// Sets the list right by the newest state. `died`: the run did not end by itself, so that what it made or deleted may be
-    /// missing in the state.
-    fn settle(&mut self, instances: &[Instance], run: Uuid, died: bool) {
+    /// missing in the state. What it may have made unheard, `unheard`, is taken to be there unless the state has it.
+    fn settle(&mut self, instances: &[Instance], run: Uuid, died: bool, unheard: &[Creation]) {
         let mut known = vec![false; self.entries.len()];
         let mut new = Vec::new();
         for instance in instances {
@@ -168,6 +173,20 @@ impl Inventory {
                 Standing::Managed if let_go => Standing::Forgotten,
                 Standing::Managed | Standing::Creating | Standing::Deleting | Standing::Gone => Standing::Gone,
             };
+        }
+        for creation in unheard {
+            let told = self.told.contains(&creation.address);
+            if !told && !new.iter().any(|instance| instance.address == creation.address) {
+                self.entries.push(Resource {
+                    entry: Uuid::now_v7(),
+                    address: creation.address.clone(),
+                    resource_type: creation.resource_type.clone(),
+                    provider: creation.provider.clone(),
+                    id: None,
+                    standing: Standing::Leftover,
+                    run,
+                });
+            }
         }
         for instance in new {
             self.entries.push(Resource {
@@ -260,14 +279,21 @@ async fn store(tx: &mut Transaction, run: &Run, before: &[Resource], after: &[Re
 pub(super) async fn settle(tx: &mut Transaction, run: &Run, world: &World, died: bool) -> Result<()> {
     let mut inventory = load(tx, run).await?;
     inventory.forgotten.clone_from(&world.forgotten);
-    let failed: Vec<String> =
-        sqlx::query_scalar("SELECT address FROM run_resource_events WHERE run_id = $1 AND action = 'CreateFailed'")
-            .bind(run.id)
-            .fetch_all(tx.connection())
-            .await?;
-    inventory.failed.extend(failed);
+    let told: Vec<(String, bool)> = sqlx::query_as(
+        "SELECT address, action = 'CreateFailed' FROM run_resource_events
+         WHERE run_id = $1 AND action IN ('CreateStarted', 'Created', 'CreateFailed')",
+    )
+    .bind(run.id)
+    .fetch_all(tx.connection())
+    .await?;
+    for (address, failed) in told {
+        if failed {
+            inventory.failed.insert(address.clone());
+        }
+        inventory.told.insert(address);
+    }
     let before = inventory.entries.clone();
-    inventory.settle(&world.instances, run.id, died);
+    inventory.settle(&world.instances, run.id, died, &world.unheard);
     store(tx, run, &before, &inventory.entries).await?;
     let live: Vec<Uuid> =
         inventory.entries.iter().filter(|e| e.standing == Standing::Managed).map(|e| e.entry).collect();

@@ -64,8 +64,8 @@ pub use record_sets::{RecordClaim, RecordFact, WrittenSet};
 pub use releases::{Release, Released};
 pub use revocations::{Hindrance, Revocation, RevocationState};
 pub use runs::{
-    Answer, ApplyRun, Approval, Finish, Limit, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal, Room, Run,
-    Stopping, UnderWay,
+    Answer, ApplyRun, Approval, Finish, Heard, Limit, NewApplyRun, NewPlanRun, Obstacle, Others, PlanRun, Refusal,
+    Room, Run, Stopping, UnderWay,
 };
 pub use schema::migrate;
 pub use sealing::{Aad, Keyring, Sealed};
@@ -215,7 +215,8 @@ async fn dial(options: &PgConnectOptions) -> Result<PgConnection, NoConnection> 
         Ok(Ok(connection)) => return Ok(connection),
         Ok(Err(sqlx::Error::Database(refusal))) => {
             refused = refusal.code().is_some_and(|code| code.starts_with("28") || code == "3D000");
-            refusal.to_string()
+            // Without the line of Postgres' own source, which its text has.
+            refusal.message().to_owned()
         }
         Ok(Err(sqlx::Error::Io(error))) => error.to_string(),
         Ok(Err(error)) => error.to_string(),

@@ -24,7 +24,7 @@ mod room;
 mod settle;
 
 pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Standing};
-pub use ending::Stopping;
+pub use ending::{Heard, Stopping};
 pub use finish::Finish;
 pub(super) use permit::{is_current, is_newest};
 pub use room::{Limit, Obstacle, Others, Room, UnderWay};

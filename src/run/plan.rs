@@ -28,6 +28,9 @@ struct ResourceChange {
     address: String,
     previous_address: Option<String>,
     mode: Option<String>,
+    #[serde(default, rename = "type")]
+    resource_type: String,
+    provider_name: Option<String>,
     change: Actions,
 }
 
@@ -111,6 +114,33 @@ pub fn summary(plan_json: &[u8]) -> Result<PlanSummary> {
 pub fn forgets(plan_json: &[u8]) -> Result<BTreeSet<String>> {
     let plan = parse(plan_json)?;
     Ok(managed(&plan).filter(|(_, effect)| *effect == Effect::Forget).map(|(r, _)| r.address.clone()).collect())
+}
+
+/// What applying a plan would make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    /// Address in the module tree.
+    pub address: String,
+    /// Resource type.
+    pub resource_type: String,
+    /// Provider's source address.
+    pub provider: Option<String>,
+}
+
+/// All that the plan would make, replacements included.
+///
+/// # Errors
+/// [`Error::Integrity`] where the text is no plan.
+pub fn creations(plan_json: &[u8]) -> Result<Vec<Creation>> {
+    let plan = parse(plan_json)?;
+    let makes =
+        |r: &ResourceChange, effect| effect == Effect::Replace || r.change.actions.iter().any(|a| a == "create");
+    let creation = |r: &ResourceChange| Creation {
+        address: r.address.clone(),
+        resource_type: r.resource_type.clone(),
+        provider: r.provider_name.clone(),
+    };
+    Ok(managed(&plan).filter(|(r, effect)| makes(r, *effect)).map(|(r, _)| creation(r)).collect())
 }
 
 /// Which version of the engine made the plan. No other one applies it: the engines see to that themselves.
@@ -221,6 +251,8 @@ mod tests {
             PlanSummary { add: 1, change: 1, destroy: 1, replace: 2, forget: 2, ..PlanSummary::default() }
         );
         assert_eq!(forgets(&json).unwrap(), ["x.y[7]".to_owned(), "x.y[8]".to_owned()].into());
+        let made: Vec<_> = creations(&json).unwrap().into_iter().map(|creation| creation.address).collect();
+        assert_eq!(made, ["x.y[1]", "x.y[4]", "x.y[5]", "x.y[8]"]);
     }
 
     #[test]

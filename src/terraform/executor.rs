@@ -46,8 +46,8 @@ pub struct Start<'a> {
 pub struct Recovered {
     /// States that the ledger may not have: the spooled ones first, then the engine's `errored.tfstate`.
     pub states: Vec<LeftState>,
-    /// Every resource event of the run, from the first.
-    pub resources: Vec<ResourceEvent>,
+    /// Every resource event of the run, from the first; none where they went with its pod or its folder.
+    pub resources: Option<Vec<ResourceEvent>>,
     /// The whole log, redacted; empty where the run's secrets are not known.
     pub log: Vec<u8>,
     /// The last that is known of its runner, redacted; none where the run's secrets are not known.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use jiff::Timestamp;
 use landfall::api::Reason;
-use landfall::ledger::{Approval, CredentialFact, MirrorRow, ObjectKind, Subject, Writer};
+use landfall::ledger::{Approval, CredentialFact, Heard, MirrorRow, ObjectKind, Subject, Writer};
 use landfall::run::protocol::{ResourceAction, ResourceEvent};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -204,7 +204,7 @@ async fn world() -> World {
     };
     writer.put_resources(died, 0, &[begun]).await.unwrap().unwrap();
     let dead = writer.run(died).await.unwrap().unwrap();
-    writer.interrupt(&dead, Reason::Interrupted, None).await.unwrap();
+    writer.interrupt(&dead, Reason::Interrupted, None, Heard::All).await.unwrap();
     let (_, digest) = planned(&writer, &web).await;
     writer.record_approval(&web, &digest, "alice").await.unwrap();
     let kind = ObjectKind::TerraformDeployment;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use landfall::ledger::{Finish, Refusal, Standing};
+use landfall::api::Reason;
+use landfall::ledger::{Finish, Heard, Refusal, Standing};
 use landfall::run::protocol::{ResourceAction, ResourceEvent, RunPhase};
 use serde_json::json;
 
@@ -37,6 +38,24 @@ async fn thousands_of_events_at_once_are_each_taken_once() {
     let kept: i64 =
         sqlx::query_scalar("SELECT count(*) FROM run_resource_events").fetch_one(writer.pool()).await.unwrap();
     assert_eq!(kept, 2400);
+}
+
+/// `runs::PLAN_JSON` makes `t.a`.
+#[tokio::test]
+async fn what_a_lost_run_planned_and_nobody_heard_of_is_left_over() {
+    let world = World::new().await;
+    for (organization, heard, expected) in [("heard", Heard::All, 0), ("unheard", Heard::Part, 1)] {
+        let (writer, subject) = (world.writer().await, world.subject(organization));
+        let run = applying(&writer, &subject).await;
+        let lost = writer.run(run).await.unwrap().unwrap();
+        assert!(writer.interrupt(&lost, Reason::Interrupted, None, heard).await.unwrap());
+        let found = writer.inventory(subject.uid).await.unwrap();
+        assert_eq!(found.len(), expected, "{found:?}");
+        let is = |r: &landfall::ledger::Resource| {
+            (r.address.as_str(), r.standing, r.run) == ("t.a", Standing::Leftover, run)
+        };
+        assert!(found.iter().all(is), "{found:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use landfall::Error;
 use landfall::api::{Change, EngineKind, Organization, Reason};
 use landfall::ledger::{
-    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Ledger, Limit, NewApplyRun, NewPlanRun, Obstacle, Others,
+    Actor, ApplyRun, Approval, ApprovalTaken, Finish, Heard, Ledger, Limit, NewApplyRun, NewPlanRun, Obstacle, Others,
     PlanRun, Refusal, Room, Standing, Stopping, Subject, Writer, state_key,
 };
 use landfall::run::protocol::{
@@ -19,7 +19,7 @@ pub(crate) const PLAN_JSON: &str = r#"{"format_version":"1.2","terraform_version
 
 pub(crate) async fn interrupt(writer: &Writer, id: Uuid) -> landfall::Result<bool> {
     let run = writer.run(id).await?.unwrap();
-    writer.interrupt(&run, Reason::Interrupted, None).await
+    writer.interrupt(&run, Reason::Interrupted, None, Heard::All).await
 }
 
 pub(crate) fn spec(id: Uuid, kind: RunKind, change: Change, secret: &str) -> RunSpec {
@@ -623,10 +623,13 @@ async fn a_run_is_not_given_up_for_the_death_of_another_process_than_its_own() {
     let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
     let seen = writer.run(id).await.unwrap().unwrap();
     writer.claim(id, &holder(1)).await.unwrap().unwrap();
-    assert!(!writer.interrupt(&seen, Reason::Interrupted, None).await.unwrap(), "a runner has taken it since");
+    assert!(
+        !writer.interrupt(&seen, Reason::Interrupted, None, Heard::All).await.unwrap(),
+        "a runner has taken it since"
+    );
     let seen = writer.run(id).await.unwrap().unwrap();
     assert_eq!(seen.phase, RunPhase::Claimed);
-    assert!(writer.interrupt(&seen, Reason::Interrupted, Some("its last words".into())).await.unwrap());
+    assert!(writer.interrupt(&seen, Reason::Interrupted, Some("its last words".into()), Heard::All).await.unwrap());
     let run = writer.run(id).await.unwrap().unwrap();
     assert_eq!((run.phase, run.message.as_deref()), (RunPhase::Interrupted, Some("its last words")));
 }

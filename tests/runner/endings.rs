@@ -40,7 +40,7 @@ async fn an_engine_whose_runner_is_killed_finishes_and_recovery_finds_its_state(
         assert!(last["serial"].as_i64().unwrap() > serial);
         assert_eq!(last["resources"].as_array().unwrap().len(), 2);
         let made = |e: &&landfall::run::protocol::ResourceEvent| e.what == ResourceAction::Created;
-        assert_eq!(found.resources.iter().filter(made).count(), 1, "{:?}", found.resources);
+        assert_eq!(found.resources.iter().flatten().filter(made).count(), 1, "{:?}", found.resources);
         let log = String::from_utf8(found.log).unwrap();
         let sent = world.api.look(apply, |run| String::from_utf8(run.log.clone()).unwrap());
         assert!(log.starts_with(&sent) && log.contains("errored.tfstate"), "{log}");

@@ -5,11 +5,14 @@ use uuid::Uuid;
 use super::observe::Liveness;
 use crate::api::Reason;
 use crate::kinds::Context;
-use crate::ledger::runs::{Refusal, Run, Stopping};
+use crate::ledger::runs::{Heard, Refusal, Run, Stopping};
 use crate::ledger::states::Recovery;
 use crate::run::protocol::{EVENT_BATCH, ResourceEvent, RunKind, RunSpec};
 use crate::run::state;
 use crate::{Error, Result};
+
+/// What is said where the engine's events are not all known.
+const LOST: &str = "What it had not told went with it, so all that its plan would make may be there";
 
 /// Whether the process or the pod of a run lives.
 ///
@@ -50,7 +53,9 @@ pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
             refused.push(state::refused(&left.bytes, &why, &left.path));
         }
     }
-    resources(cx, &run, &found.resources).await?;
+    let heard = if found.resources.is_some() { Heard::All } else { Heard::Part };
+    let lost = heard == Heard::Part && run.applying_at.is_some();
+    resources(cx, &run, &found.resources.unwrap_or_default()).await?;
     if let Err(error) = log(cx, &run, &found.log).await {
         match error {
             Error::Integrity(why) => tracing::warn!(run = %run.id, why, "the dead run's log is not taken in"),
@@ -59,10 +64,11 @@ pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
     }
     let ended = if refused.is_empty() {
         let words = found.words.map(|words| format!("the last words of its runner: {words}"));
-        cx.ledger.interrupt(&run, Reason::Interrupted, words).await?
+        let words = words.map(|words| if lost { format!("{words}. {LOST}") } else { words });
+        cx.ledger.interrupt(&run, Reason::Interrupted, words, heard).await?
     } else {
         let message = state::refusal(run.id, &refused.join("; "));
-        cx.ledger.interrupt(&run, Reason::StateRegressed, Some(message)).await?
+        cx.ledger.interrupt(&run, Reason::StateRegressed, Some(message), heard).await?
     };
     if ended && refused.is_empty() {
         cx.executor.cleanup(run.id).await?;

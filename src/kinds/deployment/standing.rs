@@ -311,7 +311,7 @@ pub(super) fn ended(run: &Run) -> String {
         (RunPhase::Cancelled, _) => ("was cancelled", "; landfall.dev/retry or a new spec goes on"),
         (RunPhase::Interrupted, RunKind::Plan) => ("died", "; a new one follows"),
         (RunPhase::Interrupted, RunKind::Apply) => {
-            ("died", "; what it left is in the state and in the inventory, and the next plan needs a person")
+            ("died", "; what is known of it is in the state and in the inventory, and the next plan needs a person")
         }
         _ => ("failed", "; Ready says what comes next"),
     };

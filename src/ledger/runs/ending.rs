@@ -28,6 +28,15 @@ pub enum Stopping {
     Ended,
 }
 
+/// What is known of what a dead run's engine did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// All of its events.
+    All,
+    /// What it told last went with its pod or its folder: whatever its plan makes may be there.
+    Part,
+}
+
 /// How a run ends.
 pub(super) struct Ending {
     actor: Actor,
@@ -203,14 +212,14 @@ impl Writer {
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn interrupt(&self, dead: &Run, reason: Reason, message: Option<String>) -> Result<bool> {
+    pub async fn interrupt(&self, dead: &Run, reason: Reason, message: Option<String>, heard: Heard) -> Result<bool> {
         let actor = Actor::Controller(self.holder().to_owned());
         let details = match reason {
             Reason::StateRegressed => json!({"stateRefused": true}),
             _ => json!({}),
         };
         let ending = Ending { message, ..Ending::by(actor, RunPhase::Interrupted, reason, details) };
-        self.end(dead.id, ending, |run| run.holder == dead.holder).await
+        self.end(dead.id, ending, heard, |run| run.holder == dead.holder).await
     }
 
     /// Ends a run that no runner would take. `false` when one has, or the run had ended already.
@@ -226,7 +235,7 @@ impl Writer {
         };
         let mut ending = Ending::by(actor, RunPhase::Failed, reason, json!({"handedOver": run.handed_over}));
         ending.message = Some(message);
-        self.end(run.id, ending, |run| run.phase == RunPhase::Pending).await
+        self.end(run.id, ending, Heard::All, |run| run.phase == RunPhase::Pending).await
     }
 
     /// Somebody wants a run to stop: its runner learns of it within two seconds. One that was never claimed is cancelled here
@@ -236,7 +245,7 @@ impl Writer {
     /// [`crate::Error::Deposed`]; Postgres's.
     pub async fn request_cancel(&self, id: Uuid, by: &Actor) -> Result<bool> {
         let ending = Ending::by(by.clone(), RunPhase::Cancelled, Reason::Cancelled, Value::Null);
-        if self.end(id, ending, |run| run.phase == RunPhase::Pending).await? {
+        if self.end(id, ending, Heard::All, |run| run.phase == RunPhase::Pending).await? {
             return Ok(true);
         }
         let Some(run) = self.run(id).await? else { return Ok(false) };
@@ -286,9 +295,9 @@ impl Writer {
         Ok(Stopping::New)
     }
 
-    async fn end(&self, id: Uuid, mut ending: Ending, fits: impl Fn(&Run) -> bool) -> Result<bool> {
+    async fn end(&self, id: Uuid, mut ending: Ending, heard: Heard, fits: impl Fn(&Run) -> bool) -> Result<bool> {
         let Some(run) = self.run(id).await? else { return Ok(false) };
-        let Some((mut tx, run, head, world)) = self.open_with_world(&run).await? else { return Ok(false) };
+        let Some((mut tx, run, head, world)) = self.open_with_world(&run, heard).await? else { return Ok(false) };
         if run.phase.is_final() || !fits(&run) {
             return Ok(false);
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::ending::Ending;
+use super::ending::{Ending, Heard};
 use super::{Answer, Refusal, Run, settle};
 use crate::api::{PlanSummary, Reason};
 use crate::ledger::artifacts::digest_of;
@@ -15,7 +15,7 @@ use crate::ledger::inventory::World;
 use crate::ledger::states::state_key;
 use crate::ledger::{Actor, Event, Ledger, StateHead, Transaction};
 use crate::run::digest::{CredentialFact, DigestInput, EngineFact, plan_digest};
-use crate::run::plan;
+use crate::run::plan::{self, Creation};
 use crate::run::protocol::{Artifact, RunKind, RunPhase, RunResult};
 use crate::run::secrets;
 use crate::run::state::StateFile;
@@ -80,7 +80,7 @@ impl Ledger {
             RunKind::Plan => self.artifact(id, Artifact::PlanJson).await?,
             RunKind::Apply => None,
         };
-        let Some((mut tx, run, head, world)) = self.open_with_world(&run).await? else {
+        let Some((mut tx, run, head, world)) = self.open_with_world(&run, Heard::All).await? else {
             return Ok(Err(Refusal::NotFound));
         };
         if run.phase.is_final() {
@@ -117,10 +117,11 @@ impl Ledger {
     pub(super) async fn open_with_world(
         &self,
         run: &Run,
+        heard: Heard,
     ) -> Result<Option<(Transaction, Run, Option<StateHead>, World)>> {
         for _ in 0..TRIES {
             // Read before the unit of work opens: it would otherwise hold two connections.
-            let (seen, world) = self.world_now(run).await?;
+            let (seen, world) = self.world_now(run, heard).await?;
             let Some((mut tx, run)) = self.open(run.id).await? else { return Ok(None) };
             let head: Option<(Option<String>, Option<i64>)> =
                 sqlx::query_as("SELECT lineage, serial FROM state_keys WHERE organization_id = $1 AND state_key = $2")
@@ -138,7 +139,7 @@ impl Ledger {
     }
 
     /// The newest version of the run's state, and what that and its plan say of the world, as the inventory may show it.
-    async fn world_now(&self, run: &Run) -> Result<(Option<StateHead>, World)> {
+    async fn world_now(&self, run: &Run, heard: Heard) -> Result<(Option<StateHead>, World)> {
         let (organization, key) = (&run.subject.organization, state_key(&run.subject));
         let head = self.state_head(organization, &key).await?;
         let bytes = match &head {
@@ -146,7 +147,11 @@ impl Ledger {
             None => None,
         };
         let instances = bytes.as_ref().map(|bytes| StateFile::parse(bytes)).transpose()?.map(|file| file.instances);
-        let mut world = World { instances: instances.unwrap_or_default(), forgotten: self.forgotten(run).await? };
+        let mut world = World {
+            instances: instances.unwrap_or_default(),
+            forgotten: self.forgotten(run).await?,
+            unheard: if heard == Heard::Part { self.planned(run).await? } else { Vec::new() },
+        };
         let redactor = match self.run_spec(run.id).await {
             // What was secret before the run, and what the run made so.
             Ok(Some(mut spec)) => {
@@ -165,8 +170,18 @@ impl Ledger {
             instance.id = redactor.as_ref().zip(instance.id.take()).map(|(redactor, id)| redactor.clean(&id));
             instance.address = clean(std::mem::take(&mut instance.address));
         }
+        for creation in &mut world.unheard {
+            creation.address = clean(std::mem::take(&mut creation.address));
+        }
         world.forgotten = world.forgotten.into_iter().map(clean).collect();
         Ok((head.filter(|_| bytes.is_some()), world))
+    }
+
+    /// What an apply's plan makes.
+    async fn planned(&self, run: &Run) -> Result<Vec<Creation>> {
+        let Some(plan) = run.plan else { return Ok(Vec::new()) };
+        let json = self.artifact(plan, Artifact::PlanJson).await?;
+        json.map_or(Ok(Vec::new()), |json| plan::creations(&json))
     }
 
     /// Addresses that an apply's plan has the engine forget.

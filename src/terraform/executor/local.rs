@@ -178,7 +178,7 @@ impl Local {
         let known = spec.map(redactor).unwrap_or_default();
         let mut transcript = Transcript::new(self.layout(run), known.clone());
         transcript.finish();
-        recovered.resources = transcript.events;
+        recovered.resources = self.layout(run).root.exists().then_some(transcript.events);
         if spec.is_some() {
             recovered.log = transcript.log;
             recovered.words = self.last_line(run, &known);
