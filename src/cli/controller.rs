@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::database::Database;
 use super::target::kubeconfig;
-use crate::api::Reason;
 use crate::controller::{Setup, serve};
 use crate::installation::Installation;
 use crate::{Error, Result, ledger};
@@ -19,30 +19,6 @@ pub(super) struct Controller {
     config: PathBuf,
     #[command(flatten)]
     database: Database,
-}
-
-/// Where Postgres is. The URL holds a password, so it is never an argument.
-#[derive(Debug, clap::Args)]
-pub(super) struct Database {
-    /// File with the database URL; else the variable DATABASE_URL is read.
-    #[arg(long, env = "DATABASE_URL_FILE")]
-    database_url_file: Option<PathBuf>,
-}
-
-impl Database {
-    fn url(&self) -> Result<String> {
-        let text = match &self.database_url_file {
-            Some(path) => std::fs::read_to_string(path).map_err(Error::io(path.display().to_string()))?,
-            None => std::env::var("DATABASE_URL").unwrap_or_default(),
-        };
-        match text.trim() {
-            "" => Err(Error::condition(
-                Reason::LedgerUnavailable,
-                "no database URL: set DATABASE_URL, or name a file with --database-url-file",
-            )),
-            url => Ok(url.to_owned()),
-        }
-    }
 }
 
 /// Runs the controller until SIGTERM or SIGINT.

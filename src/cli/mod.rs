@@ -3,6 +3,7 @@
 mod audit;
 mod command;
 mod controller;
+mod database;
 mod generate;
 mod give;
 mod history;
@@ -49,7 +50,7 @@ enum Command {
     Controller(controller::Controller),
     /// Bring the database's schema up to date, as landfall_migrator or its owner.
     #[command(after_help = "Examples:\n  DATABASE_URL=postgres://postgres:…@db/landfall landfall migrate")]
-    Migrate(controller::Database),
+    Migrate(database::Database),
     /// Print the CustomResourceDefinitions as YAML.
     #[command(after_help = "Examples:\n  landfall crds | kubectl apply --server-side -f -")]
     Crds,

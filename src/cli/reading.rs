@@ -6,6 +6,7 @@ use kube::Config;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::database::url;
 use super::near;
 use super::target::{Target, WhichCluster};
 use crate::api::Reason;
@@ -42,15 +43,6 @@ impl Keys {
             other => other,
         })
     }
-}
-
-fn url() -> Result<String> {
-    std::env::var("DATABASE_URL").ok().filter(|url| !url.trim().is_empty()).ok_or_else(|| {
-        Error::condition(
-            Reason::LedgerUnavailable,
-            "no database URL: set DATABASE_URL to the ledger's, with a role that may read",
-        )
-    })
 }
 
 /// The ledger as the URL's own role sees it.

@@ -151,6 +151,10 @@ async fn a_reader_of_another_organization_sees_nothing_and_an_absent_database_is
     let (code, _, err) = world.landfall_as("", &["history"]);
     assert_eq!(code, 3);
     assert!(err.contains("set DATABASE_URL"), "{err}");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{url}\n")).unwrap();
+    let output = world.command("", &["history", "--json"]).env("DATABASE_URL_FILE", file.path()).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "[]\n");
 }
 
 #[tokio::test]

@@ -43,15 +43,16 @@ impl World {
     }
 
     pub(crate) fn landfall_as(&self, url: &str, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_landfall"))
-            .args(arguments)
-            .env("DATABASE_URL", url)
-            .env("LANDFALL_CONFIG", self.directory.path().join("landfall.yaml"))
-            .env("KUBECONFIG", self.directory.path().join("none"))
-            .output()
-            .unwrap();
+        let output = self.command(url, arguments).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    pub(crate) fn command(&self, url: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        command.args(arguments).env("DATABASE_URL", url).env("KUBECONFIG", self.directory.path().join("none"));
+        command.env("LANDFALL_CONFIG", self.directory.path().join("landfall.yaml"));
+        command
     }
 }
 
