@@ -38,6 +38,8 @@ pub(super) async fn start(
     let client = waiting("the kubeconfig's credentials", cluster_health, || client(cluster)).await?;
     let id = waiting("the API server", cluster_health, || cluster_id(&client, namespace)).await?;
     cluster_health.good();
+    // Not first when it leads: a replica that could not would be taken for one that stands by.
+    waiting("Postgres", ledger_health, || ledger.opens(id)).await?;
     Ok((client, id))
 }
 

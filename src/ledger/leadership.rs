@@ -118,6 +118,15 @@ impl Ledger {
         Ok(())
     }
 
+    /// Whether its keys are those that the cluster's values are sealed with. Nothing is written.
+    ///
+    /// # Errors
+    /// They are not, and what to do; Postgres's.
+    pub async fn opens(&self, cluster: Uuid) -> Result<()> {
+        let mut connection = self.pool.acquire().await?;
+        sealing::digest_key::opened(&mut connection, &self.keys, cluster).await.map(drop)
+    }
+
     /// Mints the next epoch: from here on, writers of earlier ones are refused. The first leader of an installation also makes
     /// its key of digests.
     ///

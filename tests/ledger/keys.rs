@@ -49,6 +49,8 @@ async fn another_file_under_a_known_id_makes_no_leader_and_another_installation_
         let Err(error) = ledger.lead(cluster, "me").await else { panic!("a leader with other keys") };
         let error = error.to_string();
         assert!(error.contains(said) && error.contains("put its file back"), "{error}");
+        let before = ledger.opens(cluster).await.unwrap_err().to_string();
+        assert_eq!(before, error, "a replica that stands by ends at its start");
     }
     assert_ne!(
         digest(&database, Uuid::now_v7(), ring(&[("k", 2)], "k")).await,

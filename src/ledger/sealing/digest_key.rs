@@ -8,7 +8,7 @@ use super::{Aad, Key, Keyring, Sealed, random};
 use crate::{Error, Result};
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(in super::super) struct Row {
     digest_key_id: Uuid,
     key_id: String,
     sealed: Vec<u8>,
@@ -22,16 +22,9 @@ struct Row {
 /// The keys are not those that this cluster's values are sealed with; Postgres's.
 pub(in super::super) async fn take(connection: &mut PgConnection, keys: &Keyring, cluster: Uuid) -> Result<Keyring> {
     connection.execute("SELECT pg_advisory_xact_lock(hashtext('landfall digest key'))").await?;
-    let found = match own(connection, cluster).await? {
-        Some(row) => {
-            let digest = open(&row, keys).map_err(|error| {
-                Error::Integrity(format!(
-                    "{error}; this cluster's states and plans are sealed with it: put its file back"
-                ))
-            })?;
-            Some((row, digest))
-        }
+    let found = match opened(connection, keys, cluster).await? {
         None => find(connection, keys).await?,
+        ours => ours,
     };
     let (id, digest) = match found {
         Some((row, digest)) => {
@@ -54,7 +47,22 @@ pub(in super::super) async fn take(connection: &mut PgConnection, keys: &Keyring
     Ok(keys.with_digest(digest))
 }
 
-/// The one that the cluster has kept to.
+/// The one that the cluster has kept to, where it has one.
+///
+/// # Errors
+/// These keys do not open it; Postgres's.
+pub(in super::super) async fn opened(
+    connection: &mut PgConnection,
+    keys: &Keyring,
+    cluster: Uuid,
+) -> Result<Option<(Row, Key)>> {
+    let Some(row) = own(connection, cluster).await? else { return Ok(None) };
+    let digest = open(&row, keys).map_err(|error| {
+        Error::Integrity(format!("{error}; this cluster's states and plans are sealed with it: put its file back"))
+    })?;
+    Ok(Some((row, digest)))
+}
+
 async fn own(connection: &mut PgConnection, cluster: Uuid) -> Result<Option<Row>> {
     Ok(sqlx::query_as(
         "SELECT digest_key_id, key_id, sealed FROM digest_keys JOIN clusters USING (digest_key_id) WHERE cluster_id = $1",
