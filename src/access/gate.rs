@@ -193,7 +193,7 @@ impl Expected {
         }
         let spec = with_defaults(found.data.get("spec").unwrap_or(&Value::Null));
         difference("spec", &self.spec, &spec)
-            .map(|path| format!("differs at {path}; install manifests/install/policies.yaml of this version"))
+            .map(|path| format!("differs at {path}; bring the policies of this version (manifests/install/policies.yaml; with Helm, an upgrade or a rollback that goes through)"))
     }
 }
 

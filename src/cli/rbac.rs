@@ -45,11 +45,6 @@ const ROLES: &[Role] = &[
         name: "landfall-controller",
         aggregate: None,
         rules: &[
-            // `patch` is for finalizers and for taking command annotations away.
-            Rule(LANDFALL, KINDS, &["get", "list", "watch", "patch"]),
-            Rule(LANDFALL, STATUS, &["update", "patch"]),
-            // Owner references that block deletion.
-            Rule(LANDFALL, FINALIZERS, &["update"]),
             Rule("", &["secrets"], READ),
             // Outputs, certificates.
             Rule("", &["secrets"], &["create", "update", "delete"]),
@@ -62,11 +57,17 @@ const ROLES: &[Role] = &[
         // The heads of the chains.
         named: &[(anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"]))],
     },
-    // What has no namespace: bound in the whole cluster, whichever namespaces are watched.
+    // Bound in the whole cluster, whichever namespaces are watched: what has no namespace, and the kinds, for in a namespace that
+    // is being deleted bindings may go before objects, and then nobody could take their finalizers off.
     Role {
         name: "landfall-controller-cluster",
         aggregate: None,
         rules: &[
+            // `patch` is for finalizers and for taking command annotations away.
+            Rule(LANDFALL, KINDS, &["get", "list", "watch", "patch"]),
+            Rule(LANDFALL, STATUS, &["update", "patch"]),
+            // Owner references that block deletion.
+            Rule(LANDFALL, FINALIZERS, &["update"]),
             Rule("", &["namespaces"], READ),
             // Whose pod it is that asks the run API.
             Rule("authentication.k8s.io", &["tokenreviews"], &["create"]),

@@ -108,7 +108,9 @@ impl Watches {
         if watch.told.is_news(why, Instant::now()) {
             tracing::warn!("{}: {words}", watch.name);
         }
-        if watch.listed { part.tell(words) } else { part.bad(words) }
+        // Whoever is not ready serves no runner.
+        let ready = watch.listed || self.needed == Needed::ToBeWoken;
+        if ready { part.tell(words) } else { part.bad(words) }
     }
 
     fn count(&self) {

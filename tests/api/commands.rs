@@ -186,7 +186,7 @@ async fn server_side_apply_with_force_forges_nothing() {
 #[tokio::test]
 async fn the_status_subresource_is_no_back_door() {
     let world = World::new().await;
-    grant(&world.namespace, User::Bob, &["landfall-controller"]).await;
+    grant(&world.namespace, User::Bob, &["landfall-controller-cluster"]).await;
     let api = world.deployments(User::Bob).await;
     let mut patch = command("approve", DIGEST, "alice");
     patch["status"] = json!({"phase": "Applied"});

@@ -77,8 +77,6 @@ const ROLES: &[(&str, Rights)] = &[
 
 /// The controller where it watches, in its own namespace, and elsewhere.
 pub(crate) const CONTROLLER: Rights = &[
-    (ALL, "get,list,watch,patch"),
-    (STATUS, "update,patch"),
     (":secrets", "get,list,watch,create,update,delete"),
     (":configmaps", "get,list,watch,create"),
     ("coordination.k8s.io:leases", "get,create,update,patch"),
@@ -86,6 +84,8 @@ pub(crate) const CONTROLLER: Rights = &[
 pub(crate) const RUNS: Rights =
     &[("batch:jobs", "get,list,watch,create,delete"), (":pods", "get,list,watch,delete"), (":events", "list")];
 pub(crate) const CLUSTER: Rights = &[
+    (ALL, "get,list,watch,patch"),
+    (STATUS, "update,patch"),
     (":namespaces", READ),
     ("authentication.k8s.io:tokenreviews", "create"),
     ("admissionregistration.k8s.io:validatingadmissionpolicies", "get"),
