@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use crate::account::{balance, drive};
 use crate::database::Database;
-use crate::ground::{Ground, PLENTY};
+use crate::ground::Ground;
 use crate::harness::objects::Dice;
 use crate::harness::wait_until;
 use crate::moments::{Kill, Moment};
+use crate::site::PLENTY;
 
 pub(crate) fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().expect("a number"))
@@ -47,8 +47,9 @@ struct Told {
 async fn one(ground: &Ground, kill: Kill) -> Told {
     let (began, name) = (Instant::now(), kill.name());
     let (hit, approved, turn) = kill.strike(ground).await;
-    let uid = drive(ground, &name, approved).await;
-    let outcome = balance(ground, &name, uid, turn, &hit).await;
+    let uid = ground.drive(&name, approved).await;
+    ground.settle(&name, uid, turn).await;
+    let outcome = ground.phase(hit.id).await;
     ground.delete(&name).await;
     let seconds = began.elapsed().as_secs_f32();
     eprintln!("{name} {:?} {:?} of a run for {}: {outcome}, {seconds:.1} s", kill.moment, kill.victims, hit.kind);
@@ -94,13 +95,7 @@ fn table(told: &[Told], took: Duration, starts: u32) -> String {
 }
 
 async fn at_the_end(ground: Ground) {
-    for (what, query) in [
-        ("locks", "SELECT count(*) FROM state_keys WHERE lock_id IS NOT NULL"),
-        ("slots", "SELECT count(*) FROM terraform_runs WHERE finished_at IS NULL"),
-        ("open intents", "SELECT count(*) FROM intents WHERE outcome IS NULL"),
-    ] {
-        assert_eq!(ground.count(query).await, 0, "{what} at the end");
-    }
+    ground.nothing_held_at_all().await;
     assert_eq!(ground.runners(), Vec::<i32>::new(), "no runner lives");
     // Whoever leads next sweeps out what runs of its predecessors left.
     ground.process.hand().await.kill().await;

@@ -11,8 +11,9 @@ mod database;
 mod harness;
 #[path = "../harness/kept.rs"]
 mod kept;
+#[path = "../harness/site.rs"]
+mod site;
 
-mod account;
 mod gates;
 mod ground;
 mod kills;

@@ -8,11 +8,12 @@ use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::gates::{Gate, Shut};
-use crate::ground::{Ground, PLENTY, Seen};
+use crate::ground::Ground;
 use crate::harness::objects::Dice;
 use crate::harness::wait_until;
 use crate::kept::Hand;
 use crate::session;
+use crate::site::{PLENTY, Seen, digest};
 
 /// When to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,13 +108,13 @@ impl Kill {
     pub(crate) async fn strike(&self, ground: &Ground) -> (Seen, Vec<String>, u32) {
         let name = self.name();
         let (mut turn, mut approved, mut before) = (1, Vec::new(), None);
-        ground.put(&name, turn).await;
+        ground.turn(&name, turn).await;
         if !self.moment.pauses() {
             ground.go(&name);
         }
         let mut gate = None;
         if self.moment != Moment::InitOrPlan || self.of_apply {
-            let plan = crate::ground::digest(&ground.stands(&name, &["ApprovalRequired"]).await);
+            let plan = digest(&ground.stands(&name, &["ApprovalRequired"]).await);
             if let Some(place) = self.moment.gate() {
                 gate = Some(Shut::at(&ground.database.url, place, &name).await);
             }
@@ -131,7 +132,7 @@ impl Kill {
                 None if self.moment == Moment::InitOrPlan => {
                     turn += 1;
                     before = ground.newest(&name).await.map(|run| run.id);
-                    ground.put(&name, turn).await;
+                    ground.turn(&name, turn).await;
                 }
                 None => {}
             }

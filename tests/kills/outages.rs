@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::account::{balance, drive};
 use crate::bed::Bed;
 use crate::database::Database;
-use crate::ground::{Ground, PLENTY, digest, ready};
+use crate::ground::Ground;
 use crate::harness::{OWN_BED, env, wait_until};
 use crate::kills::number;
+use crate::site::{PLENTY, digest, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_minute_without_postgres_and_then_without_the_api_server_loses_nothing() {
@@ -55,12 +55,12 @@ impl<'a> Outage<'a> {
 
 async fn without_postgres(bed: &Bed, ground: &Ground) {
     let applied = in_mid_apply(ground, "mid").await;
-    ground.put("waits", 1).await;
+    ground.turn("waits", 1).await;
     let waiting = digest(&ground.stands("waits", &["ApprovalRequired"]).await);
     ground.go("waits");
     let outage = Outage::of(bed, "postgres");
     ground.go("mid");
-    ground.put("new", 1).await;
+    ground.turn("new", 1).await;
     ground.go("new");
     ground.approve("waits", &waiting).await;
     for name in ["new", "waits"] {
@@ -79,7 +79,7 @@ async fn without_postgres(bed: &Bed, ground: &Ground) {
 
 async fn without_api_server(bed: &Bed, ground: &Ground) {
     let applied = in_mid_apply(ground, "busy").await;
-    ground.put("later", 1).await;
+    ground.turn("later", 1).await;
     ground.stands("later", &["ApprovalRequired"]).await;
     ground.go("later");
     let outage = Outage::of(bed, "apiserver");
@@ -94,7 +94,7 @@ async fn without_api_server(bed: &Bed, ground: &Ground) {
 
 /// A deployment whose engine is in the middle of its apply; answers the digests that were approved.
 async fn in_mid_apply(ground: &Ground, name: &str) -> Vec<String> {
-    ground.put(name, 1).await;
+    ground.turn(name, 1).await;
     let plan = digest(&ground.stands(name, &["ApprovalRequired"]).await);
     ground.approve(name, &plan).await;
     let begun = async || ground.files(name).join("count").exists();
@@ -104,7 +104,7 @@ async fn in_mid_apply(ground: &Ground, name: &str) -> Vec<String> {
 
 /// It comes to its end by itself, but for the approval of what is new, with every account in balance.
 async fn settled(ground: &Ground, name: &str, approved: Vec<String>) {
-    let uid = drive(ground, name, approved).await;
-    let run = ground.newest(name).await.unwrap();
-    assert_eq!(balance(ground, name, uid, 1, &run).await, "Succeeded", "{name}");
+    let uid = ground.drive(name, approved).await;
+    ground.settle(name, uid, 1).await;
+    assert_eq!(ground.newest(name).await.unwrap().phase, "Succeeded", "{name}");
 }
