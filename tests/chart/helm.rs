@@ -86,9 +86,9 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                 "dns": {"resolvers": ["10.0.0.53:53"], "authorities": [{"zone": "corp.example", "servers": ["[fd00::1]:53"]}]},
                 "ceilings": {"maxDestroy": "10%"},
                 "limits": {"concurrency": 4, "reconcileTimeoutSeconds": 30, "leaseSeconds": 10, "databaseConnections": 20},
-                "engines": {"OpenTofu": "/usr/local/bin/tofu", "Terraform": "/opt/terraform"}, "defaultEngine": "Terraform",
+                "engines": {"OpenTofu": "/usr/local/bin/tofu", "Terraform": "/opt/terraform"}, "defaultEngine": "Terraform", "engineCliConfig": "/etc/tofurc", "listen": "[::]", "podLabels": {"a": "b"}, "podAnnotations": {"sidecar.istio.io/inject": "false"},
                 "runs": {
-                    "max": 3, "maxPerOrganization": 2, "maxPerCredential": 1, "stopGraceSeconds": 60, "image": "mirror/runner:1", "scratch": "500Mi",
+                    "max": 3, "maxPerOrganization": 2, "maxPerCredential": 1, "stopGraceSeconds": 60, "image": "mirror/runner:1", "scratch": "500Mi", "ttlSecondsAfterFinished": 60,
                     "resources": {"requests": {"cpu": "500m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
                     "serviceAccounts": [
                         {"name": "acme-aws", "organizations": ["acme"], "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}},

@@ -5,14 +5,19 @@
 mod bed;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/site.rs"]
+mod site;
 
 mod cluster;
+mod ground;
 mod helm;
 mod image;
 mod installed;
+mod kills;
 mod metrics;
 mod network;
 mod node;
 mod rendered;
 mod rights;
 mod schema;
+mod world;

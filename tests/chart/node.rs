@@ -10,15 +10,13 @@ use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use landfall::api::TerraformDeployment;
 use serde_json::json;
-use sqlx::{Connection, Executor, PgConnection};
 
-use crate::cluster::{Services, node};
-use crate::harness::{OWN_BED, User, deployment, env, wait_until};
+use crate::cluster::node;
+use crate::ground::{Ground, TEAM};
+use crate::harness::{OWN_BED, User, deployment, kubectl, wait_until};
 use crate::helm::{HOME, run};
-use crate::image;
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const TEAM: &str = "team";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a node"]
@@ -28,24 +26,46 @@ async fn helm_leads_from_nothing_to_an_applied_deployment_and_back() {
 }
 
 async fn story() {
-    import();
-    let client = User::Admin.client().await;
-    let mut services = Services::begin().await;
-    database(&client, &services).await;
+    let Ground { client, mut services, .. } = Ground::lay(&[]).await;
     let began = Instant::now();
-    let mut values = json!({
-        "image": {"repository": "landfall.test/landfall", "tag": "test", "pullPolicy": "Never"},
-        "database": {"existingSecret": "landfall-database"},
-    });
+    let mut values = Ground::values();
     run(&["install", "landfall", "--wait", "--timeout", "2m"], Some(&values));
     services.serve_runs(&client).await;
     applied(&client, "one").await;
+    // As docs/helm.md has it.
+    let mut show = kubectl(User::Admin);
+    show.args([
+        "--namespace",
+        HOME,
+        "exec",
+        "deploy/landfall",
+        "--",
+        "landfall",
+        "plan",
+        "tfd/one",
+        "--namespace",
+        TEAM,
+    ]);
+    let shown = show.output().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("terraform_data.a"), "{shown:?}");
     assert!(began.elapsed() < Duration::from_secs(300), "{:?}", began.elapsed());
 
-    values["watchNamespaces"] = json!([TEAM]);
+    let leaving = json!({"metadata": {"name": "leaving"}});
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.create(&PostParams::default(), &serde_json::from_value(leaving).unwrap()).await.unwrap();
+    values["watchNamespaces"] = json!([TEAM, "leaving"]);
     values["runs"] = json!({"max": 2});
     run(&["upgrade", "landfall", "--wait", "--timeout", "2m"], Some(&values));
     applied(&client, "two").await;
+    // Its RoleBindings go when they like, which is no reason for its objects to stay.
+    let objects: Api<TerraformDeployment> = Api::namespaced(client.clone(), "leaving");
+    let object = deployment("stays", json!({"source": {"inline": {"main.tf": ""}}}));
+    objects.patch("stays", &PatchParams::apply("test"), &Patch::Apply(object)).await.unwrap();
+    reached(&client, &objects, "stays", "Applied").await;
+    namespaces.delete("leaving", &DeleteParams::default()).await.unwrap();
+    let gone = async || namespaces.get_opt("leaving").await.unwrap().is_none();
+    wait_until(PATIENCE, "a namespace of objects to go", gone).await;
+    applied(&client, "between").await;
     run(&["rollback", "landfall", "1", "--wait", "--timeout", "2m"], None);
     applied(&client, "three").await;
 
@@ -58,42 +78,6 @@ async fn story() {
     assert!(controllers.list(&ListParams::default()).await.unwrap().items.is_empty());
     let secrets: Api<Secret> = Api::namespaced(client, HOME);
     assert!(secrets.get_opt("landfall-key-k1").await.unwrap().is_some());
-}
-
-/// The image of this build, to the node.
-fn import() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("image.tar");
-    image::build(&file);
-    let mut import = Command::new("ctr");
-    import.args(["--address", &env("NODE_CONTAINERD"), "--namespace", "k8s.io", "images", "import"]).arg(&file);
-    assert!(import.output().unwrap().status.success());
-}
-
-/// Namespaces, a database with the controller's login, and the Secret with both URLs.
-async fn database(client: &Client, services: &Services) {
-    for name in [HOME, TEAM] {
-        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    }
-    let mut url = url::Url::parse(&env("DATABASE_SUPERUSER_URL")).unwrap();
-    let mut admin = PgConnection::connect(url.as_str()).await.unwrap();
-    admin.execute("CREATE DATABASE landfall").await.unwrap();
-    admin
-        .execute(
-            "CREATE ROLE landfall_writer NOLOGIN; CREATE ROLE landfall LOGIN PASSWORD 'test' IN ROLE landfall_writer",
-        )
-        .await
-        .unwrap();
-    url.set_path("/landfall");
-    url.set_ip_host(services.postgres.ip()).unwrap();
-    url.set_port(Some(services.postgres.port())).unwrap();
-    let migrator = url.to_string();
-    url.set_username("landfall").unwrap();
-    url.set_password(Some("test")).unwrap();
-    let secret = json!({"metadata": {"name": "landfall-database"}, "stringData": {"url": url.to_string(), "migrator-url": migrator}});
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), HOME);
-    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
 }
 
 /// A deployment of this name is planned, approved by a person, and applied.

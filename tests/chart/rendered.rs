@@ -11,8 +11,38 @@ use crate::helm::{HOME, combinations, find, of_kind, render};
 
 /// landfall.yaml of a rendering.
 fn installation(objects: &[Value]) -> Value {
-    let text = find(objects, "ConfigMap", "landfall-config")["data"]["landfall.yaml"].as_str().unwrap();
+    let text = find(objects, "ConfigMap", &mounted(objects))["data"]["landfall.yaml"].as_str().unwrap();
     serde_yaml::from_str(text).unwrap()
+}
+
+/// The ConfigMap from which the controllers read it.
+fn mounted(objects: &[Value]) -> String {
+    let pod = &find(objects, "Deployment", "landfall")["spec"]["template"]["spec"];
+    let config = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "config").unwrap();
+    config["configMap"]["name"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn another_landfall_yaml_has_another_name_so_that_no_pod_reads_what_its_deployment_was_not_made_with() {
+    let mut values = combinations()[1].1.clone();
+    let first = mounted(&render(&values).unwrap());
+    values["replicas"] = json!(3);
+    assert_eq!(mounted(&render(&values).unwrap()), first);
+    values["watchNamespaces"] = json!(["team-a"]);
+    let objects = render(&values).unwrap();
+    assert_ne!(mounted(&objects), first);
+    assert_eq!(find(&objects, "ConfigMap", &mounted(&objects))["immutable"], true);
+}
+
+#[test]
+fn an_image_is_named_by_its_digest_where_there_is_one() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let mut values = combinations()[1].1.clone();
+    values["image"] = json!({"repository": "mirror/landfall", "tag": "x", "digest": digest});
+    let objects = render(&values).unwrap();
+    let image = format!("mirror/landfall@{digest}");
+    assert_eq!(find(&objects, "Deployment", "landfall")["spec"]["template"]["spec"]["containers"][0]["image"], image);
+    assert_eq!(installation(&objects)["executor"]["job"]["image"], image);
 }
 
 /// The templates of all pods of a rendering, with the name of what makes them.
@@ -47,12 +77,21 @@ fn the_controller_takes_its_landfall_yaml() {
         found["encryption"],
         json!({"current": "k2", "keys": {"k1": "/etc/landfall/keys/k1", "k2": "/etc/landfall/keys/k2"}})
     );
-    for name in ["watchNamespaces", "allowedEndpoints", "dns", "engines", "defaultEngine", "ceilings", "limits"] {
+    for name in [
+        "watchNamespaces",
+        "allowedEndpoints",
+        "dns",
+        "engines",
+        "defaultEngine",
+        "engineCliConfig",
+        "ceilings",
+        "limits",
+    ] {
         assert_eq!(found[name], values[name], "{name}");
     }
     let job = &found["executor"]["job"];
     assert_eq!(job["url"], "https://landfall-runs.landfall-system.svc:8443");
-    for name in ["image", "resources", "nodeSelector", "tolerations", "scratch"] {
+    for name in ["image", "resources", "nodeSelector", "tolerations", "scratch", "ttlSecondsAfterFinished"] {
         assert_eq!(job[name], values["runs"][name], "{name}");
     }
 }
@@ -92,13 +131,8 @@ fn every_field_of_landfall_yaml_has_a_value() {
     let schema = std::fs::read_to_string(top().join("docs/landfall.schema.json")).unwrap();
     let mut all = BTreeSet::new();
     fields(&serde_json::from_str(&schema).unwrap(), "", &mut all);
-    // What belongs to children of the controller, files that images of one's own may have, and what has a good default.
-    let none = [
-        "/executor/workDir",
-        "/engineCliConfig",
-        "/executor/job/resources/claims",
-        "/executor/job/ttlSecondsAfterFinished",
-    ];
+    // What belongs to children of the controller, and what no container of ours can use.
+    let none = ["/executor/workDir", "/executor/job/resources/claims"];
     let found = installation(&render(&combinations()[2].1).unwrap());
     let lacking: Vec<_> =
         all.iter().filter(|path| found.pointer(path).is_none() && !none.contains(&path.as_str())).collect();
