@@ -19,7 +19,7 @@ lint: ## Format, clippy, licences and duplicates of the dependencies
 generate: ## crds/, ClusterRoles, pages below docs/ from the code
 	@cargo run -q -- generate .
 
-bench: ## Measurements on a release build, SUITE=overhead, terraform, dns or certificates for one; target/bench/*.json
+bench: ## Measurements on a release build, SUITE=overhead, terraform, dns, certificates or memory for one; target/bench/*.json
 	@tests/bench/bench $(SUITE)
 
 up: ## The demo's environment, left running; .dev/env says where
