@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ResourceQuota, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
@@ -36,6 +37,15 @@ async fn an_image_that_is_not_there_is_named() {
 async fn a_node_that_is_not_there_is_told() {
     let (world, said) = hitch(|job| job["nodeSelector"] = json!({"pool": "none"}), true).await;
     assert!(said.contains("no node takes pod") && said.contains("node affinity/selector"), "{said}");
+    // Whatever is left of its pods when it is given up: the scheduler's words are on record.
+    let told = "SELECT count(*) FROM terraform_runs WHERE phase = 'Failed' AND message LIKE '%node affinity/selector%'";
+    wait_until(PLENTY, "a run that is given up", async || {
+        for job in world.names::<Job>().await {
+            let _ = world.own::<Job>().delete(&job, &DeleteParams::background()).await;
+        }
+        world.count(told).await > 0
+    })
+    .await;
     world.controller.stop().await;
 }
 

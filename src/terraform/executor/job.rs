@@ -3,9 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
@@ -46,6 +49,8 @@ pub struct Jobs {
     /// The run API's CAs, PEM.
     authorities: watch::Receiver<String>,
     pods: Store<Pod>,
+    /// Whether the store is kept up to date.
+    watched: Arc<AtomicBool>,
     watching: JoinHandle<()>,
 }
 
@@ -73,11 +78,19 @@ impl Jobs {
         tell: Tell,
     ) -> Self {
         let (pods, writer) = reflector::store();
-        let watching = tokio::spawn(follow(Api::namespaced(client.clone(), &namespace), writer, tell));
-        Self { client, namespace, settings, engines, cli_config, grace, authorities, pods, watching }
+        let watched = Arc::new(AtomicBool::new(false));
+        let watching =
+            watcher(Api::namespaced(client.clone(), &namespace), watcher::Config::default().labels(pod::RUN));
+        let watching = watching.modify(|pod: &mut Pod| pod.metadata.managed_fields = None).default_backoff();
+        let watching = tokio::spawn(follow(watching.reflect(writer).touched_objects(), watched.clone(), tell));
+        Self { client, namespace, settings, engines, cli_config, grace, authorities, pods, watched, watching }
     }
 
     fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn events(&self) -> Api<Event> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
@@ -182,7 +195,8 @@ impl Jobs {
     pub(super) async fn lives(&self, holder: &PodIdentity) -> Result<bool> {
         let is = |pod: &Pod| pod.metadata.uid.as_deref() == Some(holder.pod_uid.as_str());
         let key = reflector::ObjectRef::new(&holder.pod).within(&self.namespace);
-        if let Some(seen) = self.pods.get(&key).filter(|pod| is(pod)) {
+        let watched = self.watched.load(Ordering::Relaxed);
+        if let Some(seen) = self.pods.get(&key).filter(|pod| watched && is(pod)) {
             return Ok(!pod::is_over(&seen));
         }
         // The watch may be behind, or broken.
@@ -223,9 +237,8 @@ impl Jobs {
             None => self.jobs().get_opt(&pod::job_name(run)).await?.and_then(|job| job.metadata.uid),
         };
         let Some(uid) = uid else { return Ok(None) };
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
         let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
-        Ok(pod::warned(&events.list(&of).await?.items))
+        Ok(pod::warned(&self.events().list(&of).await?.items))
     }
 
     /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it, and goes where no pod ever came.
@@ -248,10 +261,22 @@ impl Jobs {
         let known: Redactor = spec.map(redactor).unwrap_or_default();
         let words = match pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone()) {
             Some(pod) => pod::ending(pod).or_else(|| pod::hitch(pod)),
-            None => Some("its pod is gone".to_owned()),
+            None => {
+                let before =
+                    self.warned(run).await?.map(|said| format!("; the last warning of it: {said}")).unwrap_or_default();
+                Some(format!("its pod is gone{before}"))
+            }
         };
         // Redacted as a whole and then cut: a part of a secret would not be known as one.
         Ok(words.map(|words| text::line(&known.clean(&words), 300)))
+    }
+
+    /// The newest warning of a run's Job, or of any of its pods: their names begin with the Job's.
+    async fn warned(&self, run: Uuid) -> Result<Option<String>> {
+        let all = self.events().list(&ListParams::default().fields("type=Warning")).await?.items;
+        let name = pod::job_name(run);
+        let of = |event: &Event| event.involved_object.name.as_deref().is_some_and(|of| of.starts_with(&name));
+        Ok(pod::warned(&all.into_iter().filter(of).collect::<Vec<_>>()))
     }
 
     /// Removes a run's Job and its pod; with a `uid`, that Job alone.
@@ -275,22 +300,22 @@ impl Jobs {
     }
 }
 
-/// Keeps the store, and tells of each change.
-async fn follow(api: Api<Pod>, writer: reflector::store::Writer<Pod>, tell: Tell) {
-    let config = watcher::Config::default().labels(pod::RUN);
-    let pods = watcher(api, config).modify(|pod| pod.metadata.managed_fields = None).default_backoff();
-    let mut pods = pods.reflect(writer).touched_objects().boxed();
+/// Tells of each change, and whether the watch goes on.
+async fn follow(pods: impl Stream<Item = watcher::Result<Pod>>, watched: Arc<AtomicBool>, tell: Tell) {
+    let mut pods = pin!(pods);
     let mut broken = false;
     while let Some(event) = pods.next().await {
         match event {
             Ok(pod) => {
                 broken = false;
+                watched.store(true, Ordering::Relaxed);
                 if let Some((namespace, name)) = pod::deployment(&pod) {
                     tell(namespace, name);
                 }
             }
             Err(error) if !broken => {
                 broken = true;
+                watched.store(false, Ordering::Relaxed);
                 tracing::warn!(%error, "the pods of runs are not watched; they are looked at one by one");
             }
             Err(_) => {}
@@ -302,5 +327,27 @@ fn absent_is_fine<T>(answer: kube::Result<T>) -> Result<()> {
     match answer {
         Err(error) if !access::is_not_found(&error) => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream::iter;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_store_is_believed_while_the_watch_goes_on() {
+        let watched = Arc::new(AtomicBool::new(false));
+        let broken = || Err(watcher::Error::NoResourceVersion);
+        for (events, expected) in [
+            (vec![Ok(Pod::default())], true),
+            (vec![Ok(Pod::default()), broken()], false),
+            (vec![broken()], false),
+            (vec![broken(), broken(), Ok(Pod::default())], true),
+        ] {
+            follow(iter(events), watched.clone(), Box::new(|_, _| {})).await;
+            assert_eq!(watched.load(Ordering::Relaxed), expected);
+        }
     }
 }
