@@ -3,6 +3,7 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{Api, Patch, PatchParams};
+use landfall::api::TerraformDeployment;
 use serde_json::{Value, json};
 
 use crate::jobs::world;
@@ -11,6 +12,11 @@ use crate::world::{World, message, stands};
 async fn deploy(world: &World, runner: Value) {
     let source = json!({"inline": {"main.tf": "resource \"terraform_data\" \"a\" {}"}});
     world.deployment("web", json!({"source": source, "approval": "Automatic", "runner": runner})).await;
+}
+
+async fn does_not_begin(world: &World, why: &str) {
+    let told = |o: &TerraformDeployment| stands(o, "RunnerNotStarted") && message(o).contains(why);
+    world.until("web", why, told).await;
 }
 
 async fn runs(world: &World) -> i64 {
@@ -22,8 +28,7 @@ async fn runs(world: &World) -> i64 {
 async fn a_run_that_no_node_takes_begins_as_soon_as_its_spec_is_mended() {
     let world = world(|_| {}).await;
     deploy(&world, json!({"nodeSelector": {"pool": "none"}})).await;
-    let told = world.until("web", "why it does not begin", |o| stands(o, "RunnerNotStarted")).await;
-    assert!(message(&told).contains("no node takes pod"), "{}", message(&told));
+    does_not_begin(&world, "no node takes pod").await;
     deploy(&world, json!({"resources": {"requests": {"memory": "32Mi"}, "limits": {"memory": "600Mi"}}})).await;
     world.ready("web", "Applied").await;
     assert_eq!(runs(&world).await, 2, "a plan, which went on, and its apply");
@@ -53,8 +58,7 @@ async fn runs_have_the_service_account_that_their_organization_may_name() {
     assert_eq!((runs(&world).await, world.names::<Job>().await), (0, vec![]));
 
     deploy(&world, json!({"serviceAccountName": "missing"})).await;
-    let told = world.until("web", "why it does not begin", |o| stands(o, "RunnerNotStarted")).await;
-    assert!(message(&told).contains("serviceaccount \"missing\" not found"), "{}", message(&told));
+    does_not_begin(&world, "serviceaccount \"missing\" not found").await;
 
     deploy(&world, json!({"serviceAccountName": "ours"})).await;
     world.ready("web", "Applied").await;
