@@ -3,6 +3,7 @@
 mod figures;
 mod jobs;
 mod leader;
+mod served;
 mod serving;
 mod standby;
 mod start;
@@ -12,7 +13,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use crate::terraform::engines::{self, Engines};
 use crate::terraform::executor::{Executor, Local};
 use crate::{Error, Result, web};
 use leader::{Ended, Replica};
+use served::Served;
 use standby::Standby;
 
 pub use start::{CLUSTER_CONFIG, cluster_of};
@@ -77,7 +78,8 @@ impl Setup {
 /// Serves, waits for what it needs and for its turn, leads as often as it is its turn, and ends with `shutdown`.
 ///
 /// # Errors
-/// What waiting does not mend, in one line: a key, a database without the schema, an engine that is not there.
+/// What waiting does not mend, in one line: a key, a database without the schema, an engine that is not there; the end of something
+/// that is served.
 pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let Setup { installation, cluster, database_url, listener, holder, program, metrics, clock } = setup;
     let engines = Arc::new(Engines::ask(&installation.engines)?);
@@ -90,7 +92,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let (health, waker) = (Health::default(), wake::Waker::default());
     let (ledger_health, cluster_health) = (health.part("ledger"), health.part("cluster"));
     let role = health.part("leadership");
-    let mut served = JoinSet::new();
+    let mut served = Served::default();
     // Before all else: a start that waits can be seen to wait, and every replica answers runners.
     let runs = web::runs::RunApi::new(ledger.clone(), Arc::new(waker.clone()));
     let mut routes =
@@ -98,12 +100,11 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     if local.is_some() {
         routes = routes.merge(web::runs::router(runs.clone()));
     }
-    served.spawn(async move { axum::serve(listener, routes).await });
+    served.spawn("health and metrics", async move { axum::serve(listener, routes).await });
 
-    let started = start::start(&ledger, &ledger_health, &cluster, &cluster_health, &installation.namespace);
-    let Some(started) = shutdown.run_until_cancelled(started).await else { return Ok(()) };
-    let (client, cluster) = started?;
-    served.spawn(watch_ledger(ledger.clone(), ledger_health));
+    let reached = shutdown.run_until_cancelled(start::reach(&cluster, &cluster_health));
+    let Some(client) = served.beside(reached).await? else { return Ok(()) };
+    let client = client?;
     let executor = match local {
         Some(local) => Executor::Local(Box::new(local)),
         None => {
@@ -111,6 +112,10 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
             Executor::Job(Box::new(jobs::begin(&installation, &client, runs, &waker, clock, &mut served).await?))
         }
     };
+    let started = start::start(&ledger, &ledger_health, &client, &cluster_health, &installation.namespace);
+    let Some(cluster) = served.beside(shutdown.run_until_cancelled(started)).await? else { return Ok(()) };
+    let cluster = cluster?;
+    served.spawn("the watch over Postgres", watch_ledger(ledger.clone(), ledger_health));
     let executor = Arc::new(executor);
     let lease = Duration::from_secs(installation.limits.lease_seconds);
     let standby = Standby::new(client.clone(), &installation.namespace, ledger.clone(), holder.clone(), lease);
@@ -118,7 +123,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let installation = Arc::new(installation);
     let replica =
         Replica { installation, client, cluster, ledger, holder, engines, executor, waker, metrics, health, clock };
-    take_turns(&replica, &lease, &standby, &shutdown).await
+    served.beside(take_turns(&replica, &lease, &standby, &shutdown)).await?
 }
 
 /// Leads whenever the Lease can be had, until `shutdown`.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::served::Served;
 use super::serving;
 use crate::access;
 use crate::health::Health;
@@ -18,7 +18,7 @@ use crate::run::protocol::{AUDIENCE, PodIdentity};
 use crate::terraform::engines;
 use crate::terraform::executor::{Jobs, job_name};
 use crate::web::runs::{Pods, RunApi};
-use crate::web::{runs, tls::Tls};
+use crate::web::{runs, tls};
 use crate::{Error, Result};
 
 /// Serves the run API over TLS, and makes the executor.
@@ -31,17 +31,16 @@ pub(super) async fn begin(
     api: RunApi,
     waker: &wake::Waker,
     (clock, health): (Clock, &Health),
-    served: &mut JoinSet<std::io::Result<()>>,
+    served: &mut Served,
 ) -> Result<Jobs> {
     let settings = of.executor.job.clone().ok_or_else(|| Error::Usage("executor.job: is missing".into()))?;
     let (serving, keeping) = serving::keep(client.clone(), &of.namespace, &settings.url, (clock, health));
-    served.spawn(keeping);
+    served.spawn("the certificate of the run API", keeping);
     let listener = TcpListener::bind(settings.listen).await;
     let listener = listener.map_err(Error::io(format!("executor.job.listen: {}", settings.listen)))?;
-    let listener = Tls::new(listener, serving.certificate).map_err(Error::io("executor.job.listen"))?;
     let pods = OwnPods { client: client.clone(), namespace: of.namespace.clone() };
     let routes = runs::router(api.for_pods(Arc::new(pods)));
-    served.spawn(async move { axum::serve(listener, routes).await });
+    served.spawn("the run API", tls::serve(listener, serving.certificate, routes, tls::Limits::default()));
 
     let config = of.engine_cli_config.as_deref().map(engines::cli_config).transpose()?;
     let waker = waker.clone();

@@ -22,25 +22,32 @@ const REST: Duration = Duration::from_secs(1);
 /// A try that has no answer for so long has none.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A client of the API server, and the cluster's id.
+/// A client of the API server, which need not be there yet.
+///
+/// # Errors
+/// What waiting does not mend.
+pub(super) async fn reach(cluster: &kube::Config, health: &Part) -> Result<kube::Client> {
+    waiting("the kubeconfig's credentials", health, || client(cluster)).await
+}
+
+/// Waits for Postgres and the API server. The cluster's id.
 ///
 /// # Errors
 /// What waiting does not mend.
 pub(super) async fn start(
     ledger: &Ledger,
     ledger_health: &Part,
-    cluster: &kube::Config,
+    client: &kube::Client,
     cluster_health: &Part,
     namespace: &str,
-) -> Result<(kube::Client, Uuid)> {
+) -> Result<Uuid> {
     waiting("Postgres", ledger_health, || ledger.check()).await?;
     ledger_health.good();
-    let client = waiting("the kubeconfig's credentials", cluster_health, || client(cluster)).await?;
-    let id = waiting("the API server", cluster_health, || cluster_id(&client, namespace)).await?;
+    let id = waiting("the API server", cluster_health, || cluster_id(client, namespace)).await?;
     cluster_health.good();
     // Not first when it leads: a replica that could not would be taken for one that stands by.
     waiting("Postgres", ledger_health, || ledger.opens(id)).await?;
-    Ok((client, id))
+    Ok(id)
 }
 
 /// Tries until it is done. What it waits for stands in `/readyz`, and in the log ever more rarely.

@@ -2,6 +2,7 @@
 //! TLS to pods.
 
 mod health;
+mod peers;
 pub mod runs;
 pub mod tls;
 

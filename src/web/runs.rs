@@ -8,10 +8,9 @@ mod room;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, RawPathParams, State};
+use axum::extract::{FromRequestParts, Path, Query, RawPathParams, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -27,6 +26,7 @@ pub use self::room::BODIES;
 
 use self::answer::{Fault, SHA256, bytes, done, granted};
 use self::room::{File, Room};
+use super::peers::{Peer, Peers};
 use crate::ledger::runs::{Refusal, Standing};
 use crate::ledger::{Ledger, Subject};
 use crate::run::digest::sha256_hex;
@@ -37,6 +37,14 @@ use crate::run::token;
 pub const LARGEST_FILE: usize = 64 << 20;
 /// The largest piece of a log, and the largest batch of resource events: 8 MiB.
 pub const LARGEST_PIECE: usize = 8 << 20;
+/// The largest body of any other call: 1 MiB.
+const LARGEST_MESSAGE: usize = 1 << 20;
+/// Of a call of somebody who is not known yet: 4 KiB.
+const LARGEST_GREETING: usize = 4 << 10;
+/// Pods of one address about whose tokens the API server is asked at once.
+const ASKING: usize = 8;
+/// A token that was no good keeps its place for so long, so that nobody tries many.
+const PENALTY: Duration = Duration::from_secs(1);
 
 /// Learns that a deployment's run has moved, so that the deployment is reconciled.
 pub trait Waker: Send + Sync {
@@ -57,12 +65,13 @@ pub struct RunApi {
     waker: Arc<dyn Waker>,
     pods: Option<Arc<dyn Pods>>,
     room: Room,
+    asking: Peers,
 }
 
 impl RunApi {
     /// The API over this ledger, for child processes.
     pub fn new(ledger: Ledger, waker: Arc<dyn Waker>) -> Self {
-        Self { ledger, waker, pods: None, room: Room::default() }
+        Self { ledger, waker, pods: None, room: Room::default(), asking: Peers::new(ASKING) }
     }
 
     /// The same for pods.
@@ -81,20 +90,18 @@ impl RunApi {
 
 /// The routes, all below `/runs/{id}`.
 pub fn router(api: RunApi) -> Router {
-    let large = Router::new()
+    Router::new()
         .route("/runs/{id}/artifacts/{name}", get(get_artifact).put(put_artifact))
         .route("/runs/{id}/state", get(get_state).put(put_state))
         .route("/runs/{id}/logs/{offset}", put(put_log))
-        .route("/runs/{id}/resources/{offset}", put(put_resources));
-    let small = Router::new()
+        .route("/runs/{id}/resources/{offset}", put(put_resources))
         .route("/runs/{id}/claim", post(claim))
         .route("/runs/{id}/attach", post(attach))
         .route("/runs/{id}/control", get(control))
         .route("/runs/{id}/phase", post(phase))
         .route("/runs/{id}/lock", post(lock).delete(unlock))
         .route("/runs/{id}/result", post(result))
-        .layer(DefaultBodyLimit::max(1 << 20));
-    large.merge(small).with_state(api)
+        .with_state(api)
 }
 
 /// A call with the token of its run.
@@ -159,7 +166,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-type Body = Result<Bytes, BytesRejection>;
+type Message = File<LARGEST_MESSAGE>;
 
 /// A body that is, where its sender told a SHA-256, whole.
 fn whole<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], Fault> {
@@ -172,20 +179,16 @@ fn whole<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a [u8], Fault> {
     }
 }
 
-fn read<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
-    parse(&body.map_err(|e| Fault::new(e.status(), e.body_text()))?)
-}
-
 /// The parser's own message could quote the body.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(body).map_err(|e| {
         let text = format!("the body is not the JSON of this call: line {}, column {}", e.line(), e.column());
         Fault::new(StatusCode::BAD_REQUEST, text)
     })
 }
 
-async fn claim(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
-    let claim: Claim = read(body)?;
+async fn claim(State(api): State<RunApi>, call: Call, body: Message) -> Result<Response, Fault> {
+    let claim: Claim = read(&body)?;
     let spec = granted(api.ledger.claim(call.id, &claim.holder).await)?;
     api.wake(call.id).await;
     Ok(Json(spec).into_response())
@@ -194,10 +197,11 @@ async fn claim(State(api): State<RunApi>, call: Call, body: Body) -> Result<Resp
 async fn attach(
     State(api): State<RunApi>,
     Path(id): Path<Uuid>,
+    peer: Peer,
     headers: HeaderMap,
-    body: Body,
+    body: File<LARGEST_GREETING>,
 ) -> Result<Response, Fault> {
-    let attach: Attach = read(body)?;
+    let attach: Attach = read(&body)?;
     let hash = token::hash_of_hex(&attach.token_sha256);
     let hash = hash.ok_or_else(|| Fault::new(StatusCode::BAD_REQUEST, "tokenSha256 is not 64 hex digits"))?;
     let (Some(pods), Some(token)) = (&api.pods, bearer(&headers)) else { return Err(Fault::unauthorized()) };
@@ -206,7 +210,20 @@ async fn attach(
     if run.phase.is_final() {
         return Err(Refusal::Ended.into());
     }
-    let pod = pods.of_run(id, token).await?.ok_or_else(Fault::unauthorized)?;
+    if run.holder.is_some() && api.ledger.authorize_run(id, &hash).await?.is_none() {
+        return Err(Refusal::Conflict("another runner has taken the run".into()).into());
+    }
+    let Some(place) = api.asking.enter(peer.0) else {
+        return Err(Fault::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many pods of this address show their tokens; ask again",
+        ));
+    };
+    let Some(pod) = pods.of_run(id, token).await? else {
+        tokio::time::sleep(PENALTY).await;
+        return Err(Fault::unauthorized());
+    };
+    drop(place);
     let spec = granted(api.ledger.attach(id, &pod, &hash).await)?;
     api.wake(id).await;
     Ok(Json(spec).into_response())
@@ -216,13 +233,13 @@ async fn control(State(api): State<RunApi>, call: Call) -> Result<Json<Control>,
     granted(api.ledger.control(call.id).await).map(Json)
 }
 
-async fn phase(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
+async fn phase(State(api): State<RunApi>, call: Call, body: Message) -> Result<Response, Fault> {
     // They pass by in moments as a rule, and would cost a write to the object each; it is looked at every few seconds.
-    done(api.ledger.set_phase(call.id, &read::<Progress>(body)?).await)
+    done(api.ledger.set_phase(call.id, &read::<Progress>(&body)?).await)
 }
 
-async fn result(State(api): State<RunApi>, Known { call, .. }: Known, body: Body) -> Result<Response, Fault> {
-    let result: RunResult = read(body)?;
+async fn result(State(api): State<RunApi>, Known { call, .. }: Known, body: Message) -> Result<Response, Fault> {
+    let result: RunResult = read(&body)?;
     // Plan and state are read for it.
     let size = api.ledger.artifact_size(call.id, Artifact::PlanJson).await? + api.ledger.state_size(call.id).await?;
     let _place = api.room.place(size).await?;
@@ -257,7 +274,7 @@ async fn put_log(
 }
 
 async fn put_resources(State(api): State<RunApi>, call: Call, file: File<LARGEST_PIECE>) -> Result<Response, Fault> {
-    let events: Vec<ResourceEvent> = parse(&file)?;
+    let events: Vec<ResourceEvent> = read(&file)?;
     done(api.ledger.put_resources(call.id, call.offset()?, &events).await)
 }
 
@@ -277,13 +294,12 @@ async fn put_state(
     done(api.ledger.put_state(call.id, lock.map(String::as_str), whole(&headers, &file)?).await)
 }
 
-async fn lock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
-    let info: Value = read(body)?;
+async fn lock(State(api): State<RunApi>, call: Call, body: Message) -> Result<Response, Fault> {
+    let info: Value = read(&body)?;
     done(api.ledger.lock(call.id, &info).await)
 }
 
-async fn unlock(State(api): State<RunApi>, call: Call, body: Body) -> Result<Response, Fault> {
-    let body = body.map_err(|e| Fault::new(e.status(), e.body_text()))?;
-    let info: Value = if body.is_empty() { Value::Null } else { parse(&body)? };
+async fn unlock(State(api): State<RunApi>, call: Call, body: Message) -> Result<Response, Fault> {
+    let info: Value = if body.is_empty() { Value::Null } else { read(&body)? };
     done(api.ledger.unlock(call.id, info.get("ID").and_then(Value::as_str)).await)
 }

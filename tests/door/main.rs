@@ -7,6 +7,11 @@ mod controller;
 mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/deployment.rs"]
+mod world;
 
+mod jobs;
 mod load;
+mod pods;
 mod runs;
+mod strangers;

@@ -1,0 +1,169 @@
+//! Ends of pods in mid-apply, as a kubelet, an eviction and a lost node write them: each is an end of the run, and no other
+//! pod's is.
+
+use std::process::Command;
+
+use futures::future::join_all;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use landfall::api::TerraformDeployment;
+use landfall::run::protocol::AUDIENCE;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::database::Database;
+use crate::harness::{env, namespace, wait_until};
+use crate::pods::{Door, Node};
+use crate::world::{PLENTY, World, condition};
+
+const MODULE: &str = "resource \"terraform_data\" \"a\" {}\n";
+/// Of runners here.
+const TOKEN: &str = "token";
+
+struct Stage {
+    world: World,
+    node: Node,
+    door: Door,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let (namespace, database) = (namespace().await, Database::fresh().await);
+        let (home, node) = Node::home(std::slice::from_ref(&namespace), &database).await;
+        let door = node.door(&home);
+        let client = crate::harness::User::Admin.client().await;
+        let world = World { namespace, client, database, controller: home.start().await };
+        Self { world, node, door: door.await }
+    }
+
+    /// The run of that kind that waits for its pod, when its Job is there.
+    async fn waits(&self, name: &str, kind: &str) -> (Uuid, Job) {
+        let query = "SELECT run_id FROM terraform_runs WHERE name = $1 AND kind = $2 AND phase = 'Pending'";
+        let mut connection = self.world.database.superuser().await;
+        let mut found = None;
+        wait_until(PLENTY, &format!("a Job: {kind} of {name}"), async || {
+            let run: Option<Uuid> =
+                sqlx::query_scalar(query).bind(name).bind(kind).fetch_optional(&mut connection).await.unwrap();
+            if let Some(run) = run {
+                found =
+                    self.node.api::<Job>().get_opt(&format!("landfall-run-{run}")).await.unwrap().map(|job| (run, job));
+            }
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// Its pod, which takes the run.
+    async fn takes(&self, name: &str, kind: &str) -> (Uuid, Pod) {
+        let (run, job) = self.waits(name, kind).await;
+        let pod = self.node.pod_of(&job, &format!("landfall-run-{run}-x")).await;
+        let identity = self.node.token("landfall-runner", &pod, AUDIENCE).await;
+        assert_eq!(self.door.attach(run, &identity, TOKEN).await, StatusCode::OK);
+        (run, pod)
+    }
+
+    async fn say(&self, run: Uuid, path: &str, body: Value) {
+        assert_eq!(self.door.post(run, path, TOKEN, body).await, StatusCode::NO_CONTENT, "{path}");
+    }
+
+    /// A deployment whose apply has begun, and has the lock.
+    async fn applying(&self, name: &str, version: &str) -> (Uuid, Pod) {
+        self.world.deployment(name, json!({"source": {"inline": {"main.tf": MODULE}}, "approval": "Automatic"})).await;
+        let (plan, _) = self.takes(name, "Plan").await;
+        self.say(plan, "phase", json!({"phase": "Plan"})).await;
+        let change = json!({"address": "terraform_data.a", "mode": "managed", "change": {"actions": ["create"]}});
+        let json = json!({"format_version": "1.2", "terraform_version": version, "resource_changes": [change]});
+        for (artifact, bytes) in [("plan", "plan".to_owned()), ("plan-json", json.to_string())] {
+            self.door.put(plan, &format!("artifacts/{artifact}"), TOKEN, bytes).await;
+        }
+        self.say(plan, "result", json!({"phase": "Succeeded", "reason": null, "message": null, "exit_code": 0})).await;
+        let (run, pod) = self.takes(name, "Apply").await;
+        self.say(run, "phase", json!({"phase": "Init"})).await;
+        self.say(run, "phase", json!({"phase": "Apply"})).await;
+        self.say(run, "lock", json!({"ID": "lock", "Who": "runner"})).await;
+        (run, pod)
+    }
+
+    async fn status(&self, pod: &Pod, status: Value) {
+        let (name, patch) = (pod.metadata.name.as_deref().unwrap(), Patch::Merge(json!({"status": status})));
+        self.node.api::<Pod>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    async fn patch(&self, pod: &Pod, metadata: Value) {
+        let (name, patch) = (pod.metadata.name.as_deref().unwrap(), Patch::Merge(json!({"metadata": metadata})));
+        self.node.api::<Pod>().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    async fn delete(&self, pod: &Pod) {
+        let name = pod.metadata.name.as_deref().unwrap();
+        self.node.api::<Pod>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    /// Whether the run goes on and has its lock.
+    async fn goes_on(&self, run: Uuid) -> bool {
+        let query = format!(
+            "SELECT count(*) FROM terraform_runs r JOIN state_keys k ON k.lock_run = r.run_id
+             WHERE r.run_id = '{run}' AND r.phase = 'Apply' AND r.finished_at IS NULL"
+        );
+        self.world.count(&query).await == 1
+    }
+
+    async fn is_interrupted(&self, name: &str, run: Uuid, words: &str) {
+        let told = |object: &TerraformDeployment| {
+            condition(object, "Applied").is_some_and(|c| c.reason == "Interrupted" && c.message.contains(words))
+        };
+        self.world.until(name, &format!("Interrupted, and {words}"), told).await;
+        let query = format!("SELECT count(*) FROM terraform_runs WHERE run_id = '{run}' AND phase = 'Interrupted'");
+        assert_eq!(self.world.count(&query).await, 1, "{name}");
+        let query = format!("SELECT count(*) FROM state_keys WHERE lock_run = '{run}'");
+        assert_eq!(self.world.count(&query).await, 0, "{name}: its lock is broken");
+    }
+}
+
+fn version() -> String {
+    let output = Command::new(env("TOFU")).args(["version", "-json"]).output().unwrap();
+    // A warning may stand before it.
+    let told = String::from_utf8(output.stdout).unwrap();
+    let (_, json) = told.split_once('{').unwrap();
+    let told: Value = serde_json::from_str(&format!("{{{json}")).unwrap();
+    told["terraform_version"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_whose_very_pod_has_ended_or_is_gone_is_interrupted_and_no_other_is() {
+    let (stage, version) = (Stage::new().await, version());
+    let names = ["evicted", "starved", "deleted", "lost"];
+    let runs = join_all(names.map(|name| stage.applying(name, &version))).await;
+    let [evicted, starved, deleted, lost] = runs.as_slice() else { panic!("four") };
+
+    // A node of which nothing is heard: its pod is to go, and may still be at it.
+    stage.patch(&lost.1, json!({"finalizers": ["landfall.test/node"]})).await;
+    stage
+        .status(&lost.1, json!({"phase": "Unknown", "reason": "NodeLost", "message": "the node is not heard of"}))
+        .await;
+    stage.delete(&lost.1).await;
+
+    let low = "The node was low on resource: memory.";
+    stage.status(&evicted.1, json!({"phase": "Failed", "reason": "Evicted", "message": low})).await;
+    stage.is_interrupted("evicted", evicted.0, "Evicted").await;
+
+    let killed = json!({"exitCode": 137, "reason": "OOMKilled"});
+    let container = json!({"name": "runner", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": killed}});
+    stage.status(&starved.1, json!({"phase": "Failed", "containerStatuses": [container]})).await;
+    stage.is_interrupted("starved", starved.0, "OOMKilled").await;
+
+    // Another pod of its name is not the one that had the run.
+    stage.delete(&deleted.1).await;
+    let job = stage.node.api::<Job>().get(&format!("landfall-run-{}", deleted.0)).await.unwrap();
+    stage.node.pod_of(&job, deleted.1.metadata.name.as_deref().unwrap()).await;
+    stage.is_interrupted("deleted", deleted.0, "died").await;
+
+    assert!(stage.goes_on(lost.0).await, "nobody knows that its pod has ended");
+    stage.patch(&lost.1, json!({"finalizers": null})).await;
+    stage.is_interrupted("lost", lost.0, "its pod is gone").await;
+    stage.world.controller.stop().await;
+}
