@@ -252,3 +252,18 @@ fn definitions_roles_and_policies_are_those_of_the_code() {
     let without = render(&combinations()[3].1).unwrap();
     assert_eq!(of_kind(&without, "CustomResourceDefinition").count(), 0, "crds.install: false");
 }
+
+#[test]
+fn no_run_is_evicted() {
+    for (name, values) in combinations() {
+        let objects = render(&values).unwrap();
+        let budget = find(&objects, "PodDisruptionBudget", "landfall-runs");
+        let most = values["runs"]["max"].as_u64().unwrap_or(20);
+        assert!(budget["spec"]["minAvailable"].as_u64().unwrap() > most, "{name}");
+        let runs = json!({
+            "matchLabels": {"app.kubernetes.io/part-of": "landfall"},
+            "matchExpressions": [{"key": "landfall.dev/run", "operator": "Exists"}],
+        });
+        assert_eq!(budget["spec"]["selector"], runs, "{name}");
+    }
+}

@@ -65,7 +65,9 @@ pub(super) fn job(of: &Making<'_>) -> Result<Job> {
     // NetworkPolicies, the watch and the run API go by Landfall's own.
     let of_pod: BTreeMap<_, _> = of.placement.labels.iter().chain(&labels).collect();
     let deployment = format!("{}/{}", of.deployment.0, of.deployment.1);
-    let template = json!({"metadata": {"labels": of_pod, "annotations": {DEPLOYMENT: deployment}}, "spec": pod(of)});
+    let evicted = "cluster-autoscaler.kubernetes.io/safe-to-evict";
+    let metadata = json!({"labels": of_pod, "annotations": {DEPLOYMENT: deployment, evicted: "false"}});
+    let template = json!({"metadata": metadata, "spec": pod(of)});
     let annotations = json!({DEPLOYMENT: deployment, MADE_OF: sha256_hex(template.to_string().as_bytes())});
     let job = json!({
         "apiVersion": "batch/v1", "kind": "Job",

@@ -40,6 +40,8 @@ fn a_job_is_named_after_its_run_is_never_begun_again_and_may_do_nothing() {
     let job = made(&settings(|_| {}));
     assert_eq!(job["metadata"]["name"], "landfall-run-00000000-0000-0000-0000-000000000000");
     assert_eq!(job["metadata"]["annotations"]["landfall.dev/deployment"], "team-a/web");
+    let evicted = &job["spec"]["template"]["metadata"]["annotations"]["cluster-autoscaler.kubernetes.io/safe-to-evict"];
+    assert_eq!(evicted, "false", "a node with a run on it stays");
     assert_eq!((&job["spec"]["backoffLimit"], &job["spec"]["ttlSecondsAfterFinished"]), (&json!(0), &json!(300)));
     let pod = &job["spec"]["template"]["spec"];
     for (pointer, value) in [
