@@ -5,6 +5,7 @@ mod chain;
 mod key;
 mod make;
 mod pem;
+mod serving;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ pub use certificate::{Certificate, Signed};
 pub use chain::{Chain, covers};
 pub use key::{Algorithm, Key, PublicKey};
 pub use make::{Authority, Term, authority, request, self_signed};
+pub use serving::Serving;
 
 use crate::api::Reason;
 

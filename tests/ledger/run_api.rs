@@ -188,7 +188,7 @@ async fn a_call_without_the_runs_own_token_learns_nothing() {
     let served = Served::new().await;
     let id = served.plan(&served.world.subject("acme")).await;
     let other = served.plan(&served.world.subject("acme")).await;
-    served.writer.reissue_token(other, &Sha256::digest("other").into()).await.unwrap();
+    served.writer.hand_over(other, Some(&Sha256::digest("other").into())).await.unwrap();
     let mut answers = Vec::new();
     for (run, authorization) in [
         (id, None),

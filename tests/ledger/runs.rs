@@ -238,7 +238,7 @@ async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
     assert!(world.ledger.authorize_run(id, &[1; 32]).await.unwrap().is_some());
     assert_eq!(world.ledger.authorize_run(id, &[9; 32]).await.unwrap(), None);
     assert_eq!(world.ledger.authorize_run(Uuid::now_v7(), &[1; 32]).await.unwrap(), None);
-    assert!(writer.reissue_token(id, &[3; 32]).await.unwrap());
+    assert!(writer.hand_over(id, Some(&[3; 32])).await.unwrap());
     assert!(world.ledger.authorize_run(id, &[3; 32]).await.unwrap().is_some());
 
     let (one, two) = (holder(1), holder(2));
@@ -248,7 +248,7 @@ async fn a_run_is_claimed_by_one_process_which_may_ask_again() {
     let winner = if first.is_ok() { &one } else { &two };
     let again = world.ledger.claim(id, winner).await.unwrap().unwrap();
     assert_eq!(again.environment["TOKEN"].expose(), "s3cret");
-    assert!(!writer.reissue_token(id, &[4; 32]).await.unwrap(), "a claimed run keeps its token");
+    assert!(!writer.hand_over(id, Some(&[4; 32])).await.unwrap(), "a claimed run keeps its token");
 
     assert_eq!(writer.run_spec(id).await.unwrap().unwrap().id, id);
     let end = result(RunPhase::Failed);
@@ -350,7 +350,7 @@ async fn a_deposed_leader_begins_nothing_and_ends_nothing() {
     assert!(deposed(&old.recover_state(running, b"{}").await.unwrap_err()));
     assert!(deposed(&old.put_resources(running, 0, &[]).await.unwrap_err()));
     assert!(deposed(&old.append_log(running, 0, b"x").await.unwrap_err()));
-    assert!(deposed(&old.reissue_token(running, &[9; 32]).await.unwrap_err()));
+    assert!(deposed(&old.hand_over(running, Some(&[9; 32])).await.unwrap_err()));
     // A change of leader disturbs no run.
     world.ledger.claim(running, &holder(1)).await.unwrap().unwrap();
     assert_eq!(world.ledger.finish(running, &result(RunPhase::Failed)).await.unwrap(), Ok(Finish::Recorded));
@@ -600,7 +600,7 @@ async fn a_run_that_no_runner_takes_counts_its_hand_overs_and_fails_with_its_mes
     let (writer, subject) = (world.writer().await, world.subject("acme"));
     let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
     for _ in 0..3 {
-        assert!(writer.reissue_token(id, &[3; 32]).await.unwrap());
+        assert!(writer.hand_over(id, Some(&[3; 32])).await.unwrap());
     }
     let run = writer.run(id).await.unwrap().unwrap();
     assert_eq!(run.handed_over, 3);

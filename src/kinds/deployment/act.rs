@@ -264,7 +264,7 @@ async fn start(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
 }
 
 /// Starts the runner of a committed run. The token is made here and not with the run: a controller that is killed in between
-/// could not hand it over. A pod has a token of its own, so that what counts there is that its Job stands.
+/// could not hand it over. The runner of a pod makes its own, so that what counts there is that its Job stands.
 async fn hand_over(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind) -> Result<()> {
     let token = token::new();
     let deployment = (seen.subject.namespace.as_str(), seen.subject.name.as_str());
@@ -272,13 +272,13 @@ async fn hand_over(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind)
     let start = Start { run, engine, deployment, placement };
     match cx.installation.executor.kind {
         ExecutorKind::Local => {
-            if cx.ledger.reissue_token(run, &token::hash(token.expose())).await? {
+            if cx.ledger.hand_over(run, Some(&token::hash(token.expose()))).await? {
                 cx.executor.start(&start, &token).await?;
             }
         }
         ExecutorKind::Job => {
             cx.executor.start(&start, &token).await?;
-            cx.ledger.reissue_token(run, &token::hash(token.expose())).await?;
+            cx.ledger.hand_over(run, None).await?;
         }
     }
     Ok(())

@@ -210,12 +210,12 @@ impl Writer {
         Ok(ApplyRun::Created)
     }
 
-    /// Gives a run that was committed but never claimed another token, so that it can be started once more: the one that
-    /// a former leader made died with it. `false` when the run was claimed or has ended.
+    /// Counts that a run which nobody has claimed is handed to a runner, with a token of its own where that is given one: what a
+    /// former leader made died with it. `false` when the run was claimed or has ended.
     ///
     /// # Errors
     /// [`Error::Deposed`].
-    pub async fn reissue_token(&self, id: Uuid, token_hash: &[u8; 32]) -> Result<bool> {
+    pub async fn hand_over(&self, id: Uuid, token_hash: Option<&[u8; 32]>) -> Result<bool> {
         let Some(run) = self.run(id).await? else { return Ok(false) };
         let mut tx = self.begin(&run.subject.organization).await?;
         let Some(run) = Run::locked(tx.connection(), id).await? else { return Ok(false) };
@@ -224,10 +224,10 @@ impl Writer {
         }
         sqlx::query(
             "WITH run AS (UPDATE terraform_runs SET handed_over = handed_over + 1 WHERE run_id = $1)
-             UPDATE run_secrets SET token_hash = $2 WHERE run_id = $1",
+             UPDATE run_secrets SET token_hash = coalesce($2, token_hash) WHERE run_id = $1",
         )
         .bind(id)
-        .bind(token_hash.as_slice())
+        .bind(token_hash.map(<[u8; 32]>::as_slice))
         .execute(tx.connection())
         .await?;
         let actor = Actor::Controller(self.holder().to_owned());
