@@ -22,8 +22,8 @@ use crate::{Error, Result};
 
 /// The Secret, in Landfall's own namespace.
 const SECRET: &str = "landfall-run-api";
-/// How often it is looked at.
-const INTERVAL: Duration = Duration::from_secs(600);
+/// How often it is looked at: a replica that starts while the Secret is gone makes a CA that no pod trusts which runs.
+const INTERVAL: Duration = Duration::from_secs(15);
 /// After a look that failed.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -86,9 +86,16 @@ async fn look(
         .and_then(|secret| secret.data.as_ref())
         .and_then(|data| pki::Serving::read(|name| data.get(name).map(|bytes| bytes.0.as_slice()), host));
     let lost = read.is_none();
-    let kept = read.or_else(|| known.take()).unwrap_or_default();
+    let (kept, joined) = match (read, known.take()) {
+        (Some(mut read), Some(known)) => {
+            // Another replica may have begun anew while the Secret was gone.
+            let joined = read.join(known);
+            (read, joined)
+        }
+        (one, other) => (one.or(other).unwrap_or_default(), false),
+    };
     let kept = known.insert(kept);
-    if kept.renew(host, now).map_err(flaw)? || lost {
+    if kept.renew(host, now).map_err(flaw)? || lost || joined {
         write(api, found, kept, host).await?;
     }
     Ok((kept.bundle(), certified(kept)?))

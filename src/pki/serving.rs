@@ -79,6 +79,24 @@ impl Serving {
         self.authorities.iter().map(|(authority, _)| authority.certificate().pem()).collect()
     }
 
+    /// Takes in the CAs of another one that it does not have, and says whether there were any. Whoever trusts one of them alone
+    /// is served, for the oldest signs.
+    pub fn join(&mut self, other: Self) -> bool {
+        let before = self.authorities.len();
+        for (authority, key) in other.authorities {
+            let pem = authority.certificate().pem();
+            if self.authorities.iter().all(|(one, _)| one.certificate().pem() != pem) {
+                self.authorities.push((authority, key));
+            }
+        }
+        let joined = self.authorities.len() > before;
+        if joined {
+            self.authorities.sort_by_key(|(one, _)| one.certificate().not_before);
+            self.leaf = None;
+        }
+        joined
+    }
+
     /// Renews what is due, and says whether anything was. A CA joins when two thirds of the newest one's life are over, and goes
     /// when it has ended; of those that outlive the certificate the oldest signs.
     ///
@@ -194,5 +212,21 @@ mod tests {
         for value in ["nonsense", "[]"] {
             assert!(read(&with("authorities.json", value), "10.0.0.1").is_none());
         }
+    }
+
+    #[test]
+    fn who_began_anew_takes_in_what_others_trust_and_is_served_by_the_oldest() {
+        let (mut old, mut new) = (Serving::default(), Serving::default());
+        old.renew(HOST, day(0)).unwrap();
+        new.renew(HOST, day(1)).unwrap();
+        let (trusted, fresh) = (old.bundle(), new.bundle());
+        assert!(new.join(old));
+        assert!(new.renew(HOST, day(1)).unwrap());
+        assert_eq!(new.bundle(), trusted + &fresh);
+        let (oldest, _) = new.authorities.first().unwrap();
+        assert!(new.leaf().unwrap().0.leaf().is_signed_by(oldest.certificate()));
+        let mut same = Serving::default();
+        assert!(same.join(new));
+        assert!(!same.join(Serving::default()));
     }
 }

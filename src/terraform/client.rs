@@ -22,6 +22,9 @@ const MISHAPS: u32 = 8;
 /// The longest pause that the run API can ask for.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
+/// How long one look at whether the run is still wanted may take.
+const GLANCE: Duration = Duration::from_secs(5);
+
 /// Why a call has no answer that one could use.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum CallError {
@@ -179,9 +182,12 @@ impl Client {
         read(&self.send(Method::POST, "attach", attach, until).await?)
     }
 
-    /// One try: the next comes in two seconds anyway.
+    /// One try, and a short one: the next comes in two seconds anyway, and a cancel must not wait for one that hangs.
     pub(super) async fn control(&self) -> Answer<Control> {
-        read(&self.attempt(&Method::GET, "control", &Bytes::new()).await.map_err(|miss| miss.error)?)
+        let nothing = Bytes::new();
+        let answer = tokio::time::timeout(GLANCE, self.attempt(&Method::GET, "control", &nothing)).await;
+        let answer = answer.map_err(|_| CallError::Unanswered("it does not answer in time".into()))?;
+        read(&answer.map_err(|miss| miss.error)?)
     }
 
     pub(super) async fn phase(&self, progress: &Progress, until: Instant) -> Answer<()> {

@@ -61,7 +61,7 @@ async fn story() {
     let objects: Api<TerraformDeployment> = Api::namespaced(client.clone(), "leaving");
     let object = deployment("stays", json!({"source": {"inline": {"main.tf": ""}}}));
     objects.patch("stays", &PatchParams::apply("test"), &Patch::Apply(object)).await.unwrap();
-    reached(&client, &objects, "stays", "Applied").await;
+    reached(&client, &objects, "stays", "NoChanges").await;
     namespaces.delete("leaving", &DeleteParams::default()).await.unwrap();
     let gone = async || namespaces.get_opt("leaving").await.unwrap().is_none();
     wait_until(PATIENCE, "a namespace of objects to go", gone).await;

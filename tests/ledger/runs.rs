@@ -375,6 +375,10 @@ async fn a_run_that_was_never_claimed_is_cancelled_at_once_and_another_one_is_to
     assert!(writer.control(id).await.unwrap().unwrap().cancel);
     let seen = actions(&world).await;
     assert_eq!(seen.iter().filter(|a| *a == "run.cancel-requested").count(), 1);
+    // A signal that came before the word: what a person has cancelled is not made again.
+    assert_eq!(writer.finish(id, &result(RunPhase::Failed)).await.unwrap(), Ok(Finish::Recorded));
+    let ended = writer.run(id).await.unwrap().unwrap();
+    assert_eq!((ended.phase, ended.reason), (RunPhase::Cancelled, Some(Reason::Cancelled)));
 }
 
 #[tokio::test]

@@ -98,6 +98,14 @@ impl Ending {
         self.message = Some(message.to_owned());
     }
 
+    /// Somebody wanted it to stop. One that failed meanwhile, by a signal that came first or otherwise, is not made again.
+    pub(super) fn as_wished(&mut self) {
+        if self.phase == RunPhase::Failed {
+            self.phase = RunPhase::Cancelled;
+            self.reason = Some(Reason::Cancelled);
+        }
+    }
+
     /// Ends the run.
     pub(super) async fn write(self, tx: &mut Transaction, run: &Run, world: &World) -> Result<()> {
         self.update(tx, run).await?;

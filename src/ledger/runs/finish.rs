@@ -107,6 +107,9 @@ impl Ledger {
                 Err(error) => ending.fail(Reason::PlanFailed, &error.to_string()),
             }
         }
+        if run.cancel_requested_at.is_some() {
+            ending.as_wished();
+        }
         ending.write(&mut tx, &run, &world).await?;
         tx.commit().await?;
         Ok(Ok(Finish::Recorded))
