@@ -9,29 +9,14 @@ use crate::harness::top;
 
 use crate::helm::{HOME, combinations, find, of_kind, render};
 
-/// landfall.yaml of a rendering.
+/// landfall.yaml of a rendering, as its pods have it: by an annotation of their own.
 fn installation(objects: &[Value]) -> Value {
-    let text = find(objects, "ConfigMap", &mounted(objects))["data"]["landfall.yaml"].as_str().unwrap();
-    serde_yaml::from_str(text).unwrap()
-}
-
-/// The ConfigMap from which the controllers read it.
-fn mounted(objects: &[Value]) -> String {
-    let pod = &find(objects, "Deployment", "landfall")["spec"]["template"]["spec"];
-    let config = pod["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "config").unwrap();
-    config["configMap"]["name"].as_str().unwrap().to_owned()
-}
-
-#[test]
-fn another_landfall_yaml_has_another_name_so_that_no_pod_reads_what_its_deployment_was_not_made_with() {
-    let mut values = combinations()[1].1.clone();
-    let first = mounted(&render(&values).unwrap());
-    values["replicas"] = json!(3);
-    assert_eq!(mounted(&render(&values).unwrap()), first);
-    values["watchNamespaces"] = json!(["team-a"]);
-    let objects = render(&values).unwrap();
-    assert_ne!(mounted(&objects), first);
-    assert_eq!(find(&objects, "ConfigMap", &mounted(&objects))["immutable"], true);
+    let pod = &find(objects, "Deployment", "landfall")["spec"]["template"];
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    let config = volumes.iter().find(|volume| volume["name"] == "config").unwrap();
+    let field = config["downwardAPI"]["items"][0]["fieldRef"]["fieldPath"].as_str().unwrap();
+    assert_eq!(field, "metadata.annotations['landfall.dev/config']");
+    serde_yaml::from_str(pod["metadata"]["annotations"]["landfall.dev/config"].as_str().unwrap()).unwrap()
 }
 
 #[test]

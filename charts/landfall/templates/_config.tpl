@@ -1,17 +1,3 @@
-# Named by what it says: a pod that starts anew while an upgrade has failed midway finds what its Deployment was made with.
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: {{ include "landfall.configName" . }}
-  namespace: {{ .Release.Namespace }}
-  labels: {{- include "landfall.labels" . | nindent 4 }}
-immutable: true
-data:
-  landfall.yaml: |
-    {{- include "landfall.config" . | nindent 4 }}
-{{- define "landfall.configName" -}}
-landfall-config-{{ include "landfall.config" . | sha256sum | trunc 10 }}
-{{- end }}
 {{- define "landfall.config" -}}
 namespace: {{ .Release.Namespace }}
 listen: "{{ .Values.listen }}:8080"
@@ -30,7 +16,7 @@ encryption:
 engines: {{ toJson .Values.engines }}
 defaultEngine: {{ .Values.defaultEngine }}
 {{- with .Values.engineCliConfig }}
-engineCliConfig: {{ . }}
+engineCliConfig: {{ . | quote }}
 {{- end }}
 ceilings: {{ toJson .Values.ceilings }}
 limits: {{ toJson .Values.limits }}
