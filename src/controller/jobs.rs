@@ -40,7 +40,8 @@ pub(super) async fn begin(
     let listener = listener.map_err(Error::io(format!("executor.job.listen: {}", settings.listen)))?;
     let pods = OwnPods { client: client.clone(), namespace: of.namespace.clone() };
     let routes = runs::router(api.for_pods(Arc::new(pods)));
-    served.spawn("the run API", tls::serve(listener, serving.certificate, routes, tls::Limits::default()));
+    served
+        .spawn("the run API", tls::serve(listener, serving.certificate, routes, tls::Limits::of(of.executor.max_runs)));
 
     let config = of.engine_cli_config.as_deref().map(engines::cli_config).transpose()?;
     let waker = waker.clone();

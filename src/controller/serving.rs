@@ -56,8 +56,8 @@ pub(super) fn keep(
                     INTERVAL
                 }
                 Err(error) => {
-                    told(&part, &error);
-                    AGAIN
+                    told(&part, &error, certificate.borrow().is_some());
+                    if certificate.borrow().is_some() { INTERVAL } else { AGAIN }
                 }
             };
             tokio::time::sleep(pause).await;
@@ -66,10 +66,11 @@ pub(super) fn keep(
     (Serving { certificate: newest, authorities: trusted }, keeping)
 }
 
-fn told(part: &Part, error: &Error) {
+/// A replica that serves goes on with what it has: whoever is not ready serves nobody.
+fn told(part: &Part, error: &Error, serves: bool) {
     let why = format!("its certificate in Secret {SECRET}: {error}{}", patch::next_step(error));
     tracing::warn!(error = why, "run API");
-    part.bad(why);
+    if serves { part.tell(why) } else { part.bad(why) }
 }
 
 /// Reads the Secret, and writes it where it is due. Of two replicas that write at once the second takes what the first wrote.

@@ -79,8 +79,8 @@ impl Serving {
         self.authorities.iter().map(|(authority, _)| authority.certificate().pem()).collect()
     }
 
-    /// Takes in the CAs of another one that it does not have, and says whether there were any. Whoever trusts one of them alone
-    /// is served, for the oldest signs.
+    /// Takes in the CAs of another one that it does not have, and says whether there were any. The oldest signs: whoever trusts
+    /// that one, as all do who began before somebody began anew, is served.
     pub fn join(&mut self, other: Self) -> bool {
         let before = self.authorities.len();
         for (authority, key) in other.authorities {

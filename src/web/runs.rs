@@ -1,7 +1,7 @@
 //! The run API: what runners ask of any replica; see [`crate::run::protocol`] for the calls.
 //!
 //! Every call carries the run's own token; only a pod that takes its run shows its own one. A wrong token and a run that does
-//! not exist get the same answer.
+//! not exist get the same answer. Who wants to take a run that is over or taken is told so before anybody is asked whose pod it is.
 
 mod answer;
 mod room;

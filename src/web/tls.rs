@@ -46,11 +46,13 @@ pub struct Limits {
     pub stuck: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// For so many runs at once: each with all that one address may have, and some more.
+    pub fn of(runs: usize) -> Self {
+        let of_one = 64;
         Self {
-            connections: 1024,
-            of_one: 128,
+            connections: of_one * (runs + 8),
+            of_one,
             handshakes_of_one: 32,
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),

@@ -88,7 +88,7 @@ async fn is_closed(stream: &mut (impl AsyncRead + Unpin)) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hundreds_of_silent_connections_of_one_address_keep_no_other_from_the_door() {
-    let limits = Limits { handshake: PLENTY, ..Limits::default() };
+    let limits = Limits { handshake: PLENTY, ..Limits::of(20) };
     let door = Door::open(Router::new().route("/", get(async || "ok")), limits).await;
     let mut silent = Vec::new();
     for _ in 0..300 {
@@ -109,7 +109,7 @@ async fn hundreds_of_silent_connections_of_one_address_keep_no_other_from_the_do
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_address_has_so_many_connections_and_no_more() {
-    let limits = Limits { of_one: 6, connections: 10, head: PLENTY, ..Limits::default() };
+    let limits = Limits { of_one: 6, connections: 10, head: PLENTY, ..Limits::of(20) };
     let door = Door::open(Router::new().route("/", get(async || "ok")), limits).await;
     let mut kept = Vec::new();
     for source in ["127.0.0.2", "127.0.0.3"] {
@@ -140,8 +140,8 @@ impl Drop for Held {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_says_half_or_takes_nothing_is_let_go() {
-    let second = Duration::from_secs(1);
-    let limits = Limits { handshake: second, head: second, stuck: second, ..Limits::default() };
+    let short = Duration::from_secs(3);
+    let limits = Limits { handshake: short, head: short, stuck: short, ..Limits::of(20) };
     let gone = Arc::new(AtomicBool::new(false));
     let held = gone.clone();
     let large = get(async move || Bytes::from_owner(Held(vec![0; 32 << 20], held)));

@@ -19,7 +19,7 @@ use crate::ledger::states::{StateClaim, state_key};
 use crate::ledger::{Actor, Event, ObjectKind, Subject};
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::{APPLY_STARTED, Announcement, COMMAND_TAKEN, commands, finalizer, watch};
-use crate::run::protocol::{Limits, RunKind, RunSpec};
+use crate::run::protocol::{Limits, RunKind, RunPhase, RunSpec};
 use crate::run::token;
 use crate::terraform::executor::Start;
 use crate::{Error, Result};
@@ -277,6 +277,10 @@ async fn hand_over(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind)
             }
         }
         ExecutorKind::Job => {
+            // A Job that stands may be replaced, but not under a runner that has taken its run since the look.
+            if cx.ledger.run(run).await?.is_none_or(|run| run.phase != RunPhase::Pending) {
+                return Ok(());
+            }
             cx.executor.start(&start, &token).await?;
             cx.ledger.hand_over(run, None).await?;
         }
