@@ -13,7 +13,7 @@ use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, EvictParams, ListParams};
 use kube::{Client, ResourceExt};
 use landfall::ledger::Keyring;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -46,7 +46,7 @@ enum Victim {
     Engine,
     /// A run's pod, at once, as where its node is lost.
     Pod,
-    /// A run's pod with notice, as by an eviction.
+    /// A run's pod, with notice, by somebody whom the API server did not let evict it.
     Drained,
 }
 
@@ -242,10 +242,17 @@ impl Field {
     async fn kill(&self, victim: Victim, run: Uuid) -> bool {
         let of_run = format!("landfall.dev/run={run}");
         match victim {
-            Victim::Controller => end(Some(self.controller("").await)).await,
+            Victim::Controller => {
+                let mut pid = None;
+                wait_until(PLENTY, "a controller's process", async || {
+                    pid = self.controllers().await.pop().map(|(_, pid)| pid);
+                    pid.is_some()
+                })
+                .await;
+                end(pid).await
+            }
             Victim::Sleeper => {
-                let leader = self.leader().await;
-                let pid = Pid::from_raw(self.controller(&leader).await).unwrap();
+                let (leader, pid) = self.leading().await;
                 let stopped = kill_process(pid, Signal::STOP);
                 wait_until(PLENTY, "another leader", async || self.leader().await != leader).await;
                 tokio::time::sleep(Duration::from_secs(5)).await;
@@ -260,21 +267,33 @@ impl Field {
             Victim::Runner => end(runner(run)).await,
             Victim::Engine => end(engine(run)).await,
             Victim::Pod => self.delete(self.pods(&of_run).await.pop(), true).await,
-            Victim::Drained => self.delete(self.pods(&of_run).await.pop(), false).await,
+            Victim::Drained => {
+                let pod = self.pods(&of_run).await.pop();
+                self.evict(pod.as_ref()).await;
+                self.delete(pod, false).await
+            }
         }
     }
 
-    /// The process of a controller: of this one, as the Lease names it, while it is there. One that is being started again
-    /// has none for a while.
-    async fn controller(&self, leader: &str) -> i32 {
+    /// Names and processes of the controllers' pods. One that is being started again has none for a while.
+    async fn controllers(&self) -> Vec<(String, i32)> {
+        let pods = self.pods("app.kubernetes.io/component=controller").await;
+        let of = |pod: &Pod| {
+            let uid = pod.uid().unwrap();
+            process(|pid, line| line.get(1).is_some_and(|word| word == "controller") && is_of(pid, &uid))
+        };
+        pods.iter().filter_map(|pod| Some((pod.name_any(), of(pod)?))).collect()
+    }
+
+    /// Who leads, with its process.
+    async fn leading(&self) -> (String, Pid) {
         let mut found = None;
-        wait_until(PLENTY, "a controller's process", async || {
-            let mut pods = self.pods("app.kubernetes.io/component=controller").await;
-            pods.sort_by_key(|pod| !leader.starts_with(&pod.name_any()));
-            found = pods.iter().find_map(|pod| {
-                let uid = pod.uid().unwrap();
-                process(|pid, line| line.get(1).is_some_and(|word| word == "controller") && is_of(pid, &uid))
-            });
+        wait_until(PLENTY, "a leader's process", async || {
+            let leader = self.leader().await;
+            let all = self.controllers().await;
+            let pid =
+                all.into_iter().find(|(name, _)| leader.starts_with(name)).and_then(|(_, pid)| Pid::from_raw(pid));
+            found = pid.map(|pid| (leader, pid));
             found.is_some()
         })
         .await;
@@ -285,6 +304,19 @@ impl Field {
     async fn leader(&self) -> String {
         let lease = self.api::<Lease>().get("landfall-controller").await.unwrap();
         lease.spec.and_then(|spec| spec.holder_identity).unwrap_or_default()
+    }
+
+    /// Where it runs, no drain may take it.
+    async fn evict(&self, pod: Option<&Pod>) {
+        let Some(pod) = pod.filter(|pod| is_running(pod)) else { return };
+        match self.api::<Pod>().evict(&pod.name_any(), &EvictParams::default()).await {
+            Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 429) => {}
+            other => {
+                let ended =
+                    !self.pods("landfall.dev/run").await.iter().any(|one| one.uid() == pod.uid() && is_running(one));
+                assert!(ended, "{other:?}");
+            }
+        }
     }
 
     async fn delete(&self, pod: Option<Pod>, at_once: bool) -> bool {
@@ -326,6 +358,11 @@ impl Field {
         }
         text
     }
+}
+
+fn is_running(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_none() && phase == Some("Running")
 }
 
 fn is_running_or_waits(pod: &Pod) -> bool {
