@@ -11,7 +11,7 @@ use crate::harness::{User, kubectl, wait_until};
 use crate::world::{PLENTY, World, digest};
 
 /// How many objects of each kind are offered.
-const COUNT: u64 = 200;
+const COUNT: u64 = 300;
 
 /// Offers the object to the API server as text, since no client of ours would send it. Whether it was taken.
 async fn offer(world: &World, kind: &str, object: String) -> bool {
