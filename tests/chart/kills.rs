@@ -309,7 +309,11 @@ impl Field {
     /// Where it runs, no drain may take it.
     async fn evict(&self, pod: Option<&Pod>) {
         let Some(pod) = pod.filter(|pod| is_running(pod)) else { return };
-        match self.api::<Pod>().evict(&pod.name_any(), &EvictParams::default()).await {
+        // Kube's own client would ask again and again.
+        let mut config = User::Admin.config().await;
+        config.default_retry = false;
+        let pods: Api<Pod> = Api::namespaced(Client::try_from(config).unwrap(), HOME);
+        match pods.evict(&pod.name_any(), &EvictParams::default()).await {
             Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 429) => {}
             other => {
                 let ended =
