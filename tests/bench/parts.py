@@ -31,6 +31,16 @@ def run(*command, **options):
     return done.stdout
 
 
+def ca():
+    """The key and the certificate of a CA, as a Secret holds them."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650",
+                   "-subj", "/CN=Measured CA", "-keyout", f"{folder}/key", "-out", f"{folder}/certificate"]
+        run(*command)
+        with open(f"{folder}/key") as key, open(f"{folder}/certificate") as certificate:
+            return {"tls.key": key.read(), "tls.crt": certificate.read()}
+
+
 class Kube:
     """One connection to the API server that KUBECONFIG names, kept open. Objects are JSON."""
 
