@@ -150,11 +150,8 @@ impl Ledger {
             None => None,
         };
         let instances = bytes.as_ref().map(|bytes| StateFile::parse(bytes)).transpose()?.map(|file| file.instances);
-        let mut world = World {
-            instances: instances.unwrap_or_default(),
-            forgotten: self.forgotten(run).await?,
-            unheard: if heard == Heard::Part { self.planned(run).await? } else { Vec::new() },
-        };
+        let (forgotten, unheard) = self.planned(run, heard).await?;
+        let mut world = World { instances: instances.unwrap_or_default(), forgotten, unheard };
         let redactor = match self.run_spec(run.id).await {
             // What was secret before the run, and what the run made so.
             Ok(Some(mut spec)) => {
@@ -180,19 +177,15 @@ impl Ledger {
         Ok((head.filter(|_| bytes.is_some()), world))
     }
 
-    /// What an apply's plan makes.
-    async fn planned(&self, run: &Run) -> Result<Vec<Creation>> {
-        let Some(plan) = run.plan else { return Ok(Vec::new()) };
-        let json = self.artifact(plan, Artifact::PlanJson).await?;
-        json.map_or(Ok(Vec::new()), |json| plan::creations(&json))
-    }
-
-    /// Addresses that an apply's plan has the engine forget.
-    async fn forgotten(&self, run: &Run) -> Result<BTreeSet<String>> {
-        let Some(plan) = run.plan else { return Ok(BTreeSet::new()) };
+    /// Addresses that an apply's plan has the engine forget, and where not every event is known, all that it makes.
+    async fn planned(&self, run: &Run, heard: Heard) -> Result<(BTreeSet<String>, Vec<Creation>)> {
+        let Some(plan) = run.plan else { return Ok(Default::default()) };
         let forgets = self.run(plan).await?.and_then(|plan| plan.summary).is_some_and(|summary| summary.forget > 0);
-        let json = if forgets { self.artifact(plan, Artifact::PlanJson).await? } else { None };
-        json.map_or(Ok(BTreeSet::new()), |json| plan::forgets(&json))
+        let wanted = forgets || heard == Heard::Part;
+        let json = if wanted { self.artifact(plan, Artifact::PlanJson).await? } else { None };
+        let Some(json) = json else { return Ok(Default::default()) };
+        let unheard = if heard == Heard::Part { plan::creations(&json)? } else { Vec::new() };
+        Ok((plan::forgets(&json)?, unheard))
     }
 }
 
