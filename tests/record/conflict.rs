@@ -105,6 +105,37 @@ async fn a_cname_and_another_type_of_one_name_exclude_each_other() {
     assert_eq!(world.values(&owner, RecordType::Txt).await, ["beside"]);
 }
 
+/// An object that changes all the time is let go only at the second try or later.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_takes_over_also_from_one_whose_finalizer_does_not_come_off_at_once() {
+    let world = World::new(At::PowerDns).await;
+    world.record("older", json!({})).await;
+    world.ready("older").await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    world.record("younger", json!({"type": "CNAME", "values": ["target.example."]})).await;
+    world.told("younger", "Ready", "False", "Conflict").await;
+    let records = world.api::<landfall::api::DnsRecord>();
+    let changes = tokio::spawn(async move {
+        let mut often = tokio::time::interval(Duration::from_millis(5));
+        for number in 0.. {
+            often.tick().await;
+            let patch = json!({"metadata": {"labels": {"number": number.to_string()}}});
+            if records.patch("older", &Default::default(), &kube::api::Patch::Merge(patch)).await.is_err() {
+                return;
+            }
+        }
+    });
+    world.delete("older").await;
+    let left = "SELECT count(*) FROM landfall.record_sets WHERE name = 'older' AND gone_at IS NOT NULL";
+    crate::harness::wait_until(crate::world::PLENTY, "the older to leave", async || {
+        world.ask::<i64>(left).await == [1]
+    })
+    .await;
+    world.ready("younger").await;
+    changes.abort();
+    world.gone("older").await;
+}
+
 /// An older object that only looks, or whose values are bad, has no set that it could keep from a younger one.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_for_nothing_keeps_nobody_from_it() {

@@ -262,9 +262,8 @@ async fn leave(
     let told = match &seen.fact {
         None => None,
         Some(fact) => {
-            let rivals = cx.ledger.leave_record_set(fact, heir, kept).await?;
-            finalizer::remove(cx, object).await?;
-            wake(cx, &rivals);
+            // At once: the finalizer may have to be tried again, and who waits is not known a second time.
+            wake(cx, &cx.ledger.leave_record_set(fact, heir, kept).await?);
             let (home, name) = domain_key(object);
             cx.waker.wake(ObjectKind::OrganizationDomain, home, name);
             let set = format!("{} {}", fact.claim.fqdn, fact.claim.kind);
@@ -272,9 +271,7 @@ async fn leave(
                 .map(|why| Announcement::of(&RECORD_KEPT, format!("{set} stays at the provider: {why}")))
         }
     };
-    if seen.fact.is_none() {
-        finalizer::remove(cx, object).await?;
-    }
+    finalizer::remove(cx, object).await?;
     Ok(Done::Left(told))
 }
 
