@@ -267,19 +267,25 @@ pub fn rested(order: AcmeOrder, rest: Duration, now: Timestamp) -> AcmeOrder {
     AcmeOrder { retry_at: Some(later(now, rest)), ..order }
 }
 
+/// Failures of a CA after which it may be the certificate that is to be replaced that it fails at.
+const FAILS_AGAIN: u32 = 3;
+
 /// Something was in the way. Where the CA does not take the certificate that is to be replaced, it is asked for one without a
-/// predecessor, and at once.
+/// predecessor, and at once. Where it fails again and again, too: without one an order only counts against a rate limit.
 pub fn put_off(order: AcmeOrder, trouble: &Trouble, rest: Duration, now: Timestamp) -> AcmeOrder {
     let stage = if order.stage == AcmeStage::Placing { AcmeStage::Prepared } else { order.stage };
     let refused = matches!(
         trouble.cause,
         Cause::AlreadyReplaced | Cause::Malformed | Cause::NotFound | Cause::Unauthorized | Cause::Unsupported
     );
-    let replaced = refused && order.stage == AcmeStage::Placing && order.replaces.is_some();
+    let replaces = order.stage == AcmeStage::Placing && order.replaces.is_some();
+    let failures = order.failures.saturating_add(1);
+    let replaced = replaces && refused;
+    let fails = replaces && trouble.cause == Cause::Server && failures >= FAILS_AGAIN;
     AcmeOrder {
         stage,
-        replaces: order.replaces.filter(|_| !replaced),
-        failures: order.failures.saturating_add(1),
+        replaces: order.replaces.filter(|_| !replaced && !fails),
+        failures,
         cause: Some(trouble.cause.as_str().to_owned()),
         message: Some(trouble.message.clone()),
         retry_at: (!replaced).then(|| later(now, rest)),

@@ -246,8 +246,22 @@ fn a_predecessor_that_the_ca_does_not_take_is_left_out_at_once() {
             put_off(AcmeOrder { stage: AcmeStage::Placing, ..after }, &trouble(cause), Duration::from_secs(10), NOW);
         assert_eq!(again.retry_at, Some(later(NOW, Duration::from_secs(10))), "{cause}: it was not that");
     }
-    let asked = AcmeOrder { replaces: Some("a.b".into()), url: None, ..order(AcmeStage::Placing) };
-    assert!(put_off(asked, &trouble(Cause::Server), Duration::from_secs(10), NOW).replaces.is_some());
+}
+
+#[test]
+fn a_predecessor_at_which_the_ca_fails_again_and_again_is_left_out() {
+    let mut asked = AcmeOrder { replaces: Some("a.b".into()), url: None, ..order(AcmeStage::Placing) };
+    for (cause, stays) in
+        [(Cause::Server, true), (Cause::Timeout, true), (Cause::Timeout, true), (Cause::Server, false)]
+    {
+        asked = put_off(asked, &trouble(cause), Duration::from_secs(10), NOW);
+        assert_eq!(
+            (asked.replaces.is_some(), asked.retry_at),
+            (stays, Some(later(NOW, Duration::from_secs(10)))),
+            "{cause}"
+        );
+        asked.stage = AcmeStage::Placing;
+    }
 }
 
 #[test]
