@@ -169,6 +169,10 @@ pub struct JobSettings {
     /// Taints that every pod tolerates, as in a pod's `tolerations`.
     #[serde(default)]
     pub tolerations: Vec<Toleration>,
+    /// Keys of the taints that a spec may tolerate in `spec.runner.tolerations` besides; `"*"` is every taint. Where it is empty
+    /// none may: taints keep nodes for others.
+    #[serde(default)]
+    pub permitted_tolerations: Vec<String>,
     /// The most that a run's working directory may hold; the pod is evicted beyond it.
     #[serde(default = "two_gi")]
     pub scratch: Quantity,

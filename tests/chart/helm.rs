@@ -95,6 +95,7 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                         {"name": "readers", "organizations": ["*"], "create": false, "podLabels": {"azure.workload.identity/use": "true"}},
                     ],
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
+                    "permittedTolerations": ["spot"],
                 },
                 "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"]},
                 "caBundle": {"configMap": "ca-bundle", "key": "bundle.pem"},

@@ -76,7 +76,15 @@ fn the_controller_takes_its_landfall_yaml() {
     }
     let job = &found["executor"]["job"];
     assert_eq!(job["url"], "https://landfall-runs.landfall-system.svc:8443");
-    for name in ["image", "resources", "nodeSelector", "tolerations", "scratch", "ttlSecondsAfterFinished"] {
+    for name in [
+        "image",
+        "resources",
+        "nodeSelector",
+        "tolerations",
+        "permittedTolerations",
+        "scratch",
+        "ttlSecondsAfterFinished",
+    ] {
         assert_eq!(job[name], values["runs"][name], "{name}");
     }
 }

@@ -71,6 +71,7 @@ fn a_value_that_makes_no_sense_is_refused_by_name() {
         ("runs/ttlSecondsAfterFinished", json!(-1), "ttlSecondsAfterFinished"),
         ("runs/resources", json!({"cpu": 1}), "resources"),
         ("runs/tolerations", json!([{"effect": "Never"}]), "tolerations"),
+        ("runs/permittedTolerations", json!([{"key": "spot"}]), "permittedTolerations"),
         ("runs/serviceAccounts", json!([{"name": "aws"}]), "organizations"),
         ("runs/serviceAccounts", json!([{"name": "aws", "organizations": []}]), "organizations"),
         ("runs/serviceAccounts", json!([{"name": "Aws", "organizations": ["*"]}]), "name"),

@@ -47,6 +47,7 @@ executor:
     resources: {{ toJson .Values.runs.resources }}
     nodeSelector: {{ toJson .Values.runs.nodeSelector }}
     tolerations: {{ toJson .Values.runs.tolerations }}
+    permittedTolerations: {{ toJson .Values.runs.permittedTolerations }}
     scratch: {{ .Values.runs.scratch }}
     ttlSecondsAfterFinished: {{ .Values.runs.ttlSecondsAfterFinished }}
 {{- end }}

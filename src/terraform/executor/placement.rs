@@ -42,7 +42,7 @@ impl Placement {
                 asked.resources.clone().unwrap_or_default(),
             ),
             node_selector: node_selector(&job.node_selector, &asked.node_selector)?,
-            tolerations: job.tolerations.iter().chain(&asked.tolerations).cloned().collect(),
+            tolerations: tolerations(job, &asked.tolerations)?,
         })
     }
 }
@@ -115,6 +115,26 @@ fn node_selector(
     Ok(given.iter().chain(asked).map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
+fn tolerations(job: &JobSettings, asked: &[Toleration]) -> Result<Vec<Toleration>> {
+    let key = |one: &Toleration| one.key.clone().filter(|key| !key.is_empty());
+    let permitted = |one: &Toleration| {
+        job.permitted_tolerations.iter().any(|may| may == "*" || key(one).is_some_and(|key| *may == key))
+    };
+    if let Some((at, one)) = asked.iter().enumerate().find(|(_, one)| !permitted(one)) {
+        let (what, how) = match key(one) {
+            Some(key) => (format!("the taint {key:?} keeps its nodes for others"), "list it"),
+            None => ("without a key it is for every taint".to_owned(), "list \"*\""),
+        };
+        return Err(refused(
+            &format!("tolerations[{at}]"),
+            format!(
+                "{what}; remove it, or have the platform team {how} in executor.job.permittedTolerations of landfall.yaml"
+            ),
+        ));
+    }
+    Ok(job.tolerations.iter().chain(asked).cloned().collect())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -141,6 +161,7 @@ mod tests {
         let executor = executor(&json!({
             "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"memory": "2Gi"}},
             "nodeSelector": {"pool": "runs"}, "tolerations": [{"key": "runs", "operator": "Exists"}],
+            "permittedTolerations": ["spot"],
         }));
         let default = Placement::of(&executor, &Organization("acme".into()), None).unwrap();
         assert_eq!(default.service_account_name, "landfall-runner");
@@ -168,6 +189,31 @@ mod tests {
         assert_eq!(keys, ["runs", "spot"]);
         let said = placed(&executor, "acme", &json!({"nodeSelector": {"pool": "gpu"}})).unwrap_err();
         assert!(said.contains("spec.runner.nodeSelector") && said.contains("\"runs\""), "{said}");
+    }
+
+    #[test]
+    fn a_taint_is_tolerated_where_the_installation_permits_that() {
+        let spot = json!({"key": "spot", "operator": "Exists"});
+        let master = json!({"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"});
+        let every = json!({"operator": "Exists"});
+        for (permitted, asked, refused) in [
+            (json!([]), json!([spot]), Some(("tolerations[0]", "\"spot\""))),
+            (json!(["spot"]), json!([spot]), None),
+            (json!(["spot"]), json!([spot, master]), Some(("tolerations[1]", "control-plane"))),
+            (json!(["spot"]), json!([every]), Some(("tolerations[0]", "\"*\""))),
+            (json!([""]), json!([{"key": "", "operator": "Exists"}]), Some(("tolerations[0]", "\"*\""))),
+            (json!(["*"]), json!([spot, master, every]), None),
+        ] {
+            let got =
+                placed(&executor(&json!({"permittedTolerations": permitted})), "acme", &json!({"tolerations": asked}));
+            let Some((field, word)) = refused else {
+                assert_eq!(json!(got.unwrap().tolerations), asked);
+                continue;
+            };
+            let said = got.unwrap_err();
+            let told = said.contains(&format!("spec.runner.{field}: ")) && said.contains(word);
+            assert!(told && said.contains("executor.job.permittedTolerations"), "{said}");
+        }
     }
 
     #[test]

@@ -100,6 +100,7 @@ fn what_a_spec_asks_for_stands_in_its_pod_and_makes_another_job_of_it() {
         s["serviceAccounts"] = json!([{"name": "aws", "organizations": ["acme"],
             "podLabels": {"azure.workload.identity/use": "true", "landfall.dev/run": "another"}}]);
         s["resources"] = json!({"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}});
+        s["permittedTolerations"] = json!(["spot"]);
     });
     let asked = json!({
         "serviceAccountName": "aws", "resources": {"limits": {"memory": "3Gi"}}, "nodeSelector": {"zone": "b"},
