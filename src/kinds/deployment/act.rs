@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::decide::Step;
+use super::decide::{Step, Untaken};
 use super::inputs::{Inputs, service_account};
 use super::observe::{Observed, REFUSED};
 use super::standing::Standing;
@@ -57,8 +57,7 @@ pub(super) async fn act(
         Step::Plan { change, attempt } => plan(cx, object, seen, *change, *attempt).await,
         Step::Apply { plan, approved_by, .. } => apply(cx, object, seen, *plan, approved_by.as_deref()).await,
         Step::Start(run) => start(cx, seen, *run).await,
-        Step::GiveUp(run) => give_up(cx, seen, *run).await,
-        Step::Withdraw(run) => withdraw_run(cx, seen, *run).await,
+        Step::GiveUp(run, why) => give_up(cx, seen, *run, *why).await,
         Step::Recover(run) => recovery::recover(cx, *run).await.map(|_| Outcome::Done),
         Step::Stop { run, kill, standing } => {
             recovery::stop(cx, *run, *kill, &standing.message).await.map(|()| Outcome::Done)
@@ -288,27 +287,22 @@ async fn hand_over(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind)
     Ok(())
 }
 
-/// A run that ends its runners before they take it: a wrong program, an engine that is not there.
-async fn give_up(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
+async fn give_up(cx: &Context, seen: &Observed, run: Uuid, why: Untaken) -> Result<Outcome> {
     let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
-    let last =
-        cx.executor.last_words(run.id).await?.map(|words| format!("; its last words: {words}")).unwrap_or_default();
-    let message = format!(
-        "the run was handed to a runner {} times and none took it{last}; look at the controller's log and its engines",
-        run.handed_over
-    );
+    let message = match why {
+        Untaken::Refused => {
+            let words = cx.executor.last_words(run.id).await?;
+            let last = words.map(|words| format!("; its last words: {words}")).unwrap_or_default();
+            let times = run.handed_over;
+            format!(
+                "the run was handed to a runner {times} times and none took it{last}; look at the controller's log and its engines"
+            )
+        }
+        Untaken::Misplaced => {
+            "spec.runner.serviceAccountName was changed before a runner took the run; a new plan follows".to_owned()
+        }
+    };
     if cx.ledger.fail_unclaimed(run, message.clone()).await? {
-        cx.executor.cleanup(run.id).await?;
-    }
-    Ok(Outcome::Done)
-}
-
-/// A run that no runner has taken, of a plan that another service account made.
-async fn withdraw_run(cx: &Context, seen: &Observed, run: Uuid) -> Result<Outcome> {
-    let Some(run) = seen.history.0.iter().find(|r| r.id == run) else { return Ok(Outcome::Rested) };
-    let message =
-        "spec.runner.serviceAccountName was changed before a runner took the run; a new plan follows".to_owned();
-    if cx.ledger.fail_unclaimed(run, message).await? {
         cx.executor.cleanup(run.id).await?;
     }
     Ok(Outcome::Done)

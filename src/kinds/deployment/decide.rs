@@ -29,6 +29,15 @@ const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(10);
 /// No pause is longer, seconds; `maxBackoff` may say so.
 const LONGEST_PAUSE: u64 = 30 * 24 * 3600;
 
+/// Why a run that no runner has taken is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untaken {
+    /// All runners that it was handed to ended first: a wrong program, an engine that is not there.
+    Refused,
+    /// The spec names another service account than the plan's by now.
+    Misplaced,
+}
+
 /// One step, with at most one effect.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
@@ -59,10 +68,8 @@ pub enum Step {
     },
     /// Hand a committed run to the executor.
     Start(Uuid),
-    /// End a run that no runner takes.
-    GiveUp(Uuid),
-    /// End a run that no runner has taken, since the spec names another service account by now.
-    Withdraw(Uuid),
+    /// End a run that no runner has taken.
+    GiveUp(Uuid, Untaken),
     /// Take in what a dead run left behind, then give it up.
     Recover(Uuid),
     /// End a run that should have ended by itself.
@@ -131,7 +138,9 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
             Step::Recover(run.id)
         }
         (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
-        (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => Step::GiveUp(run.id),
+        (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => {
+            Step::GiveUp(run.id, Untaken::Refused)
+        }
         (RunPhase::Pending, Liveness::Absent) => begin(run, object, seen),
         (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains) {
             Some(Overdue { kill, why }) => {
@@ -151,7 +160,7 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
 /// A run that no runner has taken. An account is a matter of the plan; how else its pod stands may have been mended since.
 fn begin(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
     if seen.history.service_account(run) != inputs::service_account(object) {
-        return Step::Withdraw(run.id);
+        return Step::GiveUp(run.id, Untaken::Misplaced);
     }
     match &seen.placement {
         Ok(_) => Step::Start(run.id),
@@ -374,8 +383,7 @@ pub(super) fn phase_of(step: &Step) -> Option<DeploymentPhase> {
         Step::Take(_)
         | Step::Discard { .. }
         | Step::Start(_)
-        | Step::GiveUp(_)
-        | Step::Withdraw(_)
+        | Step::GiveUp(..)
         | Step::Recover(_)
         | Step::PublishOutputs
         | Step::RemoveOutputs(_)

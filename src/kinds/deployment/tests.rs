@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::act::Outcome;
-use super::decide::{Step, decide, pause};
+use super::decide::{Step, Untaken, decide, pause};
 use super::history::History;
 use super::inputs::Inputs;
 use super::observe::{FoundState, Liveness, Observed, Ownership};

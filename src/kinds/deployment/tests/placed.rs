@@ -91,9 +91,11 @@ fn a_run_stays_with_the_service_account_of_its_plan() {
     for (runs, what) in [(vec![pending], "plan"), (vec![apply, plan], "apply")] {
         let mut seen = world(runs);
         let id = seen.history.0[0].id;
-        for (object, expected) in
-            [(named("aws"), Step::Start(id)), (named("gcp"), Step::Withdraw(id)), (object(), Step::Withdraw(id))]
-        {
+        for (object, expected) in [
+            (named("aws"), Step::Start(id)),
+            (named("gcp"), Step::GiveUp(id, Untaken::Misplaced)),
+            (object(), Step::GiveUp(id, Untaken::Misplaced)),
+        ] {
             seen.liveness = Liveness::Absent;
             assert_eq!(next(&object, &seen), expected, "{what}");
             (seen.liveness, seen.outdated) = (Liveness::Alive, false);
@@ -105,5 +107,9 @@ fn a_run_stays_with_the_service_account_of_its_plan() {
     }
     let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, 1)]);
     seen.history.0[0].facts = json!({});
-    assert_eq!(next(&named("aws"), &seen), Step::Withdraw(seen.history.0[0].id), "of a spec that named none");
+    assert_eq!(
+        next(&named("aws"), &seen),
+        Step::GiveUp(seen.history.0[0].id, Untaken::Misplaced),
+        "of a spec that named none"
+    );
 }

@@ -97,7 +97,7 @@ fn a_run_that_ends_each_of_its_runners_is_given_up() {
     let mut seen = world(vec![pending]);
     assert_eq!(next(&object(), &seen), Step::Start(id));
     seen.history.0[0].handed_over = 3;
-    assert_eq!(next(&object(), &seen), Step::GiveUp(id));
+    assert_eq!(next(&object(), &seen), Step::GiveUp(id, Untaken::Refused));
     seen.liveness = Liveness::Alive;
     assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "the third may still take it");
 }
