@@ -1,7 +1,6 @@
 //! What is there before the chart is installed: the image on the node, namespaces, and a database with the controller's login.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Client;
@@ -13,7 +12,7 @@ use url::Url;
 use crate::cluster::Services;
 use crate::harness::{User, env};
 use crate::helm::HOME;
-use crate::image;
+use crate::runners;
 
 /// The namespace of those who use what is installed.
 pub(crate) const TEAM: &str = "team";
@@ -28,7 +27,7 @@ pub(crate) struct Ground {
 impl Ground {
     /// With these files in the image beside its own, each at its path here.
     pub(crate) async fn lay(files: &[PathBuf]) -> Self {
-        import(files);
+        runners::import(files);
         let (client, services) = (User::Admin.client().await, Services::begin().await);
         for name in [HOME, TEAM] {
             let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
@@ -45,16 +44,6 @@ impl Ground {
             "database": {"existingSecret": "landfall-database"},
         })
     }
-}
-
-/// The image of this build, to the node.
-fn import(files: &[PathBuf]) {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("image.tar");
-    image::build(&file, files);
-    let mut import = Command::new("ctr");
-    import.args(["--address", &env("NODE_CONTAINERD"), "--namespace", "k8s.io", "images", "import"]).arg(&file);
-    assert!(import.output().unwrap().status.success());
 }
 
 /// A database with the controller's login, and the Secret with both URLs as pods see them.
@@ -81,12 +70,4 @@ fn seen_from_pods(url: &Url, services: &Services) -> String {
     url.set_ip_host(services.postgres.ip()).unwrap();
     url.set_port(Some(services.postgres.port())).unwrap();
     url.to_string()
-}
-
-/// A program of this machine with the libraries that it needs.
-pub(crate) fn with_libraries(program: &Path) -> Vec<PathBuf> {
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let libraries = text.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
-    libraries.chain([program.to_owned()]).collect()
 }

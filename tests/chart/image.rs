@@ -3,20 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::harness::top;
-
-/// The image of this build, with these files of this machine at their paths.
-pub(crate) fn build(out: &Path, files: &[PathBuf]) {
-    let mut build = Command::new(top().join("tests/image/build"));
-    build.arg(out).arg(env!("CARGO_BIN_EXE_landfall"));
-    let output = build.args(files.iter().map(|file| format!("{0}={0}", file.display()))).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
+use crate::runners::image;
 
 fn entry(archive: &Path, name: &str) -> Vec<u8> {
     let mut tar = tar::Archive::new(std::fs::File::open(archive).unwrap());
@@ -47,8 +40,8 @@ fn dockerfile() -> Value {
 fn the_image_holds_two_programs_and_what_they_need() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one.tar"), folder.path().join("two.tar"));
-    build(&one, &[]);
-    build(&two, &[]);
+    image(&one, &[]);
+    image(&two, &[]);
     assert!(std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap(), "two builds of the same programs differ");
     assert_eq!(entry_json(&one, "config.json")["config"], dockerfile());
     assert_eq!(entry_json(&one, "manifest.json")[0]["RepoTags"], json!(["landfall.test/landfall:test"]));

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -21,10 +20,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::cluster::node;
-use crate::ground::{Ground, TEAM, with_libraries};
+use crate::ground::{Ground, TEAM};
 use crate::harness::objects::Dice;
 use crate::harness::{OWN_BED, User, grant, wait_until};
 use crate::helm::{HOME, run};
+use crate::runners::{process, runner, with_libraries};
 use crate::site::{PLENTY, Seen, Site, digest};
 use crate::world::{SHELL, World};
 
@@ -115,7 +115,7 @@ async fn story() {
     let seed =
         std::env::var("LANDFALL_KILLS_SEED").map_or_else(|_| rand::random::<u32>().into(), |s| s.parse().unwrap());
     let _ = writeln!(std::io::stderr(), "LANDFALL_KILLS_SEED={seed}");
-    let Ground { client, mut services, database } = Ground::lay(&with_libraries(Path::new(SHELL))).await;
+    let Ground { client, mut services, database } = Ground::lay(&with_libraries(SHELL)).await;
     let mut values = Ground::values();
     values["limits"] = json!({"leaseSeconds": 5});
     values["runs"] = json!({"max": LANES, "stopGraceSeconds": 10, "ttlSecondsAfterFinished": 20});
@@ -374,22 +374,9 @@ fn is_running_or_waits(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_none() && matches!(phase, Some("Running" | "Pending"))
 }
 
-/// The first process of which this is true, by its pid and command line.
-fn process(is: impl Fn(i32, &[String]) -> bool) -> Option<i32> {
-    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let mut found = pids
-        .filter_map(|pid| Some((pid, std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/cmdline"))).ok()?)));
-    found.find_map(|(pid, line)| is(pid, &line.split('\0').map(str::to_owned).collect::<Vec<_>>()).then_some(pid))
-}
-
 /// Whether the process is of the pod with this uid.
 fn is_of(pid: i32, pod: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(pod))
-}
-
-fn runner(run: Uuid) -> Option<i32> {
-    let argument = format!("--run={run}");
-    process(|_, line| line.contains(&argument))
 }
 
 /// The engine that this run's runner has started.

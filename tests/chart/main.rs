@@ -5,6 +5,8 @@
 mod bed;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/runners.rs"]
+mod runners;
 #[path = "../harness/site.rs"]
 mod site;
 

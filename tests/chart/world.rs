@@ -20,24 +20,24 @@ const MODULE: &str = r#"
 variable "turn" { type = number }
 resource "terraform_data" "early" {
   triggers_replace = var.turn
-  provisioner "local-exec" {
-    interpreter = ["SHELL", "-ec"]
-    command     = "exec 3<>/dev/tcp/WORLD; echo NAME early $LANDFALL_RUN_ID $LANDFALL_PLAN_DIGEST ${self.id} >&3; read -r word <&3"
-  }
+  TELL early TOLD
 }
 resource "terraform_data" "count" {
   depends_on       = [terraform_data.early]
   triggers_replace = var.turn
-  provisioner "local-exec" {
-    interpreter = ["SHELL", "-ec"]
-    command     = "exec 3<>/dev/tcp/WORLD; echo NAME count $LANDFALL_RUN_ID $LANDFALL_PLAN_DIGEST ${self.id} >&3; read -r word <&3"
-  }
+  TELL count TOLD
 }
 resource "terraform_data" "last" {
   depends_on = [terraform_data.count]
   input      = var.turn
 }
 "#;
+
+const TELL: &str = r#"provisioner "local-exec" {
+    interpreter = ["SHELL", "-ec"]
+    command     = "exec 3<>/dev/tcp/WORLD; echo NAME"#;
+const TOLD: &str = r#"$LANDFALL_RUN_ID $LANDFALL_PLAN_DIGEST ${self.id} >&3; read -r word <&3"
+  }"#;
 
 #[derive(Default)]
 struct Book(Mutex<HashMap<(String, String), Vec<Line>>>);
@@ -70,7 +70,12 @@ impl World {
     /// The spec of a deployment that tells of itself.
     pub(crate) fn spec(&self, name: &str, turn: usize) -> Value {
         let world = format!("{}/{}", self.address.ip(), self.address.port());
-        let module = MODULE.replace("WORLD", &world).replace("NAME", name).replace("SHELL", SHELL);
+        let module = MODULE
+            .replace("TELL", TELL)
+            .replace("TOLD", TOLD)
+            .replace("WORLD", &world)
+            .replace("NAME", name)
+            .replace("SHELL", SHELL);
         json!({"source": {"inline": {"main.tf": module}}, "variables": {"turn": turn}})
     }
 

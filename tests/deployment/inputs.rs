@@ -1,11 +1,11 @@
 //! What comes from elsewhere: Secrets and credentials that come, change, go, or may not be used.
 
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DeleteParams;
 use landfall::api::CloudCredential;
 use serde_json::{Value, json};
 
-use crate::harness::{self, env, namespace};
+use crate::harness::{self, assign, env, namespace};
 use crate::world::{World, digest, message};
 
 const TOKEN: &str = "variable \"token\" {\n  type    = string\n  default = \"none\"\n}\n\
@@ -123,18 +123,12 @@ async fn nothing_is_planned_with_a_credential_that_is_refused_by_its_provider() 
     world.controller.stop().await;
 }
 
-async fn assign(client: &kube::Client, namespace: &str, organization: &str) {
-    let labels = json!({"metadata": {"labels": {"landfall.dev/organization": organization}}});
-    let api: Api<Namespace> = Api::all(client.clone());
-    api.patch(namespace, &PatchParams::default(), &Patch::Merge(labels)).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_credential_of_another_namespace_is_used_only_where_it_admits_that_and_within_the_organization() {
     let (friend, stranger) = (namespace().await, namespace().await);
     let world = World::with(&[&friend, &stranger], |_| {}).await;
     for (namespace, organization) in [(&world.namespace, "acme"), (&friend, "acme"), (&stranger, "globex")] {
-        assign(&world.client, namespace, organization).await;
+        assign(namespace, organization).await;
     }
     let admits = json!({"allowedNamespaces": {"names": [world.namespace]}});
     let key = env("PDNS_API_KEY");

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, Patch, PatchParams};
 use landfall::api::TerraformDeployment;
 use serde_json::{Value, json};
 
 use crate::bad_input::PLAN_FAILS;
-use crate::harness::{namespace, wait_until};
+use crate::harness::{assign, namespace, wait_until};
 use crate::world::{PLENTY, World, message, stands};
 
 /// How long a place may stay free, seconds: far less than the rest of one that nobody calls.
@@ -34,12 +32,6 @@ fn queued(object: &TerraformDeployment) -> bool {
 
 fn output() -> Value {
     json!({"inline": {"main.tf": "output \"a\" { value = 1 }"}})
-}
-
-async fn label(world: &World, namespace: &str, organization: Value) {
-    let api: Api<Namespace> = Api::all(world.client.clone());
-    let labels = json!({"metadata": {"labels": {"landfall.dev/organization": organization}}});
-    api.patch(namespace, &PatchParams::default(), &Patch::Merge(&labels)).await.unwrap();
 }
 
 async fn seconds(world: &World, query: &'static str) -> f64 {
@@ -108,7 +100,7 @@ async fn one_that_goes_while_it_waits_holds_nobody_up() {
 async fn when_the_other_organization_goes_those_that_it_kept_from_running_are_woken() {
     let other = namespace().await;
     let world = World::with(&[&other], |_| {}).await;
-    label(&world, &world.namespace, json!("acme")).await;
+    assign(&world.namespace, "acme").await;
     let beside = world.beside(&other);
     beside.deployment("theirs", json!({"source": output(), "suspend": true})).await;
     beside.ready("theirs", "Suspended").await;
@@ -117,14 +109,14 @@ async fn when_the_other_organization_goes_those_that_it_kept_from_running_are_wo
         world.deployment(name, json!({"source": output()})).await;
         world.ready(name, "ExecutorNotPermitted").await;
     }
-    label(&world, &other, json!("acme")).await;
+    assign(&other, "acme").await;
     for name in names {
         world.ready(name, "ApprovalRequired").await;
     }
     let waited = since(&world).await;
     assert!(waited < SOON, "they were not woken: {waited} s");
 
-    label(&world, &other, Value::Null).await;
+    assign(&other, None).await;
     let back = "SELECT count(*) FROM terraform_deployments WHERE name = 'theirs' AND organization_id <> 'acme'";
     wait_until(PLENTY, "the mirror to follow", async || world.count(back).await == 1).await;
     world.deployment("late", json!({"source": output()})).await;

@@ -1,19 +1,13 @@
 //! A namespace goes to another organization, and what its deployments built does not.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 
 use crate::deaths::{applies, runner};
 use crate::former::first;
-use crate::harness::wait_until;
+use crate::harness::{assign, wait_until};
 use crate::world::{PLENTY, World, message};
-
-async fn label(world: &World, organization: Value) {
-    let api: Api<Namespace> = Api::all(world.client.clone());
-    let labels = json!({"metadata": {"labels": {"landfall.dev/organization": organization}}});
-    api.patch(&world.namespace, &PatchParams::default(), &Patch::Merge(&labels)).await.unwrap();
-}
 
 fn spec(resources: u32) -> Value {
     let module = format!("resource \"terraform_data\" \"a\" {{ count = {resources} }}");
@@ -30,7 +24,7 @@ async fn a_relabelled_namespace_stops_its_deployments_until_it_is_labelled_back(
     const RUNS: &str = "SELECT count(*) FROM terraform_runs";
     let runs = world.count(RUNS).await;
 
-    label(&world, json!("newcorp")).await;
+    assign(&world.namespace, "newcorp").await;
     let said = message(&world.ready("web", "StateFound").await);
     assert!(said.contains("organization ns:") && said.contains("label the namespace back"), "{said}");
     world.deployment("web", spec(2)).await;
@@ -48,7 +42,7 @@ async fn a_relabelled_namespace_stops_its_deployments_until_it_is_labelled_back(
     assert_eq!(world.count(moved).await, 2);
     assert_eq!(world.count(RUNS).await, runs, "nothing was planned, applied or destroyed");
 
-    label(&world, Value::Null).await;
+    assign(&world.namespace, None).await;
     world.gone("leaving").await;
     let applied = world.ready("web", "Applied").await;
     assert_eq!(applied.status.unwrap().state.unwrap().resources, 2);
@@ -60,7 +54,7 @@ async fn a_run_that_is_under_way_when_its_namespace_is_relabelled_ends_for_whom_
     let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
     world.deployment("web", first(files.path())).await;
     runner(&world.controller, files.path()).await;
-    label(&world, json!("newcorp")).await;
+    assign(&world.namespace, "newcorp").await;
     let moved = "SELECT count(*) FROM terraform_deployments WHERE organization_id = 'newcorp'";
     wait_until(PLENTY, "the mirror to follow", async || world.count(moved).await == 1).await;
     std::fs::write(files.path().join("go"), "").unwrap();
@@ -70,7 +64,7 @@ async fn a_run_that_is_under_way_when_its_namespace_is_relabelled_ends_for_whom_
         let theirs = format!("SELECT count(*) FROM {table} WHERE organization_id = 'newcorp'");
         assert_eq!(world.count(&theirs).await, 0, "{table}");
     }
-    label(&world, Value::Null).await;
+    assign(&world.namespace, None).await;
     world.ready("web", "Applied").await;
     assert_eq!(applies(files.path()).len(), 1);
     assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock IS NOT NULL").await, 0, "a lock stands");
@@ -133,7 +127,7 @@ async fn finalize(world: &World) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_in_a_namespace_that_vanished_stays_whose_it_was() {
     let world = World::new().await;
-    label(&world, json!("acme")).await;
+    assign(&world.namespace, "acme").await;
     world.deployment("web", json!({"source": {"inline": {"main.tf": ""}}, "suspend": true})).await;
     let ours = "SELECT count(*) FROM terraform_deployments WHERE name = 'web' AND organization_id = 'acme'";
     wait_until(PLENTY, "the row", async || world.count(ours).await == 1).await;

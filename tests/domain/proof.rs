@@ -1,11 +1,9 @@
 //! A domain is proved where its zone is served, and nowhere else.
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, Patch, PatchParams};
 use landfall::api::ServerAnswer;
 use serde_json::json;
 
-use crate::harness::{User, env, grant, kubectl, wait_until};
+use crate::harness::{User, assign, env, grant, kubectl, wait_until};
 use crate::world::{PLENTY, World, condition, fresh, set};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,9 +118,7 @@ async fn a_namespace_that_goes_to_another_organization_takes_no_proof_along() {
     world.domain(ns, "main", &fqdn, json!({})).await;
     let old = world.prove(ns, "main").await;
     world.verified(ns, "main", "True", "Verified").await;
-    let labels = json!({"metadata": {"labels": {"landfall.dev/organization": "newcorp"}}});
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    namespaces.patch(ns, &PatchParams::default(), &Patch::Merge(&labels)).await.unwrap();
+    assign(ns, "newcorp").await;
     let object = world.verified(ns, "main", "False", "ContentMismatch").await;
     let new = object.status.unwrap().challenge.unwrap().value;
     assert_ne!(new, old);

@@ -14,7 +14,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use landfall::api::TerraformDeployment;
@@ -159,6 +159,15 @@ pub async fn namespace() -> String {
     let api: Api<Namespace> = Api::all(User::Admin.client().await);
     api.create(&PostParams::default(), &object).await.expect("a namespace");
     name
+}
+
+/// Gives a namespace to an organization; `None` lets it be one by itself.
+pub async fn assign(namespace: &str, organization: impl Into<Option<&str>>) {
+    let labels = json!({"metadata": {"labels": {"landfall.dev/organization": organization.into()}}});
+    let api: Api<Namespace> = Api::all(User::Admin.client().await);
+    api.patch(namespace, &PatchParams::default(), &Patch::Merge(&labels))
+        .await
+        .expect("a namespace of another organization");
 }
 
 /// Binds `user` to ClusterRoles within `namespace`, and waits until each is in force.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::harness::wait_until;
 use crate::jobs::{PLENTY, world};
+use crate::runners::runner;
 use crate::world::{condition, digest, message, stands};
 
 const SLOW: &str = "resource \"terraform_data\" \"first\" {}\n\
@@ -14,16 +15,8 @@ const SLOW: &str = "resource \"terraform_data\" \"first\" {}\n\
 /// Kills the runner of this pod from outside, as a node does that has no memory left.
 fn kill_runner(pod: &Pod) {
     let run = &pod.metadata.labels.as_ref().unwrap()["landfall.dev/run"];
-    let argument = format!("--run={run}");
-    let runners = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let entry = entry.ok()?;
-        let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        let is = line.split('\0').any(|word| word == argument);
-        is.then(|| entry.file_name().to_str()?.parse::<i32>().ok())?
-    });
-    let runners: Vec<_> = runners.collect();
-    assert_eq!(runners.len(), 1, "{runners:?}");
-    kill_process(Pid::from_raw(runners[0]).unwrap(), Signal::KILL).unwrap();
+    let runner = runner(run.parse().unwrap()).expect("it runs");
+    kill_process(Pid::from_raw(runner).unwrap(), Signal::KILL).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,11 @@
 //! Where, as whom and with how much a spec has its runs' pods.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::ServiceAccount;
 use landfall::api::TerraformDeployment;
 use serde_json::{Value, json};
 
+use crate::harness::assign;
 use crate::jobs::world;
 use crate::world::{World, message, stands};
 
@@ -46,9 +46,7 @@ async fn runs_have_the_service_account_that_their_organization_may_name() {
         job["ttlSecondsAfterFinished"] = json!(600);
     })
     .await;
-    let labels = Patch::Merge(json!({"metadata": {"labels": {"landfall.dev/organization": "acme"}}}));
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
-    namespaces.patch(&world.namespace, &PatchParams::default(), &labels).await.unwrap();
+    assign(&world.namespace, "acme").await;
     let made: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "ours"}})).unwrap();
     world.own::<ServiceAccount>().create(&Default::default(), &made).await.unwrap();
 

@@ -1,12 +1,11 @@
 //! What an object may not ask for costs no call of a provider.
 
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, Patch};
+use kube::api::Patch;
 use landfall::api::OrganizationDomain;
 use landfall::dns::RecordType;
 use serde_json::json;
 
-use crate::harness::{namespace, wait_until};
+use crate::harness::{assign, namespace, wait_until};
 use crate::world::{At, PLENTY, World, message};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,10 +68,8 @@ async fn no_trick_of_a_name_makes_a_call() {
 async fn a_guest_of_a_domain_has_names_in_it_as_long_as_it_is_admitted() {
     let guest = namespace().await;
     let world = World::beside(At::PowerDns, std::slice::from_ref(&guest), |_| {}).await;
-    let namespaces: Api<Namespace> = Api::all(world.client.clone());
     for name in [&world.namespace, &guest] {
-        let labels = Patch::Merge(json!({"metadata": {"labels": {"landfall.dev/organization": world.namespace}}}));
-        namespaces.patch(name, &Default::default(), &labels).await.unwrap();
+        assign(name, world.namespace.as_str()).await;
     }
     let record = async |name: &str, more: serde_json::Value| {
         let reference = json!({"name": "example", "namespace": world.namespace});
