@@ -98,13 +98,15 @@ async fn a_leader_that_is_killed_is_followed_within_fifteen_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_was_stopped_finds_another_when_it_wakes_and_writes_nothing() {
+async fn a_leader_that_was_stopped_for_a_minute_finds_another_when_it_wakes_and_writes_nothing() {
     let mut two = Two::new(|_| {}).await;
     let (epoch, _) = two.record().await;
     two.signal(Signal::STOP);
+    let stopped = Instant::now();
     two.follows("was stopped, with a lease of 5 s").await;
     let before = two.record().await;
     assert_eq!(before.0, epoch + 1);
+    tokio::time::sleep(Duration::from_secs(60).saturating_sub(stopped.elapsed())).await;
     two.signal(Signal::CONT);
     two.comes_back(before).await;
 }

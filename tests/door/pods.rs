@@ -73,15 +73,17 @@ impl Node {
 
     /// The pod that a Job's template asks for, as the Job controller makes it.
     pub(crate) async fn pod_of(&self, job: &Job, name: &str) -> Pod {
-        self.pod_as(job, name, "landfall-runner").await
+        self.pod_like(job, name, json!({}), "landfall-runner").await
     }
 
-    /// The same under that account.
-    async fn pod_as(&self, job: &Job, name: &str, account: &str) -> Pod {
+    /// The same under that account, with an owner that differs in this.
+    async fn pod_like(&self, job: &Job, name: &str, differs: Value, account: &str) -> Pod {
         let mut pod = json!(job.spec.as_ref().unwrap().template);
+        let mut owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": job.metadata.name,
+            "uid": job.metadata.uid, "controller": true});
+        owner.as_object_mut().unwrap().extend(differs.as_object().unwrap().clone());
         pod["metadata"]["name"] = json!(name);
-        pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "batch/v1", "kind": "Job",
-            "name": job.metadata.name, "uid": job.metadata.uid, "controller": true}]);
+        pod["metadata"]["ownerReferences"] = json!([owner]);
         pod["spec"]["serviceAccountName"] = json!(account);
         self.create(pod).await
     }
@@ -159,13 +161,20 @@ async fn only_the_pod_of_a_run_takes_it_and_only_once() {
     let door = node.door(&process.home).await;
     let (one, two) = (runs.plan(1).await, runs.plan(2).await);
     let (job, _) = (node.job(one).await, node.job(two).await);
-    let (pod, strange) = (node.pod_of(&job, "own").await, node.pod_as(&job, "strange", "stranger").await);
+    let pod = node.pod_of(&job, "own").await;
     let good = node.token("landfall-runner", &pod, AUDIENCE).await;
+    let strange = async |name: &str, differs: Value, account: &str| {
+        node.token(account, &node.pod_like(&job, name, differs, account).await, AUDIENCE).await
+    };
+    let runner = "landfall-runner";
     for (run, identity, why) in [
         (two, good.clone(), "another run that waits for its pod"),
         (Uuid::now_v7(), good.clone(), "nobody's"),
         (one, node.token("landfall-runner", &pod, "https://kubernetes.default.svc").await, "for another audience"),
-        (one, node.token("stranger", &strange, AUDIENCE).await, "of another account"),
+        (one, strange("a", json!({}), "stranger").await, "of another account"),
+        (one, strange("b", json!({"uid": Uuid::now_v7()}), runner).await, "of a former Job of that name"),
+        (one, strange("c", json!({"controller": false}), runner).await, "of a Job that it only names"),
+        (one, strange("d", json!({"kind": "CronJob"}), runner).await, "of something else of that name"),
         (one, "nonsense".to_owned(), "nonsense"),
     ] {
         assert_eq!(door.attach(run, &identity, "t").await, StatusCode::UNAUTHORIZED, "{why}");

@@ -24,8 +24,12 @@ use crate::harness::{credential, env, wait_until};
 use crate::world::World;
 
 const CREDENTIALS: usize = 170;
-/// Fewer, because each takes an engine.
-const DEPLOYMENTS: usize = 30;
+
+/// Fewer, because each takes an engine: 30, or as many as `LANDFALL_IDLE_DEPLOYMENTS` says.
+fn how_many() -> usize {
+    std::env::var("LANDFALL_IDLE_DEPLOYMENTS").map_or(30, |number| number.parse().unwrap())
+}
+
 /// Two hundred objects and thirty plans on a machine with much else to do.
 const PLENTY: Duration = Duration::from_secs(600);
 /// How long nothing may have happened before the minute begins: longer than Postgres keeps its counts to itself.
@@ -40,7 +44,7 @@ async fn two_hundred_settled_objects_are_looked_after_for_a_minute_and_nothing_i
     let began = Instant::now();
     fill(&world).await;
     wait_until(PLENTY, "all to be ready", async || unready(&world).await.is_empty()).await;
-    eprintln!("{} objects ready after {} s", CREDENTIALS + DEPLOYMENTS, began.elapsed().as_secs());
+    eprintln!("{} objects ready after {} s", CREDENTIALS + how_many(), began.elapsed().as_secs());
     let mut last = (writes(&world).await, Instant::now());
     wait_until(PLENTY, "quiet", async || {
         let now = writes(&world).await;
@@ -85,7 +89,7 @@ async fn restart(world: World) {
         let line = |l: &&str| l.starts_with("landfall_reconciles_total{kind=\"TerraformDeployment\",result=\"Done\"}");
         text.lines().find(line).and_then(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).unwrap_or_default()
     };
-    wait_until(PLENTY, "a look at each", async || looked(&world.controller.metrics.text()) >= DEPLOYMENTS).await;
+    wait_until(PLENTY, "a look at each", async || looked(&world.controller.metrics.text()) >= how_many()).await;
     assert_eq!(world.count(runs).await, before, "runs that were not due");
     world.controller.stop().await;
 }
@@ -100,7 +104,7 @@ async fn fill(world: &World) {
         world.put::<CloudCredential>(&name, credential(&name, spec.clone())).await;
     };
     futures::stream::iter(0..CREDENTIALS).map(credentials).buffer_unordered(8).count().await;
-    let deployments = async |n: usize| {
+    let deployment = async |n: usize| {
         let (module, approval) = match n % 10 {
             8 => ("resource \"terraform_data\" \"a\" {}", "PlanOnly"),
             9 => ("resource \"terraform_data\" \"a\" {}", "Automatic"),
@@ -110,7 +114,7 @@ async fn fill(world: &World) {
         let spec: Value = json!({"source": source, "approval": approval, "credentialRef": {"name": format!("c{n}")}});
         world.deployment(&format!("d{n}"), spec).await;
     };
-    futures::stream::iter(0..DEPLOYMENTS).map(deployments).buffer_unordered(8).count().await;
+    futures::stream::iter(0..how_many()).map(deployment).buffer_unordered(8).count().await;
 }
 
 /// Objects that are not ready.
@@ -118,7 +122,7 @@ async fn unready(world: &World) -> Vec<String> {
     let all = ListParams::default();
     let credentials = world.api::<CloudCredential>().list(&all).await.unwrap().items;
     let deployments = world.api::<TerraformDeployment>().list(&all).await.unwrap().items;
-    assert_eq!((credentials.len(), deployments.len()), (CREDENTIALS, DEPLOYMENTS));
+    assert_eq!((credentials.len(), deployments.len()), (CREDENTIALS, how_many()));
     let ready = |conditions: &[Condition]| conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True");
     let credentials = credentials
         .into_iter()
