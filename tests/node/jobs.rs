@@ -1,7 +1,6 @@
 //! A controller whose executor makes Jobs on the test bed's node.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -14,29 +13,23 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::controller::{Home, free_address};
-use crate::harness::{User, env, grant, top, wait_until};
+use crate::harness::{User, env, grant, wait_until};
+use crate::runners::{import, with_libraries};
 use crate::world::World;
 
 /// Time for a pod to begin, on a machine with much else to do.
 pub(crate) const PLENTY: Duration = Duration::from_secs(120);
 
+/// What a module finds in the image of somebody who put them there: Landfall's own has no shell.
+const PROGRAMS: [&str; 4] = ["/bin/bash", "/bin/sleep", "/usr/bin/curl", "/usr/bin/setsid"];
+
 /// The image, built and on the node: this very program, the engine, and the mirror of providers at their paths here.
 async fn image() {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(|| async {
-        let folder = tempfile::tempdir().unwrap();
-        let archive = folder.path().join("image.tar");
-        let mut build = Command::new(top().join("tests/image/build"));
-        build.arg(&archive).arg(env!("CARGO_BIN_EXE_landfall"));
-        for file in [env("TOFU"), env("ENGINE_CLI_CONFIG")].into_iter().map(PathBuf::from).chain(mirror()) {
-            build.arg(format!("{0}={0}", file.display()));
-        }
-        assert!(build.status().unwrap().success());
-        let import = ["-n", "k8s.io", "images", "import"];
-        let import =
-            Command::new("ctr").arg("--address").arg(env("NODE_CONTAINERD")).args(import).arg(archive).output();
-        let import = import.unwrap();
-        assert!(import.status.success(), "{import:?}");
+        let engine = [env("TOFU"), env("ENGINE_CLI_CONFIG")].into_iter().map(PathBuf::from);
+        let programs = PROGRAMS.iter().flat_map(|program| with_libraries(program));
+        import(&engine.chain(mirror()).chain(programs).collect::<Vec<_>>());
     })
     .await;
 }
@@ -55,9 +48,14 @@ fn mirror() -> Vec<PathBuf> {
 
 /// A world whose runs are Jobs; `change` may change the settings of `executor.job`.
 pub(crate) async fn world(change: impl FnOnce(&mut Value)) -> World {
+    world_with(&[], change).await
+}
+
+/// The same, which also watches `others`.
+pub(crate) async fn world_with(others: &[&str], change: impl FnOnce(&mut Value)) -> World {
     image().await;
     let World { namespace, client, database, controller } =
-        World::<Home>::home(&[], |settings| jobs(settings, change)).await;
+        World::<Home>::home(others, |settings| jobs(settings, change)).await;
     let own = controller.namespace.clone();
     let account = json!({"metadata": {"name": "landfall-runner"}});
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &own);

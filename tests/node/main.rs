@@ -8,10 +8,13 @@ mod controller;
 mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/runners.rs"]
+mod runners;
 #[path = "../harness/deployment.rs"]
 mod world;
 
 mod deaths;
+mod fairness;
 mod hitches;
 mod jobs;
 mod placed;

@@ -7,7 +7,9 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::jobs::world;
+use crate::harness::{User, assign, grant, namespace, wait_until};
+use crate::jobs::{PLENTY, world, world_with};
+use crate::runners::{process, runner};
 use crate::world::World;
 
 /// All that it can read goes to its outputs.
@@ -20,6 +22,9 @@ output "usual" { value = [for path in local.usual : path if can(file(path))] }
 output "environments" { value = { for path in fileset("/proc", "*/environ") : path => try(file("/proc/${path}"), "closed") } }
 output "commands" { value = { for path in fileset("/proc", "*/cmdline") : path => try(file("/proc/${path}"), "closed") } }
 "#;
+
+/// The same of a program that an engine's plugin starts.
+const LOOK: &str = include_str!("look.sh");
 
 const SLOW: &str = "resource \"time_sleep\" \"a\" { create_duration = \"600s\" }";
 
@@ -74,6 +79,70 @@ async fn a_module_finds_no_key_and_cannot_look_into_its_runner() {
     }
     let runner = runner.expect("the runner is seen");
     assert_eq!(found["environments"][format!("{runner}/environ")], "closed", "{found:#}");
+    world.controller.stop().await;
+}
+
+/// Where a process serves in its network: addresses and ports as the kernel writes them.
+fn serves(pid: i32) -> Vec<(String, u16)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let words = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let listening = words.filter(|words| words[3] == "0A");
+    let of = |address: &str| {
+        address.split_once(':').map(|(ip, port)| (ip.to_owned(), u16::from_str_radix(port, 16).unwrap()))
+    };
+    listening.filter_map(|words| of(words[1])).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn a_program_of_a_module_reaches_no_key_no_other_run_and_no_other_organization() {
+    let other = namespace().await;
+    let world = world_with(&[&other], |_| {}).await;
+    assign(&world.namespace, "ours").await;
+    assign(&other, "theirs").await;
+    grant(&other, User::Alice, &["landfall-approver"]).await;
+    let theirs = world.beside(&other);
+    theirs.deployment("theirs", json!({"source": {"inline": {"main.tf": SLOW}}, "approval": "Automatic"})).await;
+    let pod = world.applying_pod().await;
+    let run = run_of(&pod);
+    let mut serving = Vec::new();
+    wait_until(PLENTY, "what it serves its engine", async || {
+        serving = runner(run.parse().unwrap()).map(serves).unwrap_or_default();
+        !serving.is_empty()
+    })
+    .await;
+    let [(address, port)] = serving.as_slice() else { panic!("it serves more: {serving:?}") };
+    assert_eq!(address, "0100007F", "127.0.0.1");
+
+    let api = world.controller.home.installation.executor.job.as_ref().unwrap().url.to_string();
+    let backend = format!("{}:{port}", pod.status.as_ref().unwrap().pod_ip.as_ref().unwrap());
+    let mark = rand::random_range(100_000..1_000_000).to_string();
+    let program = json!(["/bin/bash", "look.sh", api.trim_end_matches('/'), run, backend, mark]);
+    let module = format!(
+        "data \"external\" \"look\" {{ program = {program} }}\noutput \"found\" {{ value = data.external.look.result }}"
+    );
+    let source = json!({"inline": {"main.tf": module, "look.sh": LOOK}});
+    world.deployment("curious", json!({"source": source, "approval": "Automatic"})).await;
+    let mut found = json!(world.ready("curious", "Applied").await.status.unwrap().outputs)["found"].take();
+    let variables = found["variables"].take();
+    for name in variables.as_str().unwrap().split_whitespace() {
+        let of_ours = ["LANDFALL_", "DATABASE", "KUBERNETES_"].iter().any(|word| name.starts_with(word));
+        let told = ["LANDFALL_RUN_ID", "LANDFALL_PLAN_DIGEST", "LANDFALL_CHANGE"].contains(&name);
+        assert!(!of_ours || told, "{variables}");
+    }
+    assert!(variables.as_str().unwrap().contains("TF_HTTP_PASSWORD"), "its own engine's are seen: {variables}");
+    found.as_object_mut().unwrap().remove("variables");
+    let expected = json!({
+        "runner": "seen", "of_the_runner": "", "files": "", "runs": "run values", "writes": "",
+        "Uid": "65532", "CapEff": "0000000000000000", "CapBnd": "0000000000000000", "NoNewPrivs": "1", "Seccomp": "2",
+        "attach": "409", "state": "401", "artifacts/plan-json": "401", "artifacts/snapshot": "401", "control": "401",
+        "backend": "000", "metadata": "000", "cluster": "000",
+    });
+    assert_eq!(found, expected);
+
+    theirs.command("theirs", "cancel", &run).await;
+    world.nothing_left().await;
+    assert_eq!(process(|_, line| line.starts_with(&["sleep".to_owned(), mark.clone()])), None, "it outlives its run");
     world.controller.stop().await;
 }
 

@@ -25,7 +25,7 @@ build_opentofu() {
         -ldflags "-s -w -X $package/version.dev=no" $package/cmd/tofu
 }
 
-expect_providers='1 minute'
+expect_providers='3 minutes'
 inputs_providers() { echo "$tests"/tools/providers/{go.mod,go.sum}; }
 build_providers() {
     local system here=$1/registry.terraform.io/hashicorp
@@ -34,6 +34,8 @@ build_providers() {
         -o "$here/time/0.14.2/$system/terraform-provider-time_v0.14.2" github.com/hashicorp/terraform-provider-time
     CGO_ENABLED=0 go_build "$tests/tools/providers" -ldflags '-s -w' \
         -o "$here/local/1.4.0/$system/terraform-provider-local_v1.4.0" github.com/terraform-providers/terraform-provider-local
+    CGO_ENABLED=0 go_build "$tests/tools/providers" -ldflags '-s -w' \
+        -o "$here/external/1.2.0/$system/terraform-provider-external_v1.2.0" github.com/terraform-providers/terraform-provider-external
     mkdir "$1/registry.opentofu.org"
     cp -al "$here" "$1/registry.opentofu.org/"
 }

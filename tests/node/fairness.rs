@@ -1,0 +1,35 @@
+//! Two organizations, and fewer places than runs that wait for one.
+
+use futures::future::join_all;
+use serde_json::json;
+
+use crate::harness::{assign, namespace, wait_until};
+use crate::jobs::{PLENTY, world_with};
+
+const WAITING: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn an_organization_with_many_runs_keeps_another_from_no_place() {
+    let other = namespace().await;
+    let world = world_with(&[&other], |_| {}).await;
+    assign(&world.namespace, "many").await;
+    assign(&other, "one").await;
+    let spec = json!({"source": {"inline": {"main.tf": "output \"a\" { value = 1 }"}}});
+    let names: Vec<String> = (0..WAITING).map(|number| format!("many{number}")).collect();
+    join_all(names.iter().map(|name| world.deployment(name, spec.clone()))).await;
+    let runs = "SELECT count(*) FROM terraform_runs";
+    wait_until(PLENTY, "all places to be taken", async || world.count(runs).await >= 4).await;
+    let (begun, beside) = (world.count(runs).await, world.beside(&other));
+    beside.deployment("one", spec).await;
+    beside.ready("one", "ApprovalRequired").await;
+    let before = format!("{runs} WHERE created_at < (SELECT created_at FROM terraform_runs WHERE name = 'one')");
+    let before = world.count(&before).await;
+    // Another place may be free before the new one is seen.
+    assert!(before <= begun + 2, "{begun} runs had begun, and {} more before the other organization's", before - begun);
+    for name in names {
+        world.ready(&name, "ApprovalRequired").await;
+    }
+    world.nothing_left().await;
+    world.controller.stop().await;
+}
