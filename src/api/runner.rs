@@ -34,7 +34,8 @@ pub struct RunnerSettings {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "node_selector")]
     pub node_selector: BTreeMap<String, String>,
-    /// Taints that pods tolerate, as in a pod's `tolerations`, beside those of the installation.
+    /// Taints that pods tolerate, as in a pod's `tolerations`, beside those of the installation. One whose key
+    /// `executor.job.permittedTolerations` of the installation does not list is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "tolerations")]
     pub tolerations: Vec<Toleration>,

@@ -68,6 +68,11 @@ fn executor(of: &ExecutorSettings) -> Result<(), String> {
     }
     namespace("executor.job.serviceAccountName", &job.service_account_name)?;
     service_accounts(job)?;
+    if job.permitted_tolerations.iter().any(String::is_empty) {
+        return Err(
+            "executor.job.permittedTolerations: names an empty key; name a taint's, or \"*\" for every one".into()
+        );
+    }
     range("executor.job.ttlSecondsAfterFinished", job.ttl_seconds_after_finished, 0..=86_400)
 }
 
@@ -215,6 +220,11 @@ mod tests {
             (with("serviceAccounts", account("aws", &[])), "executor.job.serviceAccounts[0].organizations", "everyone"),
             (with("serviceAccounts", twice), "executor.job.serviceAccounts[1].name", "twice"),
             (with("serviceAccounts", labelled), "executor.job.serviceAccounts[0].podLabels", "landfall.dev/run"),
+            (
+                with("permittedTolerations", json!(["spot", ""])),
+                "executor.job.permittedTolerations",
+                "\"*\" for every one",
+            ),
             (with("ttlSecondsAfterFinished", json!(-1)), "executor.job.ttlSecondsAfterFinished", "0 to 86400"),
         ] {
             assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{said}");

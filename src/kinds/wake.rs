@@ -21,6 +21,7 @@
 //! | a run of a deployment moves on | the deployment | [`Waker::wake`], by run API and executor |
 //! | a place for a run is free after a deployment's look | those whose turn it is | [`Queue::call`] |
 //! | one that waits goes, or its look fails | those whose turn it is then | [`Queue::drop_out`] |
+//! | a run ends whose object is gone | those whose turn it is then | [`Queue::call_next`] |
 //! | the mirror has buried deployments, or moved them to another organization | those whose turn it is | [`tell_waiting`] |
 
 use std::collections::{HashMap, HashSet};

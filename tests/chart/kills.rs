@@ -24,7 +24,7 @@ use crate::ground::{Ground, TEAM};
 use crate::harness::objects::Dice;
 use crate::harness::{OWN_BED, User, grant, wait_until};
 use crate::helm::{HOME, run};
-use crate::runners::{process, runner, with_libraries};
+use crate::runners::{processes, runner, with_libraries};
 use crate::site::{PLENTY, Seen, Site, digest};
 use crate::world::{SHELL, World};
 
@@ -280,7 +280,8 @@ impl Field {
         let pods = self.pods("app.kubernetes.io/component=controller").await;
         let of = |pod: &Pod| {
             let uid = pod.uid().unwrap();
-            process(|pid, line| line.get(1).is_some_and(|word| word == "controller") && is_of(pid, &uid))
+            let is = |pid, line: &[String]| line.get(1).is_some_and(|word| word == "controller") && is_of(pid, &uid);
+            processes(is).first().copied()
         };
         pods.iter().filter_map(|pod| Some((pod.name_any(), of(pod)?))).collect()
     }
@@ -384,7 +385,7 @@ fn engine(run: Uuid) -> Option<i32> {
     let parent = format!("PPid:\t{}\n", runner(run)?);
     let is_child =
         |pid| std::fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|text| text.contains(&parent));
-    process(|pid, line| line[0].ends_with("/tofu") && is_child(pid))
+    processes(|pid, line| line[0].ends_with("/tofu") && is_child(pid)).first().copied()
 }
 
 async fn end(pid: Option<i32>) -> bool {

@@ -1,7 +1,6 @@
 //! Runs as Jobs where no node is: the test is Job controller and kubelet, and the API server says whose a token is.
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Secret, ServiceAccount};
 use kube::api::{Api, PostParams};
@@ -16,7 +15,7 @@ use uuid::Uuid;
 
 use crate::controller::{Home, free_address};
 use crate::database::Database;
-use crate::harness::{User, env, grant, wait_until};
+use crate::harness::{User, env, grant, pod_token, wait_until};
 use crate::world::PLENTY;
 
 /// Landfall's own namespace, as the node sees it.
@@ -90,21 +89,7 @@ impl Node {
 
     /// What the kubelet would put into the pod.
     pub(crate) async fn token(&self, account: &str, pod: &Pod, audience: &str) -> String {
-        let bound = BoundObjectReference {
-            api_version: Some("v1".into()),
-            kind: Some("Pod".into()),
-            name: pod.metadata.name.clone(),
-            uid: pod.metadata.uid.clone(),
-        };
-        let spec = TokenRequestSpec {
-            audiences: vec![audience.into()],
-            bound_object_ref: Some(bound),
-            expiration_seconds: None,
-        };
-        let request = TokenRequest { spec, ..TokenRequest::default() };
-        let accounts = self.api::<ServiceAccount>();
-        let made = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
-        made.status.unwrap().token
+        pod_token(&self.api::<ServiceAccount>(), account, pod, audience).await
     }
 
     /// The run API, as a runner that trusts its CA reaches it.

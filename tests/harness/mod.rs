@@ -11,8 +11,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::authorization::v1::SelfSubjectAccessReview;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, Role, RoleBinding};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -168,6 +169,21 @@ pub async fn assign(namespace: &str, organization: impl Into<Option<&str>>) {
     api.patch(namespace, &PatchParams::default(), &Patch::Merge(&labels))
         .await
         .expect("a namespace of another organization");
+}
+
+/// A token of this account as the kubelet gets it for a pod.
+pub async fn pod_token(accounts: &Api<ServiceAccount>, account: &str, pod: &Pod, audience: &str) -> String {
+    let bound = BoundObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        name: pod.metadata.name.clone(),
+        uid: pod.metadata.uid.clone(),
+    };
+    let spec =
+        TokenRequestSpec { audiences: vec![audience.into()], bound_object_ref: Some(bound), expiration_seconds: None };
+    let request = TokenRequest { spec, ..TokenRequest::default() };
+    let made = accounts.create_token_request(account, &PostParams::default(), &request).await.expect("a token");
+    made.status.expect("a token").token
 }
 
 /// Binds `user` to ClusterRoles within `namespace`, and waits until each is in force.

@@ -39,15 +39,21 @@ fn succeeds(command: &mut Command) -> Output {
     output
 }
 
-/// The first process of which this is true, by its pid and command line.
-pub fn process(is: impl Fn(i32, &[String]) -> bool) -> Option<i32> {
+/// The processes of which this is true, by pid and command line.
+pub fn processes(is: impl Fn(i32, &[String]) -> bool) -> Vec<i32> {
     let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let mut found = pids.filter_map(|pid| Some((pid, std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?)));
-    found.find_map(|(pid, line)| is(pid, &line.split('\0').map(str::to_owned).collect::<Vec<_>>()).then_some(pid))
+    let found = pids.filter_map(|pid| Some((pid, std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?)));
+    let split = |line: String| line.split('\0').map(str::to_owned).collect::<Vec<_>>();
+    found.filter_map(|(pid, line)| is(pid, &split(line)).then_some(pid)).collect()
+}
+
+/// The runners of this run: one, or none.
+pub fn runners(run: Uuid) -> Vec<i32> {
+    let argument = format!("--run={run}");
+    processes(|_, line| line.contains(&argument))
 }
 
 /// The runner of this run.
 pub fn runner(run: Uuid) -> Option<i32> {
-    let argument = format!("--run={run}");
-    process(|_, line| line.contains(&argument))
+    runners(run).first().copied()
 }

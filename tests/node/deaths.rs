@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::wait_until;
 use crate::jobs::{PLENTY, world};
-use crate::runners::runner;
+use crate::runners::runners;
 use crate::world::{condition, digest, message, stands};
 
 const SLOW: &str = "resource \"terraform_data\" \"first\" {}\n\
@@ -15,8 +15,9 @@ const SLOW: &str = "resource \"terraform_data\" \"first\" {}\n\
 /// Kills the runner of this pod from outside, as a node does that has no memory left.
 fn kill_runner(pod: &Pod) {
     let run = &pod.metadata.labels.as_ref().unwrap()["landfall.dev/run"];
-    let runner = runner(run.parse().unwrap()).expect("it runs");
-    kill_process(Pid::from_raw(runner).unwrap(), Signal::KILL).unwrap();
+    let runners = runners(run.parse().unwrap());
+    assert_eq!(runners.len(), 1, "{runners:?}");
+    kill_process(Pid::from_raw(runners[0]).unwrap(), Signal::KILL).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::harness::{assign, namespace, wait_until};
 use crate::jobs::{PLENTY, world_with};
 
-const WAITING: usize = 16;
+const WAITING: i64 = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a node"]
@@ -21,6 +21,8 @@ async fn an_organization_with_many_runs_keeps_another_from_no_place() {
     let runs = "SELECT count(*) FROM terraform_runs";
     wait_until(PLENTY, "all places to be taken", async || world.count(runs).await >= 4).await;
     let (begun, beside) = (world.count(runs).await, world.beside(&other));
+    assert!(begun + 4 < WAITING, "{begun} have begun: too few still wait");
+    assert!(world.pods().await.len() <= 4, "executor.maxRuns");
     beside.deployment("one", spec).await;
     beside.ready("one", "ApprovalRequired").await;
     let before = format!("{runs} WHERE created_at < (SELECT created_at FROM terraform_runs WHERE name = 'one')");

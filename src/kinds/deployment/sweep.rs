@@ -70,6 +70,7 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
     if recover(cx, run.id).await? {
         tracing::info!(run = %run.id, namespace = run.subject.namespace, name = run.subject.name,
             "its object is gone and so is its process: what it left was taken in");
+        cx.queue.call_next(&cx.waker);
     }
     Ok(())
 }

@@ -39,8 +39,10 @@ pub enum Done {
     Claimed,
     /// A command was taken away, obeyed or not.
     Told(Announcement),
-    /// The object may go; what is told of its set.
+    /// It is put down that the object asks for nothing any more; what is told of its set.
     Left(Option<Announcement>),
+    /// The finalizer is off.
+    Finalizer,
     /// There was nothing to do.
     Nothing,
 }
@@ -252,6 +254,7 @@ fn domain_key(object: &DnsRecord) -> (&str, &str) {
     (home.unwrap_or_default(), &reference.name)
 }
 
+/// What is left has no fact any more: then the finalizer comes off, at a look of its own, as it may have to be tried again.
 async fn leave(
     cx: &Context,
     object: &DnsRecord,
@@ -259,19 +262,19 @@ async fn leave(
     heir: Option<&RecordClaim>,
     kept: Option<&str>,
 ) -> Result<Done> {
-    let told = match &seen.fact {
-        None => None,
-        Some(fact) => {
-            // At once: the finalizer may have to be tried again, and who waits is not known a second time.
-            wake(cx, &cx.ledger.leave_record_set(fact, heir, kept).await?);
-            let (home, name) = domain_key(object);
-            cx.waker.wake(ObjectKind::OrganizationDomain, home, name);
-            let set = format!("{} {}", fact.claim.fqdn, fact.claim.kind);
-            kept.filter(|_| fact.written.is_some())
-                .map(|why| Announcement::of(&RECORD_KEPT, format!("{set} stays at the provider: {why}")))
-        }
+    let Some(fact) = &seen.fact else {
+        // The answer to the leave may have been lost.
+        wake(cx, &seen.rivals);
+        finalizer::remove(cx, object).await?;
+        return Ok(Done::Finalizer);
     };
-    finalizer::remove(cx, object).await?;
+    wake(cx, &cx.ledger.leave_record_set(fact, heir, kept).await?);
+    let (home, name) = domain_key(object);
+    cx.waker.wake(ObjectKind::OrganizationDomain, home, name);
+    let told = kept.filter(|_| fact.written.is_some()).map(|why| {
+        let set = format!("{} {}", fact.claim.fqdn, fact.claim.kind);
+        Announcement::of(&RECORD_KEPT, format!("{set} stays at the provider: {why}"))
+    });
     Ok(Done::Left(told))
 }
 

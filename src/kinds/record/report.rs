@@ -34,8 +34,9 @@ pub(super) fn report(
         Ok(Done::Asked { effect, .. }) if *step == Step::GiveWay && refusal(effect).is_none() => {
             return Report::silent(Next::Now);
         }
+        Ok(Done::Finalizer) => return Report::silent(Next::AwaitChange),
         Ok(Done::Left(told)) => {
-            let report = Report::silent(Next::AwaitChange);
+            let report = Report::silent(Next::Now);
             return told.iter().fold(report, |report, event| report.announce(event.clone()));
         }
         _ => {}

@@ -180,7 +180,10 @@ impl Jobs {
             Ok::<_, Error>(())
         };
         tokio::time::timeout(GOING, gone).await.unwrap_or_else(|_| {
-            let message = format!("Job {} has ended and does not go; the next try follows", pod::job_name(run));
+            let (name, namespace) = (pod::job_name(run), &self.namespace);
+            let message = format!(
+                "Job {name} is to be replaced and does not go; see its finalizers: kubectl get job {name} -n {namespace} -o yaml"
+            );
             Err(Error::condition(Reason::RunnerNotStarted, message))
         })
     }
