@@ -141,6 +141,20 @@ const ROLES: &[Role] = &[
         ],
         named: &[],
     },
+    // All of it in a namespace: who writes a plan may also let it pass. No part of `admin`, which many have who should not.
+    Role {
+        name: "landfall-admin",
+        aggregate: None,
+        rules: &[
+            Rule(LANDFALL, KINDS, READ),
+            Rule(LANDFALL, KINDS, CHANGE),
+            Rule(LANDFALL, KINDS, &["operate"]),
+            Rule(LANDFALL, &["terraformdeployments", "organizationdomains"], &["approve"]),
+            Rule(LANDFALL, &["terraformdeployments"], &["bypass-approval"]),
+            Rule(LANDFALL, &["cloudcredentials"], &["use"]),
+        ],
+        named: &[],
+    },
     // Moves namespaces between organizations; `organizations` exist only as names.
     Role {
         name: "landfall-organization-admin",

@@ -72,6 +72,17 @@ const ROLES: &[(&str, Rights)] = &[
         "landfall-credential-admin",
         &[("cloudcredentials", READ), ("cloudcredentials", CHANGE), ("cloudcredentials", "use,operate")],
     ),
+    (
+        "landfall-admin",
+        &[
+            (ALL, READ),
+            (ALL, CHANGE),
+            (ALL, "operate"),
+            ("terraformdeployments,organizationdomains", "approve"),
+            ("terraformdeployments", "bypass-approval"),
+            ("cloudcredentials", "use"),
+        ],
+    ),
     ("landfall-organization-admin", &[("organizations", "assign"), (":namespaces", "get,list,watch,patch")]),
 ];
 
