@@ -35,6 +35,9 @@ const SILENT: SignedDuration = SignedDuration::from_secs(5);
 /// A runner that runs takes its run sooner.
 const UNHEARD: SignedDuration = SignedDuration::from_secs(30);
 
+/// What a pod has of its image, and not of the controller's.
+const OF_ITS_IMAGE: [&str; 3] = ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
 /// Told namespace and name of the deployment whose run's pod has changed.
 pub type Tell = Box<dyn Fn(&str, &str) + Send + Sync>;
 
@@ -118,8 +121,7 @@ impl Jobs {
             cli_config: self.cli_config.as_ref().map(|path| path.display().to_string()),
             grace: self.grace,
             authorities,
-            // The image has a PATH of its own.
-            environment: inherited().filter(|(name, _)| name != "PATH").collect(),
+            environment: inherited().filter(|(name, _)| !OF_ITS_IMAGE.contains(&name.as_str())).collect(),
         })
     }
 
