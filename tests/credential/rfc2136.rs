@@ -30,6 +30,9 @@ fn knot() -> (Rfc2136, Zone) {
     (dns, Zone { id: name.to_string(), name })
 }
 
+/// Held by who counts on what stands in the zone, or changes it.
+static ZONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The serial and all that stands in the zone.
 async fn standing() -> (Option<u32>, Contents) {
     let (dns, zone) = knot();
@@ -43,6 +46,7 @@ async fn what_a_key_may_not_do_is_told_apart_and_no_probe_changes_anything() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let key = |more: Value| rfc2136_spec("knot", "KNOT_KEY", more);
     let two = json!({"zones": [zone, "elsewhere.example"]});
+    let _alone = ZONE.lock().await;
     let before = standing().await;
     use Reason::{InsufficientPermissions, InvalidCredentials, ProviderUnavailable, Valid};
     for (spec, secret, expected, says) in [
@@ -79,6 +83,7 @@ async fn what_a_key_may_not_do_is_told_apart_and_no_probe_changes_anything() {
 /// The probe's own name is nobody's, but somebody may have put something there.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_stands_at_the_name_of_the_probe_stays() {
+    let _alone = ZONE.lock().await;
     let (dns, zone) = knot();
     let owner = Name::parse(&format!("_landfall-probe.{}", zone.name)).unwrap();
     let set = RecordSet::from_spec(owner.clone(), RecordType::Txt, 60, &["mine".to_owned()]).unwrap();

@@ -120,7 +120,18 @@ impl Door {
     pub(crate) async fn attach(&self, run: Uuid, identity: &str, token: &str) -> StatusCode {
         let url = format!("{}runs/{run}/attach", self.base);
         let body = json!({"tokenSha256": hex::encode(Sha256::digest(token))});
-        self.http.post(url).bearer_auth(identity).json(&body).send().await.unwrap().status()
+        let mut status = StatusCode::SERVICE_UNAVAILABLE;
+        // Who is told to come again does, as a runner.
+        wait_until(PLENTY, "an answer", async || {
+            let answer = self.http.post(&url).bearer_auth(identity).json(&body).send().await.unwrap();
+            status = answer.status();
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                eprintln!("{}", answer.text().await.unwrap());
+            }
+            status != StatusCode::SERVICE_UNAVAILABLE
+        })
+        .await;
+        status
     }
 
     /// A file of a runner.
