@@ -76,12 +76,13 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
         ("to try it out", json!({"database": {"bundled": {"enabled": true, "storageClassName": "fast"}}})),
         ("a database of one's own", json!({"database": external})),
         (
+            // Names that YAML would take for numbers.
             "little may be read, all is named",
             json!({
-                "database": {"existingSecret": "database", "urlKey": "a", "migratorUrlKey": "b", "ca": {"secret": "ca", "key": "root.pem"}},
+                "database": {"existingSecret": "1", "urlKey": "2", "migratorUrlKey": "3", "ca": {"secret": "4", "key": "1e3"}},
                 "watchNamespaces": ["team-a", "team-b"],
-                "encryption": {"existingSecret": "keys", "current": "k2", "keys": ["k1", "k2"]},
-                "image": {"repository": "mirror/landfall", "tag": "x", "pullPolicy": "Always", "pullSecrets": ["pull"]},
+                "encryption": {"existingSecret": "5", "current": "2026", "keys": ["k1", "2026"]},
+                "image": {"repository": "mirror/landfall", "tag": "x", "pullPolicy": "Always", "pullSecrets": ["6"]},
                 "clusterName": "1e3", "allowedEndpoints": ["http://10.0.0.1:8081", "dns://10.0.0.1:53"],
                 "dns": {"resolvers": ["10.0.0.53:53"], "authorities": [{"zone": "corp.example", "servers": ["[fd00::1]:53"]}]},
                 "ceilings": {"maxDestroy": "10%"},

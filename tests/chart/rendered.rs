@@ -60,7 +60,7 @@ fn the_controller_takes_its_landfall_yaml() {
     assert_eq!(found["clusterName"], "1e3");
     assert_eq!(
         found["encryption"],
-        json!({"current": "k2", "keys": {"k1": "/etc/landfall/keys/k1", "k2": "/etc/landfall/keys/k2"}})
+        json!({"current": "2026", "keys": {"k1": "/etc/landfall/keys/k1", "2026": "/etc/landfall/keys/2026"}})
     );
     for name in [
         "watchNamespaces",

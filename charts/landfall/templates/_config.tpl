@@ -8,10 +8,10 @@ watchNamespaces: {{ toJson .Values.watchNamespaces }}
 allowedEndpoints: {{ toJson .Values.allowedEndpoints }}
 dns: {{ toJson .Values.dns }}
 encryption:
-  current: {{ .Values.encryption.current }}
+  current: {{ .Values.encryption.current | quote }}
   keys:
     {{- range .Values.encryption.keys }}
-    {{ . }}: /etc/landfall/keys/{{ . }}
+    {{ . | quote }}: {{ printf "/etc/landfall/keys/%s" . | quote }}
     {{- end }}
 engines: {{ toJson .Values.engines }}
 defaultEngine: {{ .Values.defaultEngine }}
@@ -48,6 +48,6 @@ executor:
     nodeSelector: {{ toJson .Values.runs.nodeSelector }}
     tolerations: {{ toJson .Values.runs.tolerations }}
     permittedTolerations: {{ toJson .Values.runs.permittedTolerations }}
-    scratch: {{ .Values.runs.scratch }}
+    scratch: {{ .Values.runs.scratch | quote }}
     ttlSecondsAfterFinished: {{ .Values.runs.ttlSecondsAfterFinished }}
 {{- end }}

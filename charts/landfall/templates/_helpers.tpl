@@ -28,7 +28,7 @@ matchExpressions:
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:
 {{- range . }}
-- name: {{ . }}
+- name: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -56,8 +56,8 @@ secret:
   secretName: landfall-postgres
   items: [{key: {{ index . 1 }}, path: url}]
   {{- else }}
-  secretName: {{ $database.existingSecret }}
-  items: [{key: {{ $key }}, path: url}]
+  secretName: {{ $database.existingSecret | quote }}
+  items: [{key: {{ $key | quote }}, path: url}]
   {{- end }}
   defaultMode: 288 # 0440
 {{- end }}
@@ -67,8 +67,8 @@ secret:
 {{- if .secret }}
 - name: database-ca
   secret:
-    secretName: {{ .secret }}
-    items: [{key: {{ .key }}, path: ca.crt}]
+    secretName: {{ .secret | quote }}
+    items: [{key: {{ .key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}
 {{- end }}
@@ -96,10 +96,23 @@ volumeMounts:
 {{- include "landfall.databaseCaMount" . }}
 {{- end }}
 
+{{/* Names of labels or annotations that Landfall does not set itself: (list "podLabels" .Values.podLabels). */}}
+{{- define "landfall.notOurs" -}}
+{{- $field := index . 0 }}
+{{- range $name, $_ := index . 1 }}
+{{- if or (hasPrefix "landfall.dev/" $name) (hasPrefix "app.kubernetes.io/" $name) }}
+{{- fail (printf "%s: %q is for Landfall to set; remove it" $field $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What no schema says. */}}
 {{- define "landfall.check" -}}
 {{- if eq (empty .Values.database.existingSecret) (not .Values.database.bundled.enabled) }}
 {{- fail "database: name the Secret with its URLs in database.existingSecret, or set database.bundled.enabled to try Landfall out; one of the two" }}
+{{- end }}
+{{- if and .Values.database.bundled.enabled .Values.database.ca.secret }}
+{{- fail "database.ca: the bundled Postgres has no certificate; remove database.ca.secret" }}
 {{- end }}
 {{- if not (has .Values.encryption.current .Values.encryption.keys) }}
 {{- fail (printf "encryption.current: %q is none of encryption.keys" .Values.encryption.current) }}
@@ -107,7 +120,16 @@ volumeMounts:
 {{- if has .Release.Namespace .Values.watchNamespaces }}
 {{- fail (printf "watchNamespaces: %q is Landfall's own namespace; it is not for objects of others" .Release.Namespace) }}
 {{- end }}
+{{- range $field, $names := dict "podLabels" .Values.podLabels "podAnnotations" .Values.podAnnotations }}
+{{- include "landfall.notOurs" (list $field $names) }}
+{{- end }}
+{{- $accounts := list }}
 {{- range .Values.runs.serviceAccounts }}
+{{- if has .name $accounts }}
+{{- fail (printf "runs.serviceAccounts: %q is named twice; remove one" .name) }}
+{{- end }}
+{{- $accounts = append $accounts .name }}
+{{- include "landfall.notOurs" (list "runs.serviceAccounts: podLabels" .podLabels) }}
 {{- if has .name (list "landfall-controller" "landfall-runner") }}
 {{- fail (printf "runs.serviceAccounts: %q is Landfall's own; name another" .name) }}
 {{- end }}
