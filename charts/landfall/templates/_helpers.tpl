@@ -120,9 +120,8 @@ volumeMounts:
 {{- if has .Release.Namespace .Values.watchNamespaces }}
 {{- fail (printf "watchNamespaces: %q is Landfall's own namespace; it is not for objects of others" .Release.Namespace) }}
 {{- end }}
-{{- range $field, $names := dict "podLabels" .Values.podLabels "podAnnotations" .Values.podAnnotations }}
-{{- include "landfall.notOurs" (list $field $names) }}
-{{- end }}
+{{- include "landfall.notOurs" (list "podLabels" .Values.podLabels) }}
+{{- include "landfall.notOurs" (list "podAnnotations" .Values.podAnnotations) }}
 {{- $accounts := list }}
 {{- range .Values.runs.serviceAccounts }}
 {{- if has .name $accounts }}

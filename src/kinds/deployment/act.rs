@@ -305,7 +305,7 @@ async fn give_up(cx: &Context, seen: &Observed, run: Uuid, why: Untaken) -> Resu
             "spec.runner.serviceAccountName was changed before a runner took the run; a new plan follows".to_owned()
         }
     };
-    if cx.ledger.fail_unclaimed(run, message.clone()).await? {
+    if cx.ledger.fail_unclaimed(run, message).await? {
         cx.executor.cleanup(run.id).await?;
     }
     Ok(Outcome::Done)

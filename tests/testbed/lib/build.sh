@@ -72,7 +72,7 @@ inputs_postgres() { :; }
 build_postgres() { init_postgres "$1"; }
 
 # go_build DIRECTORY ARGUMENT … runs one build at a time on this machine, untouched by the caller's settings. What a debugger reads
-# is left out from the beginning, which takes a third of the time.
+# is left out from the beginning, which saves a third of the time.
 go_build() {
     (
         cd "$1"
