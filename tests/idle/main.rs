@@ -111,7 +111,8 @@ async fn fill(world: &World) {
             _ => ("", "Manual"),
         };
         let source = json!({"inline": {"main.tf": module}});
-        let spec: Value = json!({"source": source, "approval": approval, "credentialRef": {"name": format!("c{n}")}});
+        let spec: Value =
+            json!({"source": source, "approval": approval, "credentialRef": {"name": format!("c{}", n % CREDENTIALS)}});
         world.deployment(&format!("d{n}"), spec).await;
     };
     futures::stream::iter(0..how_many()).map(deployment).buffer_unordered(8).count().await;
