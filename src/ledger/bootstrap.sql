@@ -26,6 +26,13 @@ BEGIN
         EXECUTE format('GRANT landfall_owner TO %I', current_user);
     END IF;
 
+    -- From Postgres 16 on who makes a role may grant it, and has it only once it is granted.
+    IF current_setting('server_version_num')::int >= 160000 THEN
+        IF NOT pg_has_role(current_user, 'landfall_owner', 'SET') THEN
+            EXECUTE format('GRANT landfall_owner TO %I WITH SET TRUE, INHERIT TRUE', current_user);
+        END IF;
+    END IF;
+
     IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'landfall') THEN
         CREATE SCHEMA landfall AUTHORIZATION landfall_owner;
         EXECUTE format('ALTER DATABASE %I SET search_path = landfall, public', current_database());

@@ -5,10 +5,16 @@ use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{Error, Result};
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+/// A database may have had later ones, of a newer program: it is rolled back while its schema stays.
+fn migrations() -> Migrator {
+    let mut migrations = sqlx::migrate!("./migrations");
+    migrations.set_ignore_missing(true);
+    migrations
+}
 
-/// Brings the database up to date; twice is a no-op, and replicas wait for one another. The URL's role is a superuser, or
-/// a member of `landfall_migrator` where the roles exist already; everything is owned by `landfall_owner`.
+/// Brings the database up to date; twice is a no-op, as it is where a newer program did it, and replicas wait for one another. The
+/// URL's role owns the database and may make roles, or is a superuser, or, where the roles exist already, a member of
+/// `landfall_migrator`; everything is owned by `landfall_owner`.
 ///
 /// # Errors
 /// The role may not do this, or a migration failed; it is rolled back then.
@@ -18,7 +24,7 @@ pub async fn migrate(url: &str) -> Result<()> {
     connection.execute("SELECT pg_advisory_lock(hashtext('landfall migrate'))").await?;
     bootstrap(&mut connection).await.map_err(not_permitted)?;
     connection.execute("SET ROLE landfall_owner; SET search_path = landfall").await?;
-    MIGRATIONS.run(&mut connection).await.map_err(failed)?;
+    migrations().run(&mut connection).await.map_err(failed)?;
     connection
         .execute(
             "GRANT SELECT ON _sqlx_migrations TO landfall_writer, landfall_reader, landfall_auditor;
@@ -46,7 +52,7 @@ fn not_permitted(error: Error) -> Error {
     match error {
         Error::Ledger(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
             Error::Integrity(format!(
-                "database URL: {error}; migrate as a superuser, or as a member of landfall_migrator who may create in this database"
+                "database URL: {error}; migrate as this database's owner with CREATEROLE, as a superuser, or as a member of landfall_migrator who may create in it"
             ))
         }
         other => other,
@@ -62,7 +68,7 @@ fn failed(error: MigrateError) -> Error {
 
 /// Refuses a schema older than this program. A newer one is fine: migrations keep what older replicas need.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
-    let wanted = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let wanted = migrations().iter().map(|migration| migration.version).max().unwrap_or_default();
     let found: Option<i64> =
         match sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(connection).await
         {

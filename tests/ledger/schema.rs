@@ -2,7 +2,8 @@
 
 use landfall::ledger::{self, Keyring, Ledger};
 
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
 use crate::database;
 use crate::world::{World, event};
@@ -15,6 +16,53 @@ async fn migrating_twice_and_at_once_is_a_no_op() {
     second.unwrap();
     ledger::migrate(&url).await.unwrap();
     Ledger::connect(&url, Keyring::for_test()).await.unwrap();
+}
+
+/// A rollback: hooks and init containers of the former program migrate, too.
+#[tokio::test]
+async fn a_schema_that_a_newer_program_made_is_left_as_it_is() {
+    let url = database::empty().await;
+    ledger::migrate(&url).await.unwrap();
+    let mut newer = PgConnection::connect(&url).await.unwrap();
+    let row = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+               VALUES (20990101000000, 'of a newer program', true, '', 0)";
+    newer.execute(row).await.unwrap();
+    ledger::migrate(&url).await.unwrap();
+    Ledger::connect(&url, Keyring::for_test()).await.unwrap();
+}
+
+/// As the first user of a managed Postgres is: no superuser.
+#[tokio::test]
+async fn an_owner_of_the_database_who_may_make_roles_can_migrate() {
+    let url: PgConnectOptions = database::empty().await.parse().unwrap();
+    let (name, mut admin) = (url.get_database().unwrap(), PgConnection::connect_with(&url).await.unwrap());
+    let role = format!("CREATE ROLE {name} LOGIN CREATEROLE PASSWORD 'test'; ALTER DATABASE {name} OWNER TO {name}");
+    admin.execute(AssertSqlSafe(role)).await.unwrap();
+    ledger::migrate(url.clone().username(name).password("test").to_url_lossy().as_str()).await.unwrap();
+    Ledger::connect(url.to_url_lossy().as_str(), Keyring::for_test()).await.unwrap();
+}
+
+/// As docs/installation.md writes the URL.
+#[tokio::test]
+async fn over_tls_a_server_is_who_the_named_ca_says_or_nobody() {
+    let Ok(ca) = std::env::var("DATABASE_CA") else {
+        return eprintln!(
+            "skipped: TLS, because DATABASE_SUPERUSER_URL is a Postgres of your own, whose CA is not known"
+        );
+    };
+    let url = database::empty().await;
+    let (server, _) = url.split_once('?').unwrap();
+    let by = |ca: &str| format!("{server}?sslmode=verify-full&sslrootcert={ca}");
+    ledger::migrate(&by(&ca)).await.unwrap();
+    let ledger = Ledger::connect(&by(&ca), Keyring::for_test()).await.unwrap();
+    let _connection = ledger.pool().acquire().await.unwrap();
+    let used =
+        "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE ssl AND datname = current_database()";
+    let used: i64 = sqlx::query_scalar(used).fetch_one(&mut PgConnection::connect(&url).await.unwrap()).await.unwrap();
+    assert!(used > 0);
+    let said =
+        Ledger::connect(&by(&std::env::var("PEBBLE_CA").unwrap()), Keyring::for_test()).await.unwrap_err().to_string();
+    assert!(said.contains("UnknownIssuer"), "{said}");
 }
 
 #[tokio::test]

@@ -131,3 +131,18 @@ write_env() {
     } >"$DIR/env.new"
     mv "$DIR/env.new" "$DIR/env"
 }
+
+# server_pki NAME ALTERNATIVES makes an authority, DIR/pki/NAME-ca.crt, and a server's certificate of it, NAME.crt with NAME.key.
+server_pki() {
+    local pki=$DIR/pki name=$1 key
+    [ ! -e "$pki/$name.crt" ] || return 0
+    mkdir -p "$pki"
+    for key in "$name-ca" "$name"; do openssl ecparam -name prime256v1 -genkey -noout -out "$pki/$key.key"; done
+    openssl req -x509 -new -key "$pki/$name-ca.key" -days 3650 -subj "/CN=$name-ca" -out "$pki/$name-ca.crt" \
+        -addext keyUsage=critical,keyCertSign,cRLSign
+    openssl req -new -key "$pki/$name.key" -subj "/CN=$name" |
+        openssl x509 -req -CA "$pki/$name-ca.crt" -CAkey "$pki/$name-ca.key" -CAcreateserial -days 3650 \
+            -out "$pki/$name.new" -extfile <(printf '%s\n' "subjectAltName=$2" \
+                basicConstraints=critical,CA:FALSE extendedKeyUsage=serverAuth keyUsage=critical,digitalSignature) 2>/dev/null
+    mv "$pki/$name.new" "$pki/$name.crt"
+}

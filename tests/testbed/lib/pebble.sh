@@ -1,24 +1,10 @@
 # Pebble, an ACME server: strict, with waits and rejected nonces as it has them by default. It looks names up at a Knot that
 # hands questions on to PowerDNS and to the other Knot, as it knows one resolver only. Sourced by testbed.
 
-# The authority of Pebble's own certificate, and that certificate.
-pebble_pki() {
-    local pki=$DIR/pki
-    [ ! -e "$pki/pebble.crt" ] || return 0
-    for key in pebble-ca pebble; do openssl ecparam -name prime256v1 -genkey -noout -out "$pki/$key.key"; done
-    openssl req -x509 -new -key "$pki/pebble-ca.key" -days 3650 -subj /CN=pebble-ca -out "$pki/pebble-ca.crt" \
-        -addext keyUsage=critical,keyCertSign,cRLSign
-    openssl req -new -key "$pki/pebble.key" -subj /CN=pebble |
-        openssl x509 -req -CA "$pki/pebble-ca.crt" -CAkey "$pki/pebble-ca.key" -CAcreateserial -days 3650 \
-            -out "$pki/pebble.new" -extfile <(printf '%s\n' 'subjectAltName=IP:127.0.0.1,DNS:localhost' \
-                basicConstraints=critical,CA:FALSE extendedKeyUsage=serverAuth keyUsage=critical,digitalSignature) 2>/dev/null
-    mv "$pki/pebble.new" "$pki/pebble.crt"
-}
-
 up_pebble() {
     local data=$DIR/data/pebble
     mkdir -p "$data"
-    pebble_pki
+    server_pki pebble IP:127.0.0.1,DNS:localhost,DNS:ca.example
     cat >"$data/pebble.json" <<EOF
 {
   "pebble": {

@@ -45,8 +45,14 @@ start_postgres() {
     port=$(port postgres)
     # After a SIGKILL these files stay, and so may a zombie of that pid where nobody reaps: it looks like a running server.
     rm -f "$work"/{data/postmaster.pid,socket/.s.PGSQL.*}
+    server_pki postgres IP:127.0.0.1
+    cp "$DIR"/pki/postgres.{crt,key} "$work/"
+    chmod 600 "$work"/postgres.{crt,key}
+    own_postgres "$work/postgres.crt"
+    own_postgres "$work/postgres.key"
     command=("$(pg_bin)/postgres" -D "$work/data" -p "$port" -k "$work/socket"
-        -c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off -c full_page_writes=off)
+        -c listen_addresses=127.0.0.1 -c max_connections=300 -c fsync=off -c full_page_writes=off
+        -c ssl=on -c "ssl_cert_file=$work/postgres.crt" -c "ssl_key_file=$work/postgres.key")
     [ "$(id -u)" != 0 ] || command=(setpriv --reuid=postgres --regid=postgres --init-groups "${command[@]}")
     launch postgres "${command[@]}"
     ready postgres psql -qX -h "$work/socket" -p "$port" -U postgres -d postgres -c 'SELECT 1'
@@ -61,5 +67,7 @@ purge_postgres() {
 env_postgres() {
     local url
     url=$(external postgres)
-    echo "DATABASE_SUPERUSER_URL=${url:-postgres://postgres:$(secret postgres)@127.0.0.1:$(port postgres)/postgres}"
+    # TLS is for who asks for it.
+    echo "DATABASE_SUPERUSER_URL=${url:-postgres://postgres:$(secret postgres)@127.0.0.1:$(port postgres)/postgres?sslmode=disable}"
+    [ -n "$url" ] || echo "DATABASE_CA=$DIR/pki/postgres-ca.crt"
 }
