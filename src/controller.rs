@@ -118,7 +118,7 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     served.spawn("the watch over Postgres", watch_ledger(ledger.clone(), ledger_health));
     let executor = Arc::new(executor);
     let lease = Duration::from_secs(installation.limits.lease_seconds);
-    let standby = Standby::new(client.clone(), &installation.namespace, ledger.clone(), holder.clone(), lease);
+    let standby = Standby::new(client.clone(), &installation.namespace, &ledger, holder.clone(), lease);
     let lease = Leadership::new(client.clone(), &installation.namespace, &holder, lease, cluster_health, role);
     let installation = Arc::new(installation);
     let replica =

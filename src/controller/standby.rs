@@ -8,17 +8,18 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::Error;
 use crate::api::FIELD_MANAGER;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Pulse};
 
 const NAME: &str = "landfall-standby";
 
 /// What a replica needs to say, or to hear, that it reaches Postgres.
 pub(super) struct Standby {
     api: Api<Lease>,
-    ledger: Ledger,
+    pulse: Mutex<Pulse>,
     holder: String,
     /// Of the leader's Lease.
     duration: Duration,
@@ -28,17 +29,21 @@ impl Standby {
     pub(super) fn new(
         client: kube::Client,
         namespace: &str,
-        ledger: Ledger,
+        ledger: &Ledger,
         holder: String,
         duration: Duration,
     ) -> Self {
-        Self { api: Api::namespaced(client, namespace), ledger, holder, duration }
+        Self { api: Api::namespaced(client, namespace), pulse: Mutex::new(ledger.pulse()), holder, duration }
+    }
+
+    async fn reaches(&self) -> bool {
+        self.pulse.lock().await.beats(self.duration / 5).await
     }
 
     /// Says for as long as it is polled that this replica reaches Postgres, whenever it does.
     pub(super) async fn offers(&self) {
         loop {
-            if self.ledger.ping().await.is_ok() {
+            if self.reaches().await {
                 let spec = json!({"holderIdentity": self.holder, "renewTime": MicroTime(Timestamp::now())});
                 let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NAME}, "spec": spec});
                 let (params, patch) = (PatchParams::apply(FIELD_MANAGER).force(), Patch::Apply(&lease));
@@ -54,10 +59,11 @@ impl Standby {
     /// Waits until Postgres is away from here and another replica reaches it.
     pub(super) async fn is_preferred(&self) -> Error {
         let mut outage = Outage::default();
+        let mut asked = Instant::now();
         loop {
-            tokio::time::sleep(self.duration / 5).await;
-            let asked = Instant::now();
-            if self.ledger.ping().await.is_ok() {
+            tokio::time::sleep_until((asked + self.duration / 5).into()).await;
+            asked = Instant::now();
+            if self.reaches().await {
                 outage = Outage::default();
                 continue;
             }
@@ -73,7 +79,7 @@ impl Standby {
     /// Waits until Postgres is back, or until another replica has had the time to lead.
     pub(super) async fn rests(&self) {
         let back = async {
-            while self.ledger.ping().await.is_err() {
+            while !self.reaches().await {
                 tokio::time::sleep(self.duration / 5).await;
             }
         };

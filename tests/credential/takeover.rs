@@ -44,15 +44,18 @@ impl Two {
         kill_process(Pid::from_raw(i32::try_from(self.leader.lives()).unwrap()).unwrap(), signal).unwrap();
     }
 
-    /// Waits until the other leads and has done something; answers how long it was until it led.
-    async fn follows(&self, what: &str) -> Duration {
+    /// Waits until the other leads, within fifteen seconds, and has done something.
+    async fn follows(&self, what: &str) {
         let began = Instant::now();
         says(&self.standby, "metrics", "landfall_leading 1\n").await;
         let took = began.elapsed();
         eprintln!("the other leads {:.1} s after the leader {what}", took.as_secs_f64());
+        assert!(took <= Duration::from_secs(15), "{took:?}");
         self.world.secret("pdns", json!({"api_key": "other"})).await;
         self.world.valid("pdns", PLENTY, "False", "InvalidCredentials").await;
-        took
+        let sql = tokio::sync::Mutex::new(self.world.database.superuser().await);
+        let is_told = async || events(&mut *sql.lock().await).await.iter().any(|(_, of)| of["state"] == "Invalid");
+        wait_until(PLENTY, "that to be on record", is_told).await;
     }
 
     /// The epochs so far, and the record in order. Nothing stands there twice.
@@ -86,14 +89,16 @@ async fn says(process: &Process, path: &str, words: &str) {
     wait_until(PLENTY, words, async || process.get(path).await.is_some_and(|text| text.contains(words))).await;
 }
 
+fn default_lease(home: &mut Home) {
+    home.installation.limits = landfall::installation::Limits::default();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_killed_is_followed_within_fifteen_seconds() {
-    let default = |home: &mut Home| home.installation.limits = landfall::installation::Limits::default();
-    let mut two = Two::new(default).await;
+    let mut two = Two::new(default_lease).await;
     let (epoch, _) = two.record().await;
     two.signal(Signal::KILL);
-    let took = two.follows("was killed, with the default lease").await;
-    assert!(took <= Duration::from_secs(15), "{took:?}");
+    two.follows("was killed, with the default lease").await;
     assert_eq!(two.record().await.0, epoch + 1);
 }
 
@@ -130,6 +135,20 @@ async fn a_leader_that_postgres_does_not_hear_gives_way_to_one_that_it_does() {
     let (epoch, _) = two.record().await;
     two.postgres.cut();
     two.follows("was cut off from Postgres, with a lease of 5 s").await;
+    says(&two.leader, "metrics", "landfall_leading 0\n").await;
+    let before = two.record().await;
+    assert_eq!(before.0, epoch + 1);
+    two.postgres.mend();
+    two.comes_back(before).await;
+}
+
+/// Packets are lost, and no connection breaks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_for_which_postgres_falls_silent_gives_way_as_soon() {
+    let two = Two::new(default_lease).await;
+    let (epoch, _) = two.record().await;
+    two.postgres.silence();
+    two.follows("heard no more of Postgres, with the default lease").await;
     says(&two.leader, "metrics", "landfall_leading 0\n").await;
     let before = two.record().await;
     assert_eq!(before.0, epoch + 1);
