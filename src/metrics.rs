@@ -96,6 +96,7 @@ pub struct Metrics {
     queue_seconds: Histogram,
     oldest_lock: Perhaps,
     soonest_expiry: Perhaps,
+    renewal_lateness: Perhaps,
     lag: Family<WriterLabel, Gauge<f64, AtomicU64>>,
     /// Who writes to Postgres, and since when something of it waits.
     waiting: Mutex<BTreeMap<&'static str, Option<Instant>>>,
@@ -124,6 +125,7 @@ impl Default for Metrics {
             queue_seconds: Histogram::new(exponential_buckets(1.0, 2.0, 14)),
             oldest_lock: Family::default(),
             soonest_expiry: Family::default(),
+            renewal_lateness: Family::default(),
             lag: Family::default(),
             waiting: Mutex::default(),
         };
@@ -154,6 +156,7 @@ impl Metrics {
         add(&mut registry, "queue_seconds", self.queue_seconds.clone());
         add(&mut registry, "state_lock_oldest_seconds", self.oldest_lock.clone());
         add(&mut registry, "certificate_soonest_expiry_timestamp_seconds", self.soonest_expiry.clone());
+        add(&mut registry, "certificate_renewal_lateness_ratio", self.renewal_lateness.clone());
         add(&mut registry, "ledger_lag_seconds", self.lag.clone());
         add(&mut registry, "mirror_pending", self.mirror_pending.clone());
         add(&mut registry, "watches_unlisted", self.watches_unlisted.clone());
@@ -263,6 +266,11 @@ impl Metrics {
         tell(&self.soonest_expiry, seconds);
     }
 
+    /// Which share of the time from its renewal to its end has passed, of the certificate that is the latest.
+    pub fn renewal_lateness(&self, share: Option<f64>) {
+        tell(&self.renewal_lateness, share);
+    }
+
     /// Since when something waits to be written to Postgres by this writer.
     pub fn lags(&self, writer: &'static str, since: Option<Instant>) {
         self.waiting().insert(writer, since);
@@ -282,6 +290,7 @@ impl Metrics {
             self.under_way.clear();
             self.oldest_lock.clear();
             self.soonest_expiry.clear();
+            self.renewal_lateness.clear();
             for gauge in [&self.queue, &self.dns_held, &self.anchors_lost] {
                 gauge.set(0);
             }

@@ -58,6 +58,7 @@ async fn look(cx: &Context, seen: &mut Seen, floor: Uuid, first: bool) -> Result
     let figures = cx.ledger.figures(cx.cluster).await?;
     cx.metrics.oldest_lock(figures.oldest_lock);
     cx.metrics.soonest_expiry(figures.soonest_expiry);
+    cx.metrics.renewal_lateness(figures.renewal_lateness);
     Ok(())
 }
 

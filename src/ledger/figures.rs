@@ -33,6 +33,9 @@ pub struct Figures {
     pub oldest_lock: Option<f64>,
     /// When the first certificate expires that an object has, Unix time.
     pub soonest_expiry: Option<f64>,
+    /// Of the certificate whose renewal is the latest: which share of the time from its renewal to its end has passed, from 0; one
+    /// that nobody renews is due 14 days before its end, or for the last third of its life.
+    pub renewal_lateness: Option<f64>,
 }
 
 impl Ledger {
@@ -69,15 +72,18 @@ impl Ledger {
     /// # Errors
     /// Postgres's.
     pub async fn figures(&self, cluster: Uuid) -> Result<Figures> {
-        let (oldest_lock, soonest_expiry) = sqlx::query_as(
+        let (oldest_lock, soonest_expiry, renewal_lateness) = sqlx::query_as(
             "SELECT (SELECT extract(epoch FROM clock_timestamp() - min(locked_at))::float8
                      FROM state_keys WHERE cluster_id = $1 AND lock IS NOT NULL),
-                    (SELECT extract(epoch FROM min(not_after))::float8
-                     FROM ssl_certificates WHERE cluster_id = $1 AND deleted_at IS NULL)",
+                    soonest, late
+             FROM (SELECT extract(epoch FROM min(not_after))::float8 AS soonest,
+                          max(greatest(0, extract(epoch FROM clock_timestamp() - due) / extract(epoch FROM not_after - due)))::float8 AS late
+                   FROM (SELECT not_after, least(coalesce(renewal_time, not_after - least(interval '14 days', (not_after - not_before) / 3)), not_after - interval '1 second') AS due
+                         FROM ssl_certificates WHERE cluster_id = $1 AND deleted_at IS NULL AND not_after IS NOT NULL) AS used) AS certificates",
         )
         .bind(cluster)
         .fetch_one(self.pool())
         .await?;
-        Ok(Figures { oldest_lock, soonest_expiry })
+        Ok(Figures { oldest_lock, soonest_expiry, renewal_lateness })
     }
 }

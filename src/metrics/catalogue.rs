@@ -2,7 +2,7 @@
 
 /// Name, type, labels and meaning of each metric, as they are registered and as `docs/metrics.md` lists them. A counter's name
 /// ends with `_total` where it is read.
-pub const CATALOGUE: [Entry; 20] = [
+pub const CATALOGUE: [Entry; 21] = [
     entry("reconciles", "counter", "kind, result", "Reconciles by how they ended"),
     entry("reconcile_seconds", "histogram", "kind", "Time of a reconcile"),
     entry("reconcile_errors", "counter", "kind, reason", "Errors of reconciles by reason"),
@@ -25,6 +25,12 @@ pub const CATALOGUE: [Entry; 20] = [
         "gauge",
         "",
         "When the first certificate that is in use expires, Unix time; absent where there is none",
+    ),
+    entry(
+        "certificate_renewal_lateness_ratio",
+        "gauge",
+        "",
+        "Of the certificate whose renewal is the latest: which share of the time from its renewal to its end has passed; 0 while none is due",
     ),
     entry(
         "ledger_lag_seconds",

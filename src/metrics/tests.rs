@@ -16,6 +16,7 @@ fn all() -> Metrics {
     metrics.queued(Duration::ZERO);
     metrics.oldest_lock(Some(4.0));
     metrics.soonest_expiry(Some(5.0));
+    metrics.renewal_lateness(Some(0.5));
     metrics.lags("DnsRecord", Some(Instant::now()));
     metrics.mirror_pending("DnsRecord", 1);
     metrics.watches_unlisted("dnsrecords", 1);

@@ -1,10 +1,12 @@
 //! Alerts and dashboard ask for what the controller counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::Duration;
 
 use landfall::api::Reason;
 use landfall::metrics::{Metrics, ReconcileResult};
+use serde_json::{Value, json};
 
 use crate::harness::top;
 
@@ -22,6 +24,7 @@ fn counted() -> BTreeMap<String, BTreeSet<String>> {
     metrics.queued(Duration::ZERO);
     metrics.oldest_lock(Some(0.0));
     metrics.soonest_expiry(Some(0.0));
+    metrics.renewal_lateness(Some(0.0));
     metrics.lags("DnsRecord", None);
     metrics.mirror_pending("DnsRecord", 0);
     metrics.watches_unlisted("dnsrecords", 0);
@@ -76,4 +79,86 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
     let whole = counted.keys().filter(|name| !parts.iter().any(|part| name.ends_with(part)));
     let unseen: Vec<_> = whole.filter(|name| !asked.contains(name.as_str())).collect();
     assert_eq!(unseen, Vec::<&String>::new());
+}
+
+/// An alert, the series that raise it with a value for each minute, and the minutes at which it is silent yet and fires.
+struct Raised(&'static str, &'static [(&'static str, &'static str)], u32, u32);
+
+const LEADS: (&str, &str) = ("landfall_leading{pod=\"a\"}", "1x60");
+
+const RAISED: &[Raised] = &[
+    Raised(
+        "LandfallNobodyLeads",
+        &[("landfall_leading{pod=\"a\"}", "0x60"), ("landfall_leading{pod=\"b\"}", "0x60")],
+        4,
+        6,
+    ),
+    Raised("LandfallNobodyLeads", &[], 4, 6),
+    Raised("LandfallActivityLogLostEvents", &[LEADS, ("landfall_anchors_lost", "0 0 2x60")], 1, 3),
+    Raised("LandfallWatchUnlisted", &[LEADS, ("landfall_watches_unlisted{resource=\"secrets\"}", "1x60")], 9, 11),
+    Raised("LandfallMirrorBehind", &[LEADS, ("landfall_mirror_pending{kind=\"DnsRecord\"}", "3x60")], 14, 16),
+    Raised(
+        "LandfallReconcilesFail",
+        &[
+            LEADS,
+            ("landfall_reconciles_total{kind=\"DnsRecord\",result=\"Failed\"}", "0+2x60"),
+            ("landfall_reconciles_total{kind=\"DnsRecord\",result=\"TimedOut\"}", "0+1x60"),
+            ("landfall_reconciles_total{kind=\"DnsRecord\",result=\"Done\"}", "0+2x60"),
+        ],
+        14,
+        20,
+    ),
+    Raised("LandfallDnsChangesHeld", &[LEADS, ("landfall_dns_changes_held", "1x60")], 4, 6),
+    Raised("LandfallPostgresBehind", &[LEADS, ("landfall_ledger_lag_seconds{writer=\"DnsRecord\"}", "301x60")], 4, 6),
+    Raised(
+        "LandfallCertificateExpires",
+        &[LEADS, ("landfall_certificate_renewal_lateness_ratio", "0.4 0.4 0.6x60")],
+        6,
+        8,
+    ),
+    Raised("LandfallStateLocked", &[LEADS, ("landfall_state_lock_oldest_seconds", "14400 14460x60")], 0, 1),
+];
+
+/// What is counted while all is well.
+const WELL: &[(&str, &str)] = &[
+    LEADS,
+    ("landfall_leading{pod=\"b\"}", "0x60"),
+    ("landfall_anchors_lost", "0x60"),
+    ("landfall_watches_unlisted{resource=\"secrets\"}", "0x60"),
+    ("landfall_mirror_pending{kind=\"DnsRecord\"}", "0 5 0x60"),
+    ("landfall_reconciles_total{kind=\"DnsRecord\",result=\"Failed\"}", "0+1x60"),
+    ("landfall_reconciles_total{kind=\"DnsRecord\",result=\"Done\"}", "0+9x60"),
+    ("landfall_dns_changes_held", "0x60"),
+    ("landfall_ledger_lag_seconds{writer=\"DnsRecord\"}", "299x60"),
+    ("landfall_certificate_renewal_lateness_ratio", "0.1x60"),
+    ("landfall_state_lock_oldest_seconds", "3600x60"),
+];
+
+/// The rules as Prometheus reads them.
+#[test]
+fn each_alert_fires_when_it_should_and_none_while_all_is_well() {
+    let rules = top().join("charts/landfall/files/alerts.yaml");
+    let fires = |minute: u32, alert: Option<&str>| {
+        let samples = alert.map(|alert| json!({"labels": format!("{{alertname={alert:?}}}"), "value": 1}));
+        json!({"expr": "count by (alertname) (ALERTS{alertstate=\"firing\"})", "eval_time": format!("{minute}m"),
+            "exp_samples": samples.into_iter().collect::<Vec<_>>()})
+    };
+    let group = |series: &[(&str, &str)], expected: Vec<Value>| {
+        let series: Vec<_> =
+            series.iter().map(|(series, values)| json!({"series": series, "values": values})).collect();
+        json!({"interval": "1m", "input_series": series, "promql_expr_test": expected})
+    };
+    let raised = RAISED.iter().map(|Raised(alert, series, silent, loud)| {
+        group(series, vec![fires(*silent, None), fires(*loud, Some(alert))])
+    });
+    let groups: Vec<_> = raised.chain([group(WELL, vec![fires(60, None)])]).collect();
+    let tests = tempfile::NamedTempFile::new().unwrap();
+    let whole = json!({"rule_files": [rules], "evaluation_interval": "1m", "tests": groups});
+    std::fs::write(tests.path(), whole.to_string()).unwrap();
+    let output = Command::new("promtool").args(["test", "rules"]).arg(tests.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let alerts: Value = serde_yaml::from_str(&std::fs::read_to_string(&rules).unwrap()).unwrap();
+    let named: BTreeSet<_> =
+        alerts["groups"][0]["rules"].as_array().unwrap().iter().map(|of| of["alert"].as_str().unwrap()).collect();
+    assert_eq!(named, RAISED.iter().map(|raised| raised.0).collect());
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use landfall::Error;
 use landfall::api::Organization;
 use landfall::ledger::{CredentialFact, HistoryFilter, MirrorRow, Mirrored, ObjectKind, Subject, Writer, history};
@@ -11,6 +11,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::world::World;
 
@@ -429,4 +430,28 @@ async fn an_event_counts_for_the_watch_that_it_came_by() {
     writer.mirror_relist(KIND, None, &[row(&web, "1", 1, json!({}))], None).await.unwrap();
     writer.mirror_delete(KIND, web.uid, Timestamp::now()).await.unwrap();
     assert_eq!(marks().await, [(String::new(), true), ("other".into(), false), ("shop".into(), false)]);
+}
+
+/// Of an hour as of a year: how much of what was left at the renewal is gone.
+#[tokio::test]
+async fn the_latest_renewal_is_told_as_a_share_of_what_was_left_for_it() {
+    let world = World::new().await;
+    let writer = world.writer().await;
+    let late = async || world.ledger.figures(world.cluster).await.unwrap().renewal_lateness;
+    assert_eq!(late().await, None);
+    let of = async |name: &str, renewal: Option<i64>, end: i64| {
+        let subject = Subject { kind: ObjectKind::Certificate, uid: Uuid::now_v7(), ..named(&world, name) };
+        let at = |minutes: i64| (Timestamp::now() + SignedDuration::from_mins(minutes)).strftime("%FT%TZ").to_string();
+        let begin = if renewal.is_some() { -60 } else { end - 90 * 24 * 60 };
+        let status = json!({"renewalTime": renewal.map(at), "notBefore": at(begin), "notAfter": at(end)});
+        let object = json!({"metadata": {}, "spec": {}, "status": status});
+        let row = MirrorRow { object, ..row(&subject, "1", 1, json!({})) };
+        assert_eq!(writer.mirror_apply(ObjectKind::Certificate, &[row]).await.unwrap().written, 1);
+        late().await.unwrap()
+    };
+    assert_eq!(of("fresh", Some(20), 40).await, 0.0);
+    assert!((of("short", Some(-5), 15).await - 0.25).abs() < 0.02, "a quarter of the last twenty minutes");
+    assert!((of("imported", None, 7 * 24 * 60).await - 0.5).abs() < 0.02, "due 14 days before its end");
+    assert!(of("over", Some(-60), -20).await > 1.0);
+    assert!(of("backwards", Some(60), 20).await > 1.0, "the latest counts");
 }

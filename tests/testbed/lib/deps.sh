@@ -29,6 +29,7 @@ missing_packages() {
     have sqlite3 || echo sqlite3
     "$python" -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
     have jq || echo jq
+    have promtool || echo prometheus
     have curl || echo curl
     have openssl || echo openssl
     [ -e /etc/ssl/certs/ca-certificates.crt ] || [ -d /etc/pki/tls/certs ] || echo ca-certificates
@@ -71,7 +72,7 @@ install_deps() {
 # apt_install PACKAGE … takes care that no service starts, now or at the next boot: tests start their own.
 apt_install() {
     local policy=/usr/sbin/policy-rc.d service services=()
-    for service in postgresql pdns knot containerd; do
+    for service in postgresql pdns knot containerd prometheus prometheus-node-exporter; do
         [ -e /etc/init.d/$service ] || [ -e /lib/systemd/system/$service.service ] || services+=($service)
     done
     if [ ! -e $policy ]; then
