@@ -4,13 +4,17 @@
 //! Free JSON and `managedFields`, which whoever may update an object may write as he likes, nest 10,000 levels deep, and our
 //! parser stops at 128; and the times of managed fields may lie beyond the year 9999.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
-use http::Response;
 use http::header::CONTENT_TYPE;
+use http::{Response, Uri};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::client::{ClientBuilder, DynBody};
+use kube::config::{InferConfigError, Kubeconfig};
 use kube::{Client, Config};
 use serde::Deserialize;
 use serde_json::Value;
@@ -19,6 +23,47 @@ use tower::util::MapResponseLayer;
 
 /// What is nested deeper than so many levels of an answer is read as null.
 const LEVELS: usize = 120;
+
+/// How the API server is reached: by the kubeconfig, and the proxy that it names, else as a pod.
+///
+/// # Errors
+/// There is neither.
+pub async fn config() -> Result<Config, InferConfigError> {
+    let mut config = Config::infer().await?;
+    // kube asks `NO_PROXY` about the proxy, and takes the kubeconfig's own away by it, too.
+    config.proxy_url = Kubeconfig::read().ok().and_then(own_proxy);
+    Ok(config)
+}
+
+/// The same for a person at a terminal, who goes by the proxy of `HTTPS_PROXY` as with kubectl: where the kubeconfig names none,
+/// `NO_PROXY` does not except the API server, and that is not on this machine.
+///
+/// # Errors
+/// As [`config`].
+pub async fn config_of_person() -> Result<Config, InferConfigError> {
+    let mut config = config().await?;
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let either = |name: &str| set(&name.to_ascii_lowercase()).or_else(|| set(name));
+    if let (None, Some(proxy)) = (&config.proxy_url, either("HTTPS_PROXY")) {
+        config.proxy_url = by_environment(&proxy, &config.cluster_url, &either("NO_PROXY").unwrap_or_default());
+    }
+    Ok(config)
+}
+
+/// What the current context's cluster says.
+fn own_proxy(of: Kubeconfig) -> Option<Uri> {
+    let current = of.current_context?;
+    let context = of.contexts.into_iter().find(|named| named.name == current)?.context?;
+    let cluster = of.clusters.into_iter().find(|named| named.name == context.cluster)?.cluster?;
+    cluster.proxy_url.filter(|url| !url.is_empty())?.parse().ok()
+}
+
+fn by_environment(proxy: &str, server: &Uri, excepted: &str) -> Option<Uri> {
+    let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let found = Matcher::builder().all(proxy).no(excepted).build().intercept(server);
+    found.filter(|_| !is_here).map(|found| found.uri().clone())
+}
 
 /// A client that reads every answer.
 ///
@@ -133,6 +178,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_environment_proxies_what_no_proxy_does_not_except_and_nothing_on_this_machine() {
+        let by = |server: &'static str, excepted: &str| {
+            by_environment("proxy.example:3128", &Uri::from_static(server), excepted).map(|uri| uri.to_string())
+        };
+        let proxy = Some("http://proxy.example:3128/".to_owned());
+        assert_eq!(by("https://api.one.example:6443", ""), proxy);
+        assert_eq!(by("https://api.one.example:6443", "two.example,10.0.0.0/8,proxy.example,"), proxy);
+        for (server, excepted) in [
+            ("https://api.one.example:6443", "two.example, .one.example"),
+            ("https://10.1.2.3:6443", "10.0.0.0/8"),
+            ("https://api.one.example", "*"),
+            ("https://127.0.0.1:6443", ""),
+            ("https://localhost:6443", ""),
+            ("https://[::1]:6443", ""),
+        ] {
+            assert_eq!(by(server, excepted), None, "{server} with {excepted:?}");
+        }
+    }
 
     fn through(text: &str, piece: usize) -> String {
         let mut documents = Documents::default();

@@ -6,10 +6,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::database::Database;
-use super::target::kubeconfig;
+use super::target::unusable;
 use crate::controller::{Setup, serve};
 use crate::installation::Installation;
-use crate::{Error, Result, ledger};
+use crate::{Error, Result, access, ledger};
 
 /// Arguments of `landfall controller`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ pub(super) fn controller(arguments: &Controller) -> Result<()> {
     let ended = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(cancel_on_signal(shutdown.clone()));
-        let cluster = kubeconfig().await?;
+        let cluster = access::config().await.map_err(|error| unusable(&error))?;
         let listen = installation.listen;
         let listener = TcpListener::bind(listen).await.map_err(Error::io(format!("listen: {listen}")))?;
         serve(Setup::new(installation, cluster, database_url, listener)?, shutdown).await

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use kube::Config;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -14,7 +13,7 @@ use crate::installation::Installation;
 use crate::ledger::{
     Keyring, Ledger, NOT_A_WRITER, ObjectKind, Run, clusters_of, deployment_standing, reader, recent_names, runs,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, access};
 
 /// Why a role finds nothing on record at all.
 pub(super) const NO_CHAIN: &str =
@@ -54,7 +53,9 @@ pub(super) async fn pool() -> Result<PgPool> {
 pub(super) async fn namespace(given: Option<&String>) -> String {
     match given {
         Some(namespace) => namespace.clone(),
-        None => Config::infer().await.map_or_else(|_| "default".to_owned(), |config| config.default_namespace),
+        None => {
+            access::config_of_person().await.map_or_else(|_| "default".to_owned(), |config| config.default_namespace)
+        }
     }
 }
 

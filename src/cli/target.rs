@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
-use kube::{Api, Client, Config};
+use kube::config::{InferConfigError, KubeconfigError};
+use kube::{Api, Client};
 use uuid::Uuid;
 
 use super::near;
@@ -110,7 +111,7 @@ impl WhichCluster {
     }
 
     async fn of_kubeconfig(&self) -> Option<Uuid> {
-        let client = access::client(Config::infer().await.ok()?).ok()?;
+        let client = access::client(access::config_of_person().await.ok()?).ok()?;
         let maps: Api<ConfigMap> = Api::namespaced(client, &self.own.landfall_namespace);
         cluster_of(&maps.get_opt(CLUSTER_CONFIG).await.ok()??)
     }
@@ -194,18 +195,19 @@ fn named(text: &str, kinds: &[&str]) -> Result<String, String> {
     if name.is_empty() || name.contains('/') { Err(form) } else { object_name(name) }
 }
 
-/// The kubeconfig's settings, as kubectl finds them.
-///
-/// # Errors
-/// No kubeconfig that can be used.
-pub(super) async fn kubeconfig() -> Result<Config> {
-    // The cause would show the file's text, and tokens with it.
-    Config::infer().await.map_err(|_| {
-        let file = std::env::var("KUBECONFIG").map(|path| format!(" (KUBECONFIG is {path:?})")).unwrap_or_default();
-        let message =
-            format!("no usable kubeconfig{file}: set KUBECONFIG to a file with which `kubectl get tfd` works");
-        Error::condition(Reason::ApiServerUnavailable, message)
-    })
+/// The kubeconfig could not be used.
+pub(super) fn unusable(error: &InferConfigError) -> Error {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<KubeconfigError>());
+    if let Some(cause @ (KubeconfigError::ParseNoProxy(_) | KubeconfigError::ParseProxyUrl(_))) = cause {
+        let message = format!(
+            "HTTPS_PROXY or NO_PROXY of the environment: {cause}; write hosts and networks, as a.example,10.0.0.0/8"
+        );
+        return Error::condition(Reason::ApiServerUnavailable, message);
+    }
+    // Others would show the file's text, and tokens with it.
+    let file = std::env::var("KUBECONFIG").map(|path| format!(" (KUBECONFIG is {path:?})")).unwrap_or_default();
+    let message = format!("no usable kubeconfig{file}: set KUBECONFIG to a file with which `kubectl get tfd` works");
+    Error::condition(Reason::ApiServerUnavailable, message)
 }
 
 /// The API server to which the kubeconfig leads.
@@ -222,7 +224,7 @@ impl Cluster {
     /// # Errors
     /// No kubeconfig that can be used.
     pub(super) async fn of(namespace: Option<&String>) -> Result<Self> {
-        let config = kubeconfig().await?;
+        let config = access::config_of_person().await.map_err(|error| unusable(&error))?;
         // Without what else a URL may hold, a password among it.
         let host = config.cluster_url.authority().map_or("", |a| a.as_str());
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::harness::User;
+use crate::proxy::Proxy;
 use crate::world::{World, digest, status};
 
 const DATA: &str = "resource \"terraform_data\" \"a\" {}";
@@ -60,4 +61,27 @@ async fn what_the_command_line_says_of_a_command_is_what_became_of_it() {
     let err = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert!(err.contains("not handled yet"), "{err}");
+}
+
+/// The environment's proxy is not for an API server on this machine; the kubeconfig's is for any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_reaches_the_api_server_behind_a_proxy_as_kubectl_does() {
+    let mut world = World::new().await;
+    let proxy = Proxy::start(&["127.0.0.1"]).await;
+    let said = async |world: &World| {
+        let mut command = world.controller.home.landfall(&["retry", "tfd/none", "-n", &world.namespace]);
+        let output = command.env("HTTPS_PROXY", "http://127.0.0.1:1").output().await.unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    world.controller.home.with_kubeconfig(User::Alice, |_| {});
+    let straight = said(&world).await;
+    assert!(straight.0 == Some(1) && straight.1.contains("none"), "{straight:?}");
+    assert_eq!(proxy.asked(), Vec::<String>::new());
+    world.controller.home.with_kubeconfig(User::Alice, |config| {
+        for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+            cluster.proxy_url = Some(proxy.url.clone());
+        }
+    });
+    assert_eq!(said(&world).await, straight);
+    assert!(!proxy.asked().is_empty());
 }

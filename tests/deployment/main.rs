@@ -7,6 +7,8 @@ mod controller;
 mod database;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/proxy.rs"]
+mod proxy;
 #[path = "../harness/deployment.rs"]
 mod world;
 
