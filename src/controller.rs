@@ -4,7 +4,7 @@ mod figures;
 mod jobs;
 mod leader;
 mod served;
-mod serving;
+pub(crate) mod serving;
 mod standby;
 mod start;
 

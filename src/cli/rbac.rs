@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use kube::api::ObjectMeta;
 
+use crate::controller::serving;
 use crate::reconcile::anchors;
 
 /// One row: a group, resources of it, verbs on them.
@@ -40,7 +41,7 @@ const READ: &[&str] = &["get", "list", "watch"];
 const CHANGE: &[&str] = &["create", "update", "patch", "delete", "deletecollection"];
 
 const ROLES: &[Role] = &[
-    // Bound to the controller's service account, in all namespaces or in each of `watchNamespaces` and Landfall's own.
+    // Bound to the controller's service account, in all namespaces or in each of `watchNamespaces`.
     Role {
         name: "landfall-controller",
         aggregate: None,
@@ -49,13 +50,9 @@ const ROLES: &[Role] = &[
             // Outputs, certificates.
             Rule("", &["secrets"], &["create", "update", "delete"]),
             Rule("", &["configmaps"], READ),
-            // The cluster id, made once.
-            Rule("", &["configmaps"], &["create"]),
             Rule("events.k8s.io", &["events"], &["create", "patch"]),
-            Rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
         ],
-        // The heads of the chains.
-        named: &[(anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"]))],
+        named: &[],
     },
     // Bound in the whole cluster, whichever namespaces are watched: what has no namespace, and the kinds, for in a namespace that
     // is being deleted bindings may go before objects, and then nobody could take their finalizers off.
@@ -80,17 +77,26 @@ const ROLES: &[Role] = &[
         ],
         named: &[],
     },
-    // Jobs of runs: bound in Landfall's own namespace alone.
+    // Bound in Landfall's own namespace alone. Other Secrets there, the login that may migrate, it does not read.
     Role {
-        name: "landfall-controller-runs",
+        name: "landfall-controller-own",
         aggregate: None,
         rules: &[
+            Rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
+            // The cluster id, made once, and the heads of the chains.
+            Rule("", &["configmaps"], &["get", "create"]),
+            // The certificate of the run API.
+            Rule("", &["secrets"], &["create"]),
+            // Runs.
             Rule("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
             Rule("", &["pods"], &["get", "list", "watch", "delete"]),
             // Why a pod does not begin.
             Rule("", &["events"], &["list"]),
         ],
-        named: &[],
+        named: &[
+            (anchors::CONFIG_MAP, Rule("", &["configmaps"], &["update"])),
+            (serving::SECRET, Rule("", &["secrets"], &["get", "update"])),
+        ],
     },
     Role { name: "landfall-viewer", aggregate: Some("view"), rules: &[Rule(LANDFALL, KINDS, READ)], named: &[] },
     // Deployments and certificates, without the gate: approval, bypass and the use of credentials are granted on their own.

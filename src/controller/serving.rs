@@ -21,7 +21,7 @@ use crate::reconcile::{Clock, patch};
 use crate::{Error, Result};
 
 /// The Secret, in Landfall's own namespace.
-const SECRET: &str = "landfall-run-api";
+pub(crate) const SECRET: &str = "landfall-run-api";
 /// How often it is looked at: a replica that starts while the Secret is gone makes a CA that no pod trusts which runs.
 const INTERVAL: Duration = Duration::from_secs(15);
 /// After a look that failed.

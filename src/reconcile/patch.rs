@@ -57,11 +57,10 @@ pub async fn status<K: Object>(client: &kube::Client, object: &K, status: &Value
 /// What to do where the API server refuses the controller something in its own namespace; empty where that is not known.
 pub fn next_step(error: &Error) -> &'static str {
     match error {
-        Error::Cluster(cause) if is_not_found(cause) => {
-            "; make Landfall's own namespace (`kubectl apply --server-side -k manifests/install`), or mend `namespace` in landfall.yaml"
-        }
         Error::Cluster(_) if error.reason() == Reason::Forbidden => {
-            "; bind the ClusterRole landfall-controller to the user of the controller's kubeconfig (docs/installation.md)"
+            "; see that `namespace` of landfall.yaml is there and Landfall's own, and bind the ClusterRoles landfall-controller, \
+             landfall-controller-cluster and, there, landfall-controller-own to the user of the controller's kubeconfig \
+             (docs/installation.md)"
         }
         _ => "",
     }

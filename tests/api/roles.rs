@@ -45,11 +45,10 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "update :secrets",
         "delete :secrets",
         "get :configmaps",
-        "create :configmaps",
+        "watch :configmaps",
         "watch :namespaces",
         "create events.k8s.io:events",
         "patch events.k8s.io:events",
-        "update coordination.k8s.io:leases",
         "get admissionregistration.k8s.io:validatingadmissionpolicybindings",
         "create authentication.k8s.io:tokenreviews",
     ];
@@ -66,7 +65,9 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "use cloudcredentials",
         "assign organizations",
         "patch :secrets",
+        "create :configmaps",
         "update :configmaps",
+        "update coordination.k8s.io:leases",
         "patch :namespaces",
         "create :pods",
         "delete :pods",
@@ -77,9 +78,17 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "escalate rbac.authorization.k8s.io:clusterroles",
     ];
     allows(User::Controller, &namespace, &yes, &no).await;
-    let yes =
-        ["create batch:jobs", "watch batch:jobs", "delete batch:jobs", "list :pods", "delete :pods", "list :events"];
-    let no = ["patch batch:jobs", "create :pods", "create :pods/exec", "get :pods/log"];
+    let yes = [
+        "create batch:jobs",
+        "watch batch:jobs",
+        "delete batch:jobs",
+        "list :pods",
+        "delete :pods",
+        "list :events",
+        "create :configmaps",
+        "update coordination.k8s.io:leases",
+    ];
+    let no = ["patch batch:jobs", "create :pods", "create :pods/exec", "get :pods/log", "update :configmaps"];
     allows(User::Controller, "landfall-system", &yes, &no).await;
 }
 

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use crate::bed::Bed;
 use crate::harness::{OWN_BED, User, env, kubectl, top};
 use crate::helm::{HOME, combinations, render, run};
-use crate::rights::{self, CLUSTER, CONTROLLER, CONTROLLERS, RUNNERS, RUNS};
+use crate::rights::{self, CLUSTER, CONTROLLER, CONTROLLERS, OWN, RUNNERS};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_chart_is_installed_upgraded_rolled_back_and_removed() {
@@ -75,7 +75,7 @@ async fn what_must_stay_stays(client: &Client) {
     let key = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, key).unwrap();
     assert_eq!(key.len(), 32);
     rights::of_people(client, "team-a").await;
-    for (namespace, more) in [(HOME, RUNS), ("team-a", &[][..])] {
+    for (namespace, more) in [(HOME, OWN), ("team-a", &[][..])] {
         rights::holds(client, CONTROLLERS, namespace, &[CONTROLLER, CLUSTER, more]).await;
         rights::holds(client, RUNNERS, namespace, &[]).await;
     }
@@ -91,7 +91,7 @@ async fn what_must_stay_stays(client: &Client) {
     assert!(!second["landfall-key-k2"].is_null() && second["landfall-key-k2"] != first["landfall-key-k1"]);
     rights::holds(client, CONTROLLERS, "team-c", &[CLUSTER]).await;
     rights::holds(client, CONTROLLERS, "team-b", &[CONTROLLER, CLUSTER]).await;
-    rights::holds(client, CONTROLLERS, HOME, &[CONTROLLER, CLUSTER, RUNS]).await;
+    rights::holds(client, CONTROLLERS, HOME, &[CLUSTER, OWN]).await;
 
     // Where the chart is rendered apart from the cluster, the API server keeps the key.
     let rendered = render(&values).unwrap();

@@ -87,13 +87,15 @@ const ROLES: &[(&str, Rights)] = &[
 ];
 
 /// The controller where it watches, in its own namespace, and elsewhere.
-pub(crate) const CONTROLLER: Rights = &[
-    (":secrets", "get,list,watch,create,update,delete"),
-    (":configmaps", "get,list,watch,create"),
+pub(crate) const CONTROLLER: Rights = &[(":secrets", "get,list,watch,create,update,delete"), (":configmaps", READ)];
+pub(crate) const OWN: Rights = &[
     ("coordination.k8s.io:leases", "get,create,update,patch"),
+    (":configmaps", "get,create"),
+    (":secrets", "create"),
+    ("batch:jobs", "get,list,watch,create,delete"),
+    (":pods", "get,list,watch,delete"),
+    (":events", "list"),
 ];
-pub(crate) const RUNS: Rights =
-    &[("batch:jobs", "get,list,watch,create,delete"), (":pods", "get,list,watch,delete"), (":events", "list")];
 pub(crate) const CLUSTER: Rights = &[
     (ALL, "get,list,watch,patch"),
     (STATUS, "update,patch"),

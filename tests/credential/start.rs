@@ -120,10 +120,10 @@ async fn a_start_that_the_api_server_refuses_says_what_to_do() {
     let database = Database::fresh().await;
     let home = Home::new(&[namespace().await], &database, |value| value["namespace"] = json!("nowhere")).await;
     let mut process = home.launch().await;
-    says(&mut process, "namespaces \"nowhere\" not found; make Landfall's own namespace").await;
+    says(&mut process, "; see that `namespace` of landfall.yaml is there").await;
 
     let mut home = Home::new(&[namespace().await], &database, |_| {}).await;
     home.with_kubeconfig(User::Carol, |_| {});
     let mut process = home.launch().await;
-    says(&mut process, "; bind the ClusterRole landfall-controller").await;
+    says(&mut process, "and bind the ClusterRoles landfall-controller,").await;
 }

@@ -15,11 +15,11 @@ use crate::world::{PLENTY, World};
 /// The watch rests for so long between two tries, at most.
 const TRIED_AGAIN: Duration = Duration::from_secs(60);
 
-/// The role of the controller, as docs/installation.md binds it where not all namespaces are watched.
-async fn bind(user: &str, namespace: &str) {
+/// A role of the controller, as docs/installation.md binds it where not all namespaces are watched.
+async fn bind(user: &str, namespace: &str, role: &str) {
     let object = json!({
         "metadata": {"name": user, "namespace": namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "landfall-controller"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
         "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}],
     });
     let api: Api<RoleBinding> = Api::namespaced(User::Admin.client().await, namespace);
@@ -64,8 +64,8 @@ async fn a_namespace_without_the_role_is_named_until_the_role_is_bound() {
         }
     });
     bind_cluster(&user).await;
-    bind(&user, &home.namespace).await;
-    bind(&user, &bound).await;
+    bind(&user, &home.namespace, "landfall-controller-own").await;
+    bind(&user, &bound, "landfall-controller").await;
     let process = home.launch().await;
     let unlisted = format!("watch configmaps in {bare}: API server: configmaps is forbidden");
     wait_until(PLENTY, "the watch to be named", async || readyz(&process).await.1.contains(&unlisted)).await;
@@ -90,7 +90,7 @@ async fn a_namespace_without_the_role_is_named_until_the_role_is_bound() {
     wait_until(PLENTY, "readiness", async || readyz(&process).await.0 == 200).await;
     world.powerdns("pdns", &env("PDNS_API_KEY"), &env("PDNS_URL"), json!({})).await;
     world.valid("pdns", PLENTY, "True", "Valid").await;
-    bind(&user, &bare).await;
+    bind(&user, &bare, "landfall-controller").await;
     let silent = async || !readyz(&process).await.1.contains("watch ");
     wait_until(TRIED_AGAIN, "nothing to say of a watch", silent).await;
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::controller::{Home, free_address};
 use crate::database::Database;
-use crate::harness::{User, env, grant, pod_token, wait_until};
+use crate::harness::{User, env, pod_token, wait_until};
 use crate::world::PLENTY;
 
 /// Landfall's own namespace, as the node sees it.
@@ -57,7 +57,6 @@ impl Node {
         for name in ["landfall-runner", "stranger"] {
             node.create::<ServiceAccount>(json!({"metadata": {"name": name}})).await;
         }
-        grant(&home.namespace, User::Controller, &["landfall-controller-runs"]).await;
         (home, node)
     }
 

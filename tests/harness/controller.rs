@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Database;
-use crate::harness::{User, env, install, namespace, wait_until};
+use crate::harness::{User, env, grant, install, namespace, wait_until};
 
 /// What outlives a controller: its own namespace, its files, its database role, its address.
 pub struct Home {
@@ -77,6 +77,7 @@ impl Home {
             }
         }
         let own = namespace().await;
+        grant(&own, User::Controller, &["landfall-controller-own"]).await;
         let mut value = json!({
             "namespace": own,
             "listen": "127.0.0.1:0",

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::controller::{Home, free_address};
-use crate::harness::{User, env, grant, wait_until};
+use crate::harness::{env, wait_until};
 use crate::runners::{import, with_libraries};
 use crate::world::World;
 
@@ -60,7 +60,6 @@ pub(crate) async fn world_with(others: &[&str], change: impl FnOnce(&mut Value))
     let account = json!({"metadata": {"name": "landfall-runner"}});
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &own);
     accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
-    grant(&own, User::Controller, &["landfall-controller-runs"]).await;
     World { namespace, client, database, controller: controller.start().await }
 }
 
