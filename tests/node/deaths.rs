@@ -45,6 +45,31 @@ async fn an_apply_whose_pod_is_killed_is_interrupted_and_a_person_goes_on() {
     world.controller.stop().await;
 }
 
+/// Twenty million strings, which the plan does not know yet.
+const LARGE: &str = "resource \"terraform_data\" \"first\" {\n  input = 1000\n}\n\
+    resource \"terraform_data\" \"large\" {\n  input = length(flatten([for a in range(terraform_data.first.output) : \
+    [for b in range(1000) : [for c in range(20) : \"${a}-${b}-${c}\"]]]))\n}";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn an_apply_that_takes_more_memory_than_it_may_is_interrupted() {
+    let world = world(|_| {}).await;
+    let runner = json!({"resources": {"limits": {"memory": "256Mi"}}});
+    let source = json!({"inline": {"main.tf": LARGE}});
+    world.deployment("web", json!({"source": source, "approval": "Automatic", "runner": runner})).await;
+    world.ready("web", "Interrupted").await;
+    let mut sql = world.database.superuser().await;
+    let said: Vec<String> = sqlx::query_scalar("SELECT message FROM terraform_runs WHERE kind = 'Apply'")
+        .fetch_all(&mut sql)
+        .await
+        .unwrap();
+    // Of the pod's processes the kernel takes the largest, or all of them.
+    assert!(said.len() == 1 && (said[0].contains("without memory") || said[0].contains("want of memory")), "{said:?}");
+    assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock_run IS NOT NULL").await, 0, "no lock is left");
+    world.nothing_left().await;
+    world.controller.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a node"]
 async fn a_cancel_ends_the_engine_and_its_pod() {
