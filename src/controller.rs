@@ -22,8 +22,8 @@ use crate::installation::{ExecutorKind, Installation};
 use crate::ledger::{Keyring, Ledger, Subject};
 use crate::metrics::Metrics;
 use crate::reconcile::{Clock, Leadership, backoff, wake};
-use crate::terraform::engines::{self, Engines};
-use crate::terraform::executor::{Executor, Local};
+use crate::terraform::engines::Engines;
+use crate::terraform::executor::{EngineSettings, Executor, Local};
 use crate::{Error, Result, web};
 use leader::{Ended, Replica};
 use served::Served;
@@ -163,8 +163,7 @@ async fn take_turns(
 fn local(installation: &Installation, program: PathBuf, listener: &TcpListener) -> Result<Local> {
     let address = listener.local_addr().map_err(Error::io("the served address"))?;
     let api = Url::parse(&format!("http://{address}")).map_err(|e| Error::Integrity(format!("listen: {e}")))?;
-    let config = installation.engine_cli_config.as_deref().map(engines::cli_config).transpose()?;
-    Local::new(&installation.executor.work_dir, api, program, installation.engines.clone(), config)
+    Local::new(&installation.executor.work_dir, api, program, EngineSettings::of(installation)?)
 }
 
 async fn watch_ledger(ledger: Ledger, health: Part) -> std::io::Result<()> {

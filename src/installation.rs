@@ -32,6 +32,9 @@ pub struct Installation {
     /// Endpoints outside the public ranges that a spec may name: scheme, host and port, e.g. `http://127.0.0.1:8081`, or `dns://127.0.0.1:53` for a DNS server.
     #[serde(default)]
     pub allowed_endpoints: Vec<String>,
+    /// The proxy by which engines and the controller's own calls leave the network.
+    #[serde(default)]
+    pub proxy: ProxySettings,
     /// How authoritative DNS servers are found.
     #[serde(default)]
     pub dns: DnsSettings,
@@ -58,6 +61,25 @@ pub struct Installation {
     /// Address of health and metrics, and under `local` of the run API. Fixed, because runners come back to it.
     #[serde(default = "listen")]
     pub listen: SocketAddr,
+}
+
+/// The proxy by which engines, what a module calls, and the controller's own calls over HTTPS leave the network. The controller
+/// calls without it the hosts that `allowedEndpoints` lists, DNS servers, Kubernetes and Postgres.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProxySettings {
+    /// Of HTTPS, as `http://proxy.example:3128`. No password belongs here: every module sees it.
+    #[serde(default)]
+    pub https: Option<String>,
+    /// Of plain HTTP, for engines and modules alone.
+    #[serde(default)]
+    pub http: Option<String>,
+    /// Domains with all below them, addresses, and networks that are reached without it, as `corp.example` and `10.0.0.0/8`.
+    #[serde(default)]
+    pub none: Vec<String>,
+    /// Whether a host of a spec that does not resolve here is left to the proxy. Its own rules must then keep private addresses closed.
+    #[serde(default)]
+    pub resolves: bool,
 }
 
 /// How authoritative DNS servers are found. Those of `authorities` may have any address; others only a public one.
@@ -173,12 +195,50 @@ pub struct JobSettings {
     /// none may: taints keep nodes for others.
     #[serde(default)]
     pub permitted_tolerations: Vec<String>,
+    /// What every run's pod has besides, read-only: an engine that its image lacks, a mirror of providers.
+    #[serde(default)]
+    pub volumes: Vec<RunVolume>,
+    /// CAs that engines and providers trust beside those of the image in `/etc/ssl/certs`: its `SSL_CERT_DIR` is then that folder and theirs.
+    #[serde(default)]
+    pub ca_bundle: Option<CaBundle>,
     /// The most that a run's working directory may hold; the pod is evicted beyond it.
     #[serde(default = "two_gi")]
     pub scratch: Quantity,
     /// How long a Job stays when it has ended, for people to look at, 0 to 86400 seconds.
     #[serde(default = "three_hundred_i32")]
     pub ttl_seconds_after_finished: i32,
+}
+
+/// Where a run's pod has its working directory.
+pub(crate) const WORK: &str = "/work";
+/// Where it shows who it is.
+pub(crate) const IDENTITY: &str = "/var/run/landfall";
+/// Where it has the CAs of the installation.
+pub(crate) const CA: &str = "/etc/landfall/ca";
+
+/// A read-only volume of every run's pod: either a ConfigMap or a PersistentVolumeClaim of Landfall's own namespace.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunVolume {
+    /// Where it is mounted, as `/opt/terraform`.
+    pub mount_path: String,
+    /// Name of the ConfigMap; its keys are files.
+    #[serde(default)]
+    pub config_map: Option<String>,
+    /// Name of the claim, which every node of runs must be able to mount.
+    #[serde(default)]
+    pub persistent_volume_claim: Option<String>,
+}
+
+/// CAs in PEM.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CaBundle {
+    /// Name of a ConfigMap of Landfall's own namespace.
+    pub config_map: String,
+    /// Its key.
+    #[serde(default = "ca_crt")]
+    pub key: String,
 }
 
 /// A service account that some specs may name.
@@ -289,11 +349,29 @@ fn listen_to_pods() -> SocketAddr {
 fn landfall_runner() -> String {
     "landfall-runner".into()
 }
+fn ca_crt() -> String {
+    "ca.crt".into()
+}
 fn two_gi() -> Quantity {
     Quantity("2Gi".into())
 }
 
 impl Installation {
+    /// Hosts that are called without the proxy, by the controller as by engines: `proxy.none`, and what `allowedEndpoints` lists.
+    /// None where there is no proxy.
+    pub fn called_straight(&self) -> Vec<String> {
+        if self.proxy.https.is_none() && self.proxy.http.is_none() {
+            return Vec::new();
+        }
+        let listed = self.allowed_endpoints.iter().filter_map(|text| Url::parse(text).ok());
+        let hosts = listed.filter_map(|url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()));
+        let mut all = self.proxy.none.clone();
+        all.extend(hosts);
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|host| seen.insert(host.clone()));
+        all
+    }
+
     /// How many connections to Postgres a process may hold: each reconcile and each run may want one, and so do mirror,
     /// activity log and health.
     pub fn database_connections(&self) -> u32 {

@@ -5,7 +5,9 @@
 //! can read its Secret.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::text;
@@ -13,6 +15,8 @@ use crate::api::Reason;
 use crate::installation::Installation;
 use crate::{Error, Result};
 
+/// How long a name may take to resolve. Behind a proxy nobody may answer at all.
+const RESOLVED: Duration = Duration::from_secs(5);
 /// The scheme of a DNS server.
 const DNS: &str = "dns";
 
@@ -44,7 +48,11 @@ pub async fn endpoint_allowed(installation: &Installation, field: &str, endpoint
     let addresses: Vec<IpAddr> = match url.host() {
         Some(Host::Ipv4(address)) => vec![address.into()],
         Some(Host::Ipv6(address)) => vec![address.into()],
-        Some(Host::Domain(name)) => resolve(field, name, port(&url).unwrap_or(443)).await?,
+        Some(Host::Domain(name)) => match resolve(field, name, port(&url).unwrap_or(443)).await {
+            // Where it leads is the proxy's to say, and to refuse.
+            Err(_) if !is_dns && installation.proxy.https.is_some() && installation.proxy.resolves => return Ok(url),
+            found => found?,
+        },
         None => return Err(refuse(format!("{origin} has no host"))),
     };
     match addresses.iter().find(|a| !is_public(**a)) {
@@ -85,9 +93,14 @@ pub(crate) fn is_listed_host(allowed_endpoints: &[String], host: &str) -> bool {
 
 async fn resolve(field: &str, host: &str, port: u16) -> Result<Vec<IpAddr>> {
     let unresolved = |why: String| {
-        Error::condition(Reason::ProviderUnavailable, format!("{field}: host {host:?} does not resolve ({why})"))
+        let next = "behind a proxy that resolves it, proxy.resolves of landfall.yaml lets it pass";
+        Error::condition(
+            Reason::ProviderUnavailable,
+            format!("{field}: host {host:?} does not resolve ({why}); {next}"),
+        )
     };
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?;
+    let found = timeout(RESOLVED, tokio::net::lookup_host((host, port))).await;
+    let found = found.map_err(|_| unresolved("no answer in time".into()))?.map_err(|e| unresolved(e.to_string()))?;
     let addresses: Vec<_> = found.map(|a| a.ip()).collect();
     if addresses.is_empty() { Err(unresolved("no address".into())) } else { Ok(addresses) }
 }
@@ -193,6 +206,24 @@ mod tests {
             assert_eq!(reason, Reason::EndpointNotAllowed, "{endpoint}: {message}");
             assert!(message.starts_with("spec.powerdns.endpoint: "), "{message}");
         }
+    }
+
+    /// Behind a proxy many a name resolves for the proxy alone; what is known here not to be public is refused all the same.
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_left_to_the_proxy_where_there_is_one() {
+        let mut behind = installation(&[]);
+        let verdict = async |of: &Installation, endpoint: &str| {
+            endpoint_allowed(of, "spec.powerdns.endpoint", endpoint).await.map(drop).map_err(|e| e.reason())
+        };
+        assert_eq!(verdict(&behind, "https://ca.invalid/dir").await, Err(Reason::ProviderUnavailable));
+        behind.proxy.https = Some("http://10.0.0.1:3128".into());
+        assert_eq!(verdict(&behind, "https://ca.invalid/dir").await, Err(Reason::ProviderUnavailable));
+        behind.proxy.resolves = true;
+        assert_eq!(verdict(&behind, "https://ca.invalid/dir").await, Ok(()));
+        for private in ["https://10.0.0.1", "https://localhost", "http://ca.invalid"] {
+            assert_eq!(verdict(&behind, private).await, Err(Reason::EndpointNotAllowed), "{private}");
+        }
+        assert_eq!(verdict(&behind, "dns://ns.invalid").await, Err(Reason::ProviderUnavailable));
     }
 
     #[tokio::test]

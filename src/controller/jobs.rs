@@ -15,8 +15,7 @@ use crate::installation::Installation;
 use crate::ledger::ObjectKind;
 use crate::reconcile::{Clock, wake};
 use crate::run::protocol::{AUDIENCE, PodIdentity};
-use crate::terraform::engines;
-use crate::terraform::executor::{Jobs, job_name};
+use crate::terraform::executor::{EngineSettings, Jobs, job_name};
 use crate::web::runs::{Pods, RunApi};
 use crate::web::{runs, tls};
 use crate::{Error, Result};
@@ -43,13 +42,13 @@ pub(super) async fn begin(
     served
         .spawn("the run API", tls::serve(listener, serving.certificate, routes, tls::Limits::of(of.executor.max_runs)));
 
-    let config = of.engine_cli_config.as_deref().map(engines::cli_config).transpose()?;
+    let engines = EngineSettings::of(of)?;
     let waker = waker.clone();
     Ok(Jobs::new(
         client.clone(),
         of.namespace.clone(),
         settings,
-        (of.engines.clone(), config),
+        engines,
         of.executor.stop_grace_seconds,
         serving.authorities,
         Box::new(move |namespace, name| waker.wake(ObjectKind::TerraformDeployment, namespace, name)),

@@ -2,13 +2,18 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::{Component, Path};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use url::Url;
 
-use super::{ExecutorKind, ExecutorSettings, Installation, JobSettings};
+use super::{ExecutorKind, ExecutorSettings, IDENTITY, Installation, JobSettings, WORK};
 use crate::dns::Name;
+
+/// Where a run's pod, or the controller's of the chart, has volumes of its own.
+const OWN_MOUNTS: [&str; 3] = [WORK, IDENTITY, "/etc/landfall"];
 
 /// The first thing that is wrong.
 pub(super) fn check(of: &Installation) -> Result<(), String> {
@@ -23,6 +28,11 @@ pub(super) fn check(of: &Installation) -> Result<(), String> {
     }
     for (at, text) in of.allowed_endpoints.iter().enumerate() {
         endpoint(&format!("allowedEndpoints[{at}]"), text)?;
+    }
+    proxy("proxy.https", of.proxy.https.as_deref())?;
+    proxy("proxy.http", of.proxy.http.as_deref())?;
+    if let Some(at) = of.proxy.none.iter().position(|name| !is_exempt(name)) {
+        return Err(format!("proxy.none[{at}]: is no domain, address or network, as corp.example or 10.0.0.0/8"));
     }
     for (at, authority) in of.dns.authorities.iter().enumerate() {
         Name::parse(&authority.zone).map_err(|rule| format!("dns.authorities[{at}].zone: {rule}"))?;
@@ -73,7 +83,29 @@ fn executor(of: &ExecutorSettings) -> Result<(), String> {
             "executor.job.permittedTolerations: names an empty key; name a taint's, or \"*\" for every one".into()
         );
     }
+    volumes(job)?;
     range("executor.job.ttlSecondsAfterFinished", job.ttl_seconds_after_finished, 0..=86_400)
+}
+
+fn volumes(job: &JobSettings) -> Result<(), String> {
+    let mut mounted: Vec<&Path> = OWN_MOUNTS.iter().map(Path::new).collect();
+    for (at, volume) in job.volumes.iter().enumerate() {
+        let (field, path) = (format!("executor.job.volumes[{at}]"), Path::new(&volume.mount_path));
+        let plain = path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
+        if !path.is_absolute() || path.parent().is_none() || !plain {
+            return Err(format!("{field}.mountPath: {path:?} is no absolute path below /, as /opt/terraform"));
+        }
+        if let Some(other) = mounted.iter().find(|other| path.starts_with(other) || other.starts_with(path)) {
+            return Err(format!(
+                "{field}.mountPath: {path:?} and {other:?} are one within the other; mount it elsewhere"
+            ));
+        }
+        if volume.config_map.is_some() == volume.persistent_volume_claim.is_some() {
+            return Err(format!("{field}: needs one of configMap and persistentVolumeClaim"));
+        }
+        mounted.push(path);
+    }
+    Ok(())
 }
 
 fn service_accounts(job: &JobSettings) -> Result<(), String> {
@@ -123,6 +155,28 @@ fn endpoint(field: &str, text: &str) -> Result<(), String> {
     }
 }
 
+/// What is wrong is not shown: it may have a password in it.
+fn proxy(field: &str, text: Option<&str>) -> Result<(), String> {
+    let bare = |url: &Url| url.as_str().trim_end_matches('/') == url.origin().ascii_serialization();
+    let fits = |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && bare(&url));
+    if text.is_none_or(fits) {
+        return Ok(());
+    }
+    Err(format!(
+        "{field}: is not http or https with a host, as http://proxy.example:3128, and with no path, user or password"
+    ))
+}
+
+/// What engines and the controller read alike.
+fn is_exempt(text: &str) -> bool {
+    let network = |(address, length): (&str, &str)| {
+        let most = address.parse().map(|address: IpAddr| if address.is_ipv4() { 32 } else { 128 });
+        matches!((most, length.parse::<u8>()), (Ok(most), Ok(length)) if length <= most)
+    };
+    let domain = || Name::parse(text.strip_prefix('.').unwrap_or(text)).is_ok_and(|_| !text.contains('*'));
+    text.parse::<IpAddr>().is_ok() || text.split_once('/').is_some_and(network) || domain()
+}
+
 fn max_destroy(limit: &IntOrString) -> Result<(), String> {
     let (fits, shown) = match limit {
         IntOrString::Int(count) => (*count >= 0, count.to_string()),
@@ -147,7 +201,7 @@ mod tests {
 
     fn of(pointer: &str, value: &Value) -> Installation {
         let mut whole = json!({
-            "namespace": "landfall-system", "watchNamespaces": ["a", "b"], "allowedEndpoints": ["http://10.0.0.1:8081"],
+            "namespace": "landfall-system", "watchNamespaces": ["a", "b"], "allowedEndpoints": ["http://10.0.0.1:8081"], "proxy": {"https": "http://proxy:3128", "http": null, "none": ["corp.example"]},
             "encryption": {"current": "k", "keys": {"k": "/k"}}, "executor": {"maxRuns": 4, "maxRunsPerOrganization": 4, "maxRunsPerCredential": 4, "stopGraceSeconds": 300},
             "limits": {"concurrency": 8, "reconcileTimeoutSeconds": 60, "leaseSeconds": 15, "databaseConnections": 4}, "ceilings": {"maxDestroy": 0},
         });
@@ -166,6 +220,14 @@ mod tests {
             ("/watchNamespaces/1", json!("a"), "watchNamespaces[1]", "twice"),
             ("/allowedEndpoints/0", json!("10.0.0.1:8081"), "allowedEndpoints[0]", "http, https or dns"),
             ("/allowedEndpoints/0", json!("ftp://a"), "allowedEndpoints[0]", "http, https or dns"),
+            ("/proxy/https", json!("proxy:3128"), "proxy.https", "as http://"),
+            ("/proxy/https", json!("http://proxy:3128/path"), "proxy.https", "no path"),
+            ("/proxy/none/0", json!("*.a.example"), "proxy.none[0]", "no domain"),
+            ("/proxy/none/0", json!("a.example:443"), "proxy.none[0]", "no domain"),
+            ("/proxy/none/0", json!("10.0.0.0/33"), "proxy.none[0]", "no domain"),
+            ("/proxy/https", json!("http://user:pa#ss@proxy:3128"), "proxy.https", "no path, user or password"),
+            ("/proxy/http", json!("http://user@proxy:3128"), "proxy.http", "no path, user or password"),
+            ("/proxy/none/0", json!("a.example, b.example"), "proxy.none[0]", "no domain"),
             ("/encryption/current", json!("old"), "encryption.current", "[\"k\"]"),
             ("/executor/maxRuns", json!(0), "executor.maxRuns", "1 to 256"),
             ("/executor/maxRuns", json!(257), "executor.maxRuns", "1 to 256"),
@@ -201,6 +263,7 @@ mod tests {
             executor("job", changed).unwrap_err()
         };
         let account = |name: &str, organizations: &[&str]| json!([{"name": name, "organizations": organizations}]);
+        let volume = |path: &str| json!([{"mountPath": path, "configMap": "c"}]);
         let mut labelled = account("aws", &["acme"]);
         labelled[0]["podLabels"] = json!({"landfall.dev/run": "x"});
         let twice = json!([{"name": "aws", "organizations": ["a"]}, {"name": "aws", "organizations": ["b"]}]);
@@ -225,6 +288,12 @@ mod tests {
                 "executor.job.permittedTolerations",
                 "\"*\" for every one",
             ),
+            (with("volumes", volume("opt")), "executor.job.volumes[0].mountPath", "no absolute path"),
+            (with("volumes", volume("/")), "executor.job.volumes[0].mountPath", "no absolute path"),
+            (with("volumes", volume("/opt/../work")), "executor.job.volumes[0].mountPath", "no absolute path"),
+            (with("volumes", volume("/work/x")), "executor.job.volumes[0].mountPath", "\"/work\" are one within"),
+            (with("volumes", volume("/var/run")), "executor.job.volumes[0].mountPath", "elsewhere"),
+            (with("volumes", json!([{"mountPath": "/opt"}])), "executor.job.volumes[0]", "one of configMap"),
             (with("ttlSecondsAfterFinished", json!(-1)), "executor.job.ttlSecondsAfterFinished", "0 to 86400"),
         ] {
             assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{said}");

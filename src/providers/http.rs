@@ -1,4 +1,4 @@
-//! The one HTTP client: no redirects, no proxy, short patience, small answers, public addresses only.
+//! The one HTTP client: no redirects, no proxy but the installation's, short patience, small answers, public addresses only.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::Url;
 
 use super::{Doubt, ProbeResult};
 use crate::access;
@@ -81,21 +82,33 @@ impl Http {
     }
 
     fn make(installation: &Installation, timeout: Duration, roots: Option<Vec<reqwest::Certificate>>) -> Result<Self> {
-        let resolver = PublicOnly { listed: installation.allowed_endpoints.clone().into() };
-        let builder = reqwest::Client::builder();
+        let unmade = |e: reqwest::Error| Error::Integrity(format!("the HTTP client cannot be made: {e}"));
+        let proxy = installation.proxy.https.as_deref();
+        let resolver = PublicOnly {
+            listed: installation.allowed_endpoints.clone().into(),
+            proxy: proxy.and_then(|url| Some(Url::parse(url).ok()?.host_str()?.to_owned())),
+        };
+        // Settings of the environment count for nothing.
+        let builder = reqwest::Client::builder().no_proxy();
+        let builder = match proxy {
+            Some(url) => {
+                let straight = reqwest::NoProxy::from_string(&installation.called_straight().join(","));
+                builder.proxy(reqwest::Proxy::https(url).map_err(unmade)?.no_proxy(straight))
+            }
+            None => builder,
+        };
         let builder = match roots {
             Some(roots) => builder.tls_certs_only(roots),
             None => builder,
         };
         let client = builder
             .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .connect_timeout(timeout.min(Duration::from_secs(5)))
             .timeout(timeout)
             .user_agent(concat!("landfall/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(Arc::new(resolver))
             .build()
-            .map_err(|e| Error::Integrity(format!("the HTTP client cannot be made: {e}")))?;
+            .map_err(unmade)?;
         Ok(Self { client })
     }
 
@@ -137,7 +150,10 @@ impl From<&reqwest::Error> for Unanswered {
             e if e.is_builder() => (Reason::ProviderUnavailable, "the request cannot be made of this Secret and spec"),
             _ => (Reason::ProviderUnavailable, "the connection broke"),
         };
-        let cause = std::iter::successors(std::error::Error::source(error), |e| e.source()).last();
+        let causes = || std::iter::successors(std::error::Error::source(error), |e| e.source());
+        let by_proxy = causes().any(|cause| cause.to_string().starts_with("tunnel error"));
+        let what = if by_proxy { "no connection by way of proxy.https of landfall.yaml" } else { what };
+        let cause = causes().last();
         let mut message = cause.as_ref().map_or_else(|| what.to_owned(), |cause| format!("{what} ({cause})"));
         if cause.is_some_and(|cause| cause.to_string().contains("UnknownIssuer")) {
             message.push_str(
@@ -183,11 +199,14 @@ pub(crate) fn retry_after(headers: &http::HeaderMap, longest: Duration) -> Optio
 /// Resolves names to public addresses alone, so that a name cannot lead elsewhere between the check and the call.
 struct PublicOnly {
     listed: Arc<[String]>,
+    /// The proxy's own host.
+    proxy: Option<String>,
 }
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
-        let listed = access::is_listed_host(&self.listed, name.as_str());
+        let is_proxy = self.proxy.as_deref() == Some(name.as_str());
+        let listed = is_proxy || access::is_listed_host(&self.listed, name.as_str());
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let kept: Vec<SocketAddr> = found.filter(|a| listed || access::is_public(a.ip())).collect();

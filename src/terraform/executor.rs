@@ -4,6 +4,7 @@ mod job;
 mod local;
 mod placement;
 mod pod;
+mod settings;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use job::{Jobs, Tell};
 pub use local::Local;
 pub use placement::Placement;
 pub use pod::job_name;
+pub use settings::EngineSettings;
 
 /// The executor of an installation.
 #[derive(Debug)]
@@ -226,16 +228,4 @@ fn begun_elsewhere(run: Uuid, executor: &str) -> Error {
          until the run has ended"
     );
     Error::condition(Reason::ExecutorNotPermitted, message)
-}
-
-/// The controller's environment as far as its runners have it: what an engine may see. The controller's own secrets stay with it.
-fn inherited() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| may_inherit(name))
-}
-
-fn may_inherit(name: &str) -> bool {
-    let exact = ["PATH", "LANG", "TZ", "RUST_LOG", "SSL_CERT_FILE", "SSL_CERT_DIR"];
-    exact.contains(&name) || name.to_ascii_uppercase().ends_with("_PROXY")
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::harness::{env, object, wait_until};
 use crate::openssl::Openssl;
 use crate::pebble::{Fault, Front, Pebble, Switches, set_txt};
+use crate::proxy::Proxy;
 use crate::world::{PLENTY, World, message, serial};
 
 /// Time for what waits as the CA asks it to.
@@ -28,6 +29,11 @@ pub(crate) struct Ca {
 
 impl Ca {
     pub(crate) async fn new(switches: Switches) -> Self {
+        Self::with(switches, |_| {}).await
+    }
+
+    /// The same, where `change` has changed `landfall.yaml`.
+    async fn with(switches: Switches, change: impl FnOnce(&mut Value)) -> Self {
         let pebble = Pebble::start(switches).await;
         let front = Front::before(&pebble.origin).await;
         let origin = front.origin.clone();
@@ -35,6 +41,7 @@ impl Ca {
             value["allowedEndpoints"].as_array_mut().unwrap().push(json!(origin));
             let zone = |zone: &str, server: &str| json!({"zone": env(zone), "servers": [env(server)]});
             value["dns"] = json!({"authorities": [zone("PDNS_ZONE", "PDNS_DNS"), zone("KNOT_ZONE", "KNOT_DNS")]});
+            change(value);
         })
         .await;
         let ca = Self { world, pebble, front, domain: format!("t{}.{}", Uuid::new_v4().simple(), env("PDNS_ZONE")) };
@@ -100,6 +107,31 @@ async fn a_domain_that_was_asked_for_and_never_proved_leads_no_proof_astray() {
     ca.world.ask_for(&host).await;
     ca.certificate("web", json!([host])).await;
     ca.verified("web", &host).await;
+}
+
+/// Nobody here resolves the names of these CAs; PowerDNS is listed, and called without the proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_beyond_the_proxy_is_reached_by_it() {
+    let proxy = Proxy::start(&["ca.example"]).await;
+    let url = proxy.url.clone();
+    let ca = Ca::with(Switches::default(), |value| value["proxy"] = json!({"https": url, "resolves": true})).await;
+    let host = format!("www.{}", ca.domain);
+    let certificate = async |name: &str, server: String| {
+        let mut issuer = ca.issuer();
+        issuer["acme"]["server"] = json!(server);
+        ca.world.create(name, json!({"dnsNames": [host], "secretName": format!("{name}-tls"), "issuer": issuer})).await;
+    };
+    certificate("web", ca.front.directory().replace("127.0.0.1", "ca.example")).await;
+    ca.verified("web", &host).await;
+    assert!(
+        proxy.asked().iter().all(|asked| asked == "ca.example") && !proxy.asked().is_empty(),
+        "{:?}",
+        proxy.asked()
+    );
+    certificate("shop", "https://elsewhere.example/dir".into()).await;
+    let object = ca.world.until("shop", "Ready", "False", "CaUnavailable").await;
+    let said = message(&object, "Ready");
+    assert!(said.contains("no connection by way of proxy.https of landfall.yaml"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ mod database;
 mod harness;
 #[path = "../harness/pebble.rs"]
 mod pebble;
+#[path = "../harness/proxy.rs"]
+mod proxy;
 
 mod acme;
 mod chain;

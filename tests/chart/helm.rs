@@ -98,8 +98,9 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
                     "permittedTolerations": ["spot"],
                 },
-                "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"]},
+                "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"], "resolves": true},
                 "caBundle": {"configMap": "ca-bundle", "key": "bundle.pem"},
+                "volumes": [{"mountPath": "/opt", "persistentVolumeClaim": "terraform"}, {"mountPath": "/etc/engines", "configMap": "1e3"}],
                 "networkPolicy": {
                     "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
                     "runs": {"egress": [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}], "ports": [{"port": 443, "protocol": "TCP"}]}]},

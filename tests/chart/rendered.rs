@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use landfall::installation::Installation;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::harness::top;
@@ -186,20 +187,33 @@ fn a_pod_mounts_what_it_names_and_only_the_migration_has_the_migrators_url() {
     }
 }
 
+/// Every replica may take all that its landfall.yaml gives it, while one is replaced.
 #[test]
-fn the_proxy_is_in_the_environment_that_runs_inherit() {
-    let proxy = |objects: &[Value]| -> Vec<Value> {
-        let pod = &find(objects, "Deployment", "landfall")["spec"]["template"]["spec"];
-        let all = pod["containers"][0]["env"].as_array().unwrap().iter();
-        all.filter(|variable| variable["name"].as_str().unwrap().ends_with("_PROXY")).cloned().collect()
-    };
-    assert_eq!(proxy(&render(&combinations()[0].1).unwrap()), Vec::<Value>::new());
-    let expected = [
-        json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"}),
-        json!({"name": "HTTP_PROXY", "value": "http://proxy:3128"}),
-        json!({"name": "NO_PROXY", "value": ".corp.example,10.0.0.0/8"}),
-    ];
-    assert_eq!(proxy(&render(&combinations()[2].1).unwrap()), expected);
+fn the_bundled_postgres_has_room_for_every_replica() {
+    let (_, bundled) =
+        combinations().into_iter().find(|(_, values)| values["database"]["bundled"]["enabled"] == true).unwrap();
+    for (replicas, runs, limits) in
+        [(2, 20, json!({})), (1, 256, json!({"concurrency": 256})), (3, 1, json!({"databaseConnections": 100}))]
+    {
+        let mut values = bundled.clone();
+        values["replicas"] = json!(replicas);
+        values["runs"]["max"] = json!(runs);
+        values["limits"] = limits;
+        let objects = render(&values).unwrap();
+        let each = serde_json::from_value::<Installation>(installation(&objects)).unwrap().database_connections();
+        let pod = &find(&objects, "StatefulSet", "landfall-postgres")["spec"]["template"]["spec"];
+        let argument = pod["containers"][0]["args"][1].as_str().unwrap();
+        let connections: u32 = argument.strip_prefix("max_connections=").unwrap().parse().unwrap();
+        assert!((1..=50).contains(&(connections - (replicas + 1) * each)), "{argument}: {each} each");
+    }
+}
+
+#[test]
+fn the_proxy_is_in_landfall_yaml() {
+    let proxy = |at: usize| installation(&render(&combinations()[at].1).unwrap())["proxy"].clone();
+    assert_eq!(proxy(0), json!({"none": [], "resolves": false}));
+    let url = "http://proxy:3128";
+    assert_eq!(proxy(2), json!({"https": url, "http": url, "none": [".corp.example", "10.0.0.0/8"], "resolves": true}));
 }
 
 #[test]
@@ -244,6 +258,30 @@ fn definitions_roles_and_policies_are_those_of_the_code() {
     }
     let without = render(&combinations()[3].1).unwrap();
     assert_eq!(of_kind(&without, "CustomResourceDefinition").count(), 0, "crds.install: false");
+}
+
+/// Who goes from `kubectl apply -k manifests/install` to the chart, or back, has the same rights.
+#[test]
+fn manifests_install_has_the_accounts_and_bindings_of_the_chart() {
+    let rendered = render(&combinations()[1].1).unwrap();
+    let mut seen = 0;
+    for file in ["controller.yaml", "cluster-id.yaml"] {
+        let text = std::fs::read_to_string(top().join("manifests/install").join(file)).unwrap();
+        for document in serde_yaml::Deserializer::from_str(&text) {
+            let object = Value::deserialize(document).unwrap();
+            let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+            let same = find(&rendered, kind, name);
+            for field in ["roleRef", "subjects", "rules"] {
+                assert_eq!(object[field], same[field], "{file}: {kind} {name}");
+            }
+            assert_eq!(object["metadata"]["namespace"], same["metadata"]["namespace"], "{file}: {kind} {name}");
+            seen += 1;
+        }
+    }
+    let ours = ["ServiceAccount", "ClusterRoleBinding", "RoleBinding", "Role"];
+    let bindings = rendered.iter().filter(|object| ours.contains(&object["kind"].as_str().unwrap()));
+    let runner = bindings.filter(|object| object["metadata"]["name"] != "landfall-runner").count();
+    assert_eq!(seen, runner, "each of the chart's is there");
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn each_room_uses_those_that_the_map_of_the_house_lets_it_use() {
             "everything" => all.clone(),
             list => list.split(", ").map(str::to_owned).collect(),
         };
-        let used = rooms(&sources(&top().join(row[1])));
+        let path = top().join(row[1]);
+        let used = rooms(&(sources(&path) + &sources(&path.with_extension(""))));
         let own = name(row[1]);
         let wrong: Vec<_> =
             used.iter().filter(|room| all.contains(*room) && **room != own && !may.contains(*room)).collect();

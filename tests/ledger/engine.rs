@@ -10,7 +10,7 @@ use landfall::ledger::{
 };
 use landfall::run::protocol::{RunKind, RunPhase, RunSpec, SecretText};
 use landfall::run::state::state_outputs;
-use landfall::terraform::executor::Local;
+use landfall::terraform::executor::{EngineSettings, Local};
 use landfall::terraform::source::Module;
 use landfall::web::runs::{RunApi, Waker, router};
 use serde_json::json;
@@ -63,9 +63,10 @@ impl Landfall {
         let api = router(RunApi::new(world.ledger.clone(), Arc::new(Nobody)));
         tokio::spawn(async move { axum::serve(listener, api).await });
         let folder = tempfile::tempdir().unwrap();
-        let engines = BTreeMap::from([(EngineKind::OpenTofu, env("TOFU").into())]);
+        let binaries = BTreeMap::from([(EngineKind::OpenTofu, env("TOFU").into())]);
         let config = Some(env("ENGINE_CLI_CONFIG").into());
-        let local = Local::new(folder.path(), url, env!("CARGO_BIN_EXE_landfall").into(), engines, config).unwrap();
+        let engines = EngineSettings { binaries, cli_config: config, ..EngineSettings::default() };
+        let local = Local::new(folder.path(), url, env!("CARGO_BIN_EXE_landfall").into(), engines).unwrap();
         writer.claim_state(&subject, &state_key(&subject), None).await.unwrap();
         Self { writer, subject, local, _folder: folder }
     }

@@ -1,7 +1,7 @@
 //! Where, as whom and with how much a spec has its runs' pods.
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use landfall::api::TerraformDeployment;
 use serde_json::{Value, json};
 
@@ -68,5 +68,31 @@ async fn runs_have_the_service_account_that_their_organization_may_name() {
     deploy(&world, more).await;
     world.ready("web", "Applied").await;
     assert_eq!(runs(&world).await, 3, "with more memory it is the same that was applied");
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a node"]
+async fn a_run_finds_the_volumes_and_the_cas_of_the_installation() {
+    let world = world(|job| {
+        job["volumes"] = json!([{"mountPath": "/opt/mirror", "configMap": "mirror"}]);
+        job["caBundle"] = json!({"configMap": "cas", "key": "bundle.pem"});
+    })
+    .await;
+    for (name, key, text) in [("mirror", "word", "hello"), ("cas", "bundle.pem", "-----BEGIN CERTIFICATE-----")] {
+        let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": name}, "data": {key: text}})).unwrap();
+        world.own::<ConfigMap>().create(&Default::default(), &map).await.unwrap();
+    }
+    let module = r#"resource "terraform_data" "a" {
+      input = [file("/opt/mirror/word"), file("/etc/landfall/ca/ca.crt")]
+      lifecycle {
+        postcondition {
+          condition     = join(" ", self.input) == "hello -----BEGIN CERTIFICATE-----"
+          error_message = "other files"
+        }
+      }
+    }"#;
+    world.deployment("web", json!({"source": {"inline": {"main.tf": module}}, "approval": "Automatic"})).await;
+    world.ready("web", "Applied").await;
     world.controller.stop().await;
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use landfall::api::{Change, EngineKind};
 use landfall::run::protocol::{Limits, ResourceAction, RunKind, RunPhase, RunResult, RunSpec, SecretText};
-use landfall::terraform::executor::Local;
+use landfall::terraform::executor::{EngineSettings, Local};
 use landfall::terraform::source::Module;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -85,9 +85,9 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (api, url) = Fake::serve().await;
         let engines = BTreeMap::from([(engine, at(folder.path()))]);
-        let config = Some(env("ENGINE_CLI_CONFIG").into());
-        let binary = env!("CARGO_BIN_EXE_landfall").into();
-        let local = Local::new(&folder.path().join("runs"), url.clone(), binary, engines, config).unwrap();
+        let (config, binary) = (Some(env("ENGINE_CLI_CONFIG").into()), env!("CARGO_BIN_EXE_landfall").into());
+        let engines = EngineSettings { binaries: engines, cli_config: config, ..EngineSettings::default() };
+        let local = Local::new(&folder.path().join("runs"), url.clone(), binary, engines).unwrap();
         Self { api, local, folder, engine, url }
     }
 

@@ -6,6 +6,17 @@ clusterName: {{ . | quote }}
 {{- end }}
 watchNamespaces: {{ toJson .Values.watchNamespaces }}
 allowedEndpoints: {{ toJson .Values.allowedEndpoints }}
+{{- with .Values.proxy }}
+proxy:
+  {{- with .https }}
+  https: {{ . | quote }}
+  {{- end }}
+  {{- with .http }}
+  http: {{ . | quote }}
+  {{- end }}
+  none: {{ toJson .none }}
+  resolves: {{ .resolves }}
+{{- end }}
 dns: {{ toJson .Values.dns }}
 encryption:
   current: {{ .Values.encryption.current | quote }}
@@ -48,6 +59,12 @@ executor:
     nodeSelector: {{ toJson .Values.runs.nodeSelector }}
     tolerations: {{ toJson .Values.runs.tolerations }}
     permittedTolerations: {{ toJson .Values.runs.permittedTolerations }}
+    volumes: {{ toJson .Values.volumes }}
+    {{- with .Values.caBundle }}
+    {{- if .configMap }}
+    caBundle: {configMap: {{ .configMap | quote }}, key: {{ .key | quote }}}
+    {{- end }}
+    {{- end }}
     scratch: {{ .Values.runs.scratch | quote }}
     ttlSecondsAfterFinished: {{ .Values.runs.ttlSecondsAfterFinished }}
 {{- end }}

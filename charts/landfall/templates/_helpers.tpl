@@ -96,6 +96,12 @@ volumeMounts:
 {{- include "landfall.databaseCaMount" . }}
 {{- end }}
 
+{{/* What each replica may hold, as limits.databaseConnections is defined, one replica more while they are replaced, and some for people. */}}
+{{- define "landfall.connections" -}}
+{{- $each := .Values.limits.databaseConnections | default (add (mul 2 (.Values.limits.concurrency | default 8)) .Values.runs.max 8) }}
+{{- mul (add .Values.replicas 1) $each | add 20 }}
+{{- end }}
+
 {{/* Names of labels or annotations that Landfall does not set itself: (list "podLabels" .Values.podLabels). */}}
 {{- define "landfall.notOurs" -}}
 {{- $field := index . 0 }}

@@ -1,8 +1,6 @@
 //! Runs as Jobs of the cluster, in Landfall's own namespace: one Job a run, under the run's name, so that a second start finds
 //! the first. Pods are watched; what nobody has told lately is asked of the API server itself.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,9 +18,9 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::pod::{self, Making};
-use super::{Start, inherited};
+use super::{EngineSettings, Start};
 use crate::access::{self, Redactor, text};
-use crate::api::{EngineKind, FIELD_MANAGER, Reason};
+use crate::api::{FIELD_MANAGER, Reason};
 use crate::installation::JobSettings;
 use crate::run::protocol::{PodIdentity, RunSpec};
 use crate::run::secrets::redactor;
@@ -46,8 +44,7 @@ pub struct Jobs {
     client: kube::Client,
     namespace: String,
     settings: JobSettings,
-    engines: BTreeMap<EngineKind, PathBuf>,
-    cli_config: Option<PathBuf>,
+    engines: EngineSettings,
     grace: u64,
     /// The run API's CAs, PEM.
     authorities: watch::Receiver<String>,
@@ -75,7 +72,7 @@ impl Jobs {
         client: kube::Client,
         namespace: String,
         settings: JobSettings,
-        (engines, cli_config): (BTreeMap<EngineKind, PathBuf>, Option<PathBuf>),
+        engines: EngineSettings,
         grace: u64,
         authorities: watch::Receiver<String>,
         tell: Tell,
@@ -86,7 +83,7 @@ impl Jobs {
             watcher(Api::namespaced(client.clone(), &namespace), watcher::Config::default().labels(pod::RUN));
         let watching = watching.modify(|pod: &mut Pod| pod.metadata.managed_fields = None).default_backoff();
         let watching = tokio::spawn(follow(watching.reflect(writer).touched_objects(), watched.clone(), tell));
-        Self { client, namespace, settings, engines, cli_config, grace, authorities, pods, watched, watching }
+        Self { client, namespace, settings, engines, grace, authorities, pods, watched, watching }
     }
 
     fn jobs(&self) -> Api<Job> {
@@ -102,15 +99,13 @@ impl Jobs {
     }
 
     fn job(&self, start: &Start<'_>) -> Result<Job> {
-        let engine = self.engines.get(&start.engine).ok_or_else(|| {
-            let message = format!("the installation names no {0:?}: set engines.{0:?} in landfall.yaml", start.engine);
-            Error::condition(Reason::EngineNotFound, message)
-        })?;
+        let engine = self.engines.binary(start.engine)?;
         let authorities = self.authorities.borrow().clone();
         if authorities.is_empty() {
             let message = "the run API has no certificate yet: /readyz says why";
             return Err(Error::condition(Reason::RunnerNotStarted, message));
         }
+        let environment = self.engines.environment();
         pod::job(&Making {
             run: start.run,
             namespace: &self.namespace,
@@ -118,10 +113,10 @@ impl Jobs {
             settings: &self.settings,
             placement: start.placement,
             engine: engine.display().to_string(),
-            cli_config: self.cli_config.as_ref().map(|path| path.display().to_string()),
+            cli_config: self.engines.cli_config.as_ref().map(|path| path.display().to_string()),
             grace: self.grace,
             authorities,
-            environment: inherited().filter(|(name, _)| !OF_ITS_IMAGE.contains(&name.as_str())).collect(),
+            environment: environment.filter(|(name, _)| !OF_ITS_IMAGE.contains(&name.as_str())).collect(),
         })
     }
 

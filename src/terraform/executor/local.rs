@@ -1,6 +1,6 @@
 //! Runs as child processes of the controller: for development, where everybody on the machine trusts everybody.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use tokio::process::Command;
 use url::Url;
 use uuid::Uuid;
 
-use super::{LeftState, Recovered, inherited};
+use super::{EngineSettings, LeftState, Recovered};
 use crate::access::{Redactor, text};
-use crate::api::{EngineKind, Reason};
+use crate::api::EngineKind;
 use crate::run::protocol::{ProcessIdentity, RunSpec, SecretText};
 use crate::run::secrets::redactor;
 use crate::terraform::layout::{Layout, absent_is_fine};
@@ -32,8 +32,7 @@ pub struct Local {
     work_dir: PathBuf,
     api: Url,
     binary: PathBuf,
-    engines: BTreeMap<EngineKind, PathBuf>,
-    cli_config: Option<PathBuf>,
+    engines: EngineSettings,
     children: Arc<Mutex<HashMap<Uuid, Option<ProcessIdentity>>>>,
     /// Since when only the rest of a run was seen, see [`Self::remains`].
     remains: Mutex<HashMap<Uuid, Instant>>,
@@ -44,16 +43,10 @@ impl Local {
     ///
     /// # Errors
     /// Where the work folder cannot be made.
-    pub fn new(
-        work_dir: &Path,
-        api: Url,
-        binary: PathBuf,
-        engines: BTreeMap<EngineKind, PathBuf>,
-        cli_config: Option<PathBuf>,
-    ) -> Result<Self> {
+    pub fn new(work_dir: &Path, api: Url, binary: PathBuf, engines: EngineSettings) -> Result<Self> {
         make_private_folder(work_dir)?;
         let work_dir = work_dir.canonicalize().map_err(Error::io(format!("resolve {}", work_dir.display())))?;
-        Ok(Self { work_dir, api, binary, engines, cli_config, children: Arc::default(), remains: Mutex::default() })
+        Ok(Self { work_dir, api, binary, engines, children: Arc::default(), remains: Mutex::default() })
     }
 
     fn layout(&self, run: Uuid) -> Layout {
@@ -65,10 +58,7 @@ impl Local {
     /// # Errors
     /// `EngineNotFound`, or [`Error::Io`]; then nothing runs.
     pub fn start(&self, run: Uuid, engine: EngineKind, token: &SecretText) -> Result<()> {
-        let engine = self.engines.get(&engine).ok_or_else(|| {
-            let message = format!("the installation names no {engine:?}: set engines.{engine:?} in landfall.yaml");
-            Error::condition(Reason::EngineNotFound, message)
-        })?;
+        let engine = self.engines.binary(engine)?;
         let layout = self.layout(run);
         make_private_folder(&layout.root)?;
         write_private(&layout.token(), token.expose().as_bytes())?;
@@ -77,10 +67,10 @@ impl Local {
         let mut command = Command::new(&self.binary);
         command.args(["runner", "--run", &run.to_string(), "--api", self.api.as_str()]);
         command.arg("--dir").arg(&layout.root).arg("--engine-binary").arg(engine);
-        if let Some(config) = &self.cli_config {
+        if let Some(config) = &self.engines.cli_config {
             command.arg("--cli-config").arg(config);
         }
-        command.env_clear().envs(inherited());
+        command.env_clear().envs(self.engines.environment());
         command.current_dir(&layout.root).stdin(Stdio::null()).stdout(log).stderr(errors).kill_on_drop(false);
         let mut child = command.spawn().map_err(Error::io(format!("start {}", self.binary.display())))?;
         let identity = child.id().and_then(|pid| procfs::identity(i32::try_from(pid).ok()?).ok());

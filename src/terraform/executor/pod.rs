@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Placement;
 use crate::access::text;
-use crate::installation::JobSettings;
+use crate::installation::{CA, IDENTITY, JobSettings, WORK};
 use crate::run::digest::sha256_hex;
 use crate::run::protocol::AUDIENCE;
 use crate::{Error, Result};
@@ -20,10 +20,6 @@ pub(super) const RUN: &str = "landfall.dev/run";
 pub(super) const DEPLOYMENT: &str = "landfall.dev/deployment";
 /// The annotation with a digest of all that a Job was made of.
 const MADE_OF: &str = "landfall.dev/made-of";
-/// Where the run's folder is in its pod.
-const WORK: &str = "/work";
-/// Where its pod's own token is.
-const IDENTITY: &str = "/var/run/landfall";
 /// nobody's user; the image's.
 const USER: i64 = 65532;
 /// Seconds that a runner may take, beyond an engine's grace, to tell the rest before its pod is killed.
@@ -85,6 +81,21 @@ pub(super) fn job(of: &Making<'_>) -> Result<Job> {
 fn pod(of: &Making<'_>) -> Value {
     let settings = of.settings;
     let secrets: Vec<_> = settings.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    let mut volumes = vec![
+        json!({"name": "work", "emptyDir": {"sizeLimit": settings.scratch}}),
+        json!({"name": "values", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}),
+        json!({"name": "identity", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": {
+            "audience": AUDIENCE, "expirationSeconds": TOKEN_LIFE, "path": "token"}}]}}),
+    ];
+    volumes.extend(settings.ca_bundle.iter().map(
+        |ca| json!({"name": "ca", "configMap": {"name": ca.config_map, "items": [{"key": ca.key, "path": "ca.crt"}]}}),
+    ));
+    volumes.extend(settings.volumes.iter().enumerate().map(|(at, volume)| match &volume.persistent_volume_claim {
+        Some(claim) => {
+            json!({"name": volume_name(at), "persistentVolumeClaim": {"claimName": claim, "readOnly": true}})
+        }
+        None => json!({"name": volume_name(at), "configMap": {"name": volume.config_map}}),
+    }));
     json!({
         "restartPolicy": "Never",
         "serviceAccountName": of.placement.service_account_name,
@@ -101,13 +112,12 @@ fn pod(of: &Making<'_>) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container(of)],
-        "volumes": [
-            {"name": "work", "emptyDir": {"sizeLimit": settings.scratch}},
-            {"name": "values", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
-            {"name": "identity", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": {
-                "audience": AUDIENCE, "expirationSeconds": TOKEN_LIFE, "path": "token"}}]}},
-        ],
+        "volumes": volumes,
     })
+}
+
+fn volume_name(at: usize) -> String {
+    format!("volume-{at}")
 }
 
 fn container(of: &Making<'_>) -> Value {
@@ -118,7 +128,23 @@ fn container(of: &Making<'_>) -> Value {
     arguments.push(format!("--pod-token={IDENTITY}/token"));
     arguments.extend(of.cli_config.as_ref().map(|path| format!("--cli-config={path}")));
     let environment = of.environment.iter().map(|(name, value)| json!({"name": name, "value": value}));
-    let ours = [json!({"name": "LANDFALL_RUN_API_CA", "value": of.authorities})];
+    let mut ours = vec![json!({"name": "LANDFALL_RUN_API_CA", "value": of.authorities})];
+    let mut mounts = vec![
+        json!({"name": "work", "mountPath": WORK}),
+        json!({"name": "values", "mountPath": format!("{WORK}/values")}),
+        json!({"name": "identity", "mountPath": IDENTITY, "readOnly": true}),
+    ];
+    if of.settings.ca_bundle.is_some() {
+        ours.push(json!({"name": "SSL_CERT_DIR", "value": format!("/etc/ssl/certs:{CA}")}));
+        mounts.push(json!({"name": "ca", "mountPath": CA, "readOnly": true}));
+    }
+    mounts.extend(
+        of.settings
+            .volumes
+            .iter()
+            .enumerate()
+            .map(|(at, volume)| json!({"name": volume_name(at), "mountPath": volume.mount_path, "readOnly": true})),
+    );
     json!({
         "name": "runner",
         "image": of.settings.image,
@@ -132,11 +158,7 @@ fn container(of: &Making<'_>) -> Value {
         "securityContext": {
             "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {"name": "work", "mountPath": WORK},
-            {"name": "values", "mountPath": format!("{WORK}/values")},
-            {"name": "identity", "mountPath": IDENTITY, "readOnly": true},
-        ],
+        "volumeMounts": mounts,
     })
 }
 

@@ -77,6 +77,9 @@ fn what_the_installation_says_of_pods_stands_in_them() {
         s["serviceAccountName"] = json!("runs");
         s["scratch"] = json!("5Gi");
         s["ttlSecondsAfterFinished"] = json!(7);
+        s["caBundle"] = json!({"configMap": "cas", "key": "bundle.pem"});
+        s["volumes"] = json!([{"mountPath": "/opt/terraform", "persistentVolumeClaim": "terraform"},
+            {"mountPath": "/etc/engines", "configMap": "engines"}]);
     });
     let job = made(&settings);
     let pod = &job["spec"]["template"]["spec"];
@@ -89,6 +92,12 @@ fn what_the_installation_says_of_pods_stands_in_them() {
         ("/imagePullSecrets/0/name", json!("registry")),
         ("/serviceAccountName", json!("runs")),
         ("/volumes/0/emptyDir/sizeLimit", json!("5Gi")),
+        ("/volumes/3/configMap", json!({"name": "cas", "items": [{"key": "bundle.pem", "path": "ca.crt"}]})),
+        ("/containers/0/env/1", json!({"name": "SSL_CERT_DIR", "value": "/etc/ssl/certs:/etc/landfall/ca"})),
+        ("/containers/0/volumeMounts/3", json!({"name": "ca", "mountPath": "/etc/landfall/ca", "readOnly": true})),
+        ("/volumes/4/persistentVolumeClaim/claimName", json!("terraform")),
+        ("/volumes/5/configMap/name", json!("engines")),
+        ("/containers/0/volumeMounts/5", json!({"name": "volume-1", "mountPath": "/etc/engines", "readOnly": true})),
     ] {
         assert_eq!(pod.pointer(pointer), Some(&value), "{pointer}: {pod:#}");
     }
