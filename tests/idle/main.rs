@@ -89,7 +89,15 @@ async fn restart(world: World) {
         let line = |l: &&str| l.starts_with("landfall_reconciles_total{kind=\"TerraformDeployment\",result=\"Done\"}");
         text.lines().find(line).and_then(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).unwrap_or_default()
     };
-    wait_until(PLENTY, "a look at each", async || looked(&world.controller.metrics.text()) >= how_many()).await;
+    let mut last = (0, Instant::now());
+    wait_until(PLENTY, "a look at each, and none for a while", async || {
+        let now = looked(&world.controller.metrics.text());
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        now >= how_many() && last.1.elapsed() > Duration::from_secs(5)
+    })
+    .await;
     assert_eq!(world.count(runs).await, before, "runs that were not due");
     world.controller.stop().await;
 }
