@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// The run's folder, with its token unless --pod-token is given.
     #[arg(long)]
     dir: PathBuf,
-    /// Where values of variables are written, else the run's folder.
+    /// Where values of variables and the plan are written, else the run's folder.
     #[arg(long)]
     values_dir: Option<PathBuf>,
     /// The pod's own token, by which the run is taken.

@@ -33,7 +33,7 @@ impl Step {
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) root: PathBuf,
-    /// Where the variables' values are: in a pod, in memory.
+    /// Where the variables' values are, and the plan that has them in it: in a pod, in memory.
     values: PathBuf,
 }
 
@@ -43,7 +43,7 @@ impl Layout {
         Self::at(work_dir.join(run.to_string()), None)
     }
 
-    /// This folder, with the variables' values in another one where it is named.
+    /// This folder, with the variables' values and the plan in another one where it is named.
     pub(super) fn at(root: PathBuf, values: Option<PathBuf>) -> Self {
         let values = values.unwrap_or_else(|| root.clone());
         Self { root, values }
@@ -82,11 +82,11 @@ impl Layout {
     }
 
     pub(super) fn plan(&self) -> PathBuf {
-        self.root.join("plan.bin")
+        self.values.join("plan.bin")
     }
 
     pub(super) fn plan_json(&self) -> PathBuf {
-        self.root.join("plan.json")
+        self.values.join("plan.json")
     }
 
     pub(super) fn validation(&self) -> PathBuf {
@@ -161,5 +161,20 @@ pub(super) fn absent_is_fine(path: &Path, removed: std::io::Result<()>) -> Resul
     match removed {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(format!("remove {}", path.display()))(e)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_has_values_of_variables_lies_where_they_do() {
+        let layout = Layout::at("/work/run".into(), Some("/memory".into()));
+        for path in [layout.variables(), layout.plan(), layout.plan_json()] {
+            assert_eq!(path.parent().unwrap(), Path::new("/memory"), "{}", path.display());
+        }
+        assert_eq!(Layout::at("/work/run".into(), None).plan(), Path::new("/work/run/plan.bin"));
     }
 }

@@ -36,7 +36,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 pub struct RunnerArgs {
     /// The run's folder. Without `pod_token` the executor made it, with the file `token` in it.
     pub dir: PathBuf,
-    /// Where values of variables are written; the run's folder where it is not named.
+    /// Where values of variables and the plan are written; the run's folder where it is not named.
     pub values_dir: Option<PathBuf>,
     /// The pod's own token, by which the run is taken where the runner stands in a pod.
     pub pod_token: Option<PathBuf>,

@@ -24,6 +24,8 @@ const MADE_OF: &str = "landfall.dev/made-of";
 const USER: i64 = 65532;
 /// Seconds that a runner may take, beyond an engine's grace, to tell the rest before its pod is killed.
 const TO_TELL: u64 = 60;
+/// Room for variables, plan file and plan JSON: twice the largest file that the run API takes, and more.
+const VALUES: &str = "160Mi";
 /// Life of the pod's token, seconds; the kubelet renews it.
 const TOKEN_LIFE: u64 = 3600;
 /// Characters of others' words in a message.
@@ -83,7 +85,7 @@ fn pod(of: &Making<'_>) -> Value {
     let secrets: Vec<_> = settings.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
     let mut volumes = vec![
         json!({"name": "work", "emptyDir": {"sizeLimit": settings.scratch}}),
-        json!({"name": "values", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}}),
+        json!({"name": "values", "emptyDir": {"medium": "Memory", "sizeLimit": VALUES}}),
         json!({"name": "identity", "projected": {"defaultMode": 0o440, "sources": [{"serviceAccountToken": {
             "audience": AUDIENCE, "expirationSeconds": TOKEN_LIFE, "path": "token"}}]}}),
     ];

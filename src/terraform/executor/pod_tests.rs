@@ -57,7 +57,7 @@ fn a_job_is_named_after_its_run_is_never_begun_again_and_may_do_nothing() {
         ("/containers/0/securityContext/allowPrivilegeEscalation", json!(false)),
         ("/containers/0/securityContext/capabilities/drop", json!(["ALL"])),
         ("/volumes/0/emptyDir/sizeLimit", json!("2Gi")),
-        ("/volumes/1/emptyDir/medium", json!("Memory")),
+        ("/volumes/1/emptyDir", json!({"medium": "Memory", "sizeLimit": "160Mi"})),
         ("/volumes/2/projected/sources/0/serviceAccountToken/audience", json!("landfall.dev/runs")),
         ("/containers/0/env/1", json!({"name": "HTTPS_PROXY", "value": "http://proxy:3128"})),
     ] {
