@@ -36,14 +36,14 @@ pub async fn config() -> Result<Config, InferConfigError> {
 }
 
 /// The same for a person at a terminal, who goes by the proxy of `HTTPS_PROXY` as with kubectl: where the kubeconfig names none,
-/// `NO_PROXY` does not except the API server, and that is not on this machine.
+/// `NO_PROXY` does not except the API server, and that is not on this machine. Of both spellings the capitals count first.
 ///
 /// # Errors
 /// As [`config`].
 pub async fn config_of_person() -> Result<Config, InferConfigError> {
     let mut config = config().await?;
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let either = |name: &str| set(&name.to_ascii_lowercase()).or_else(|| set(name));
+    let either = |name: &str| set(name).or_else(|| set(&name.to_ascii_lowercase()));
     if let (None, Some(proxy)) = (&config.proxy_url, either("HTTPS_PROXY")) {
         config.proxy_url = by_environment(&proxy, &config.cluster_url, &either("NO_PROXY").unwrap_or_default());
     }
@@ -61,16 +61,37 @@ fn own_proxy(of: Kubeconfig) -> Option<Uri> {
 fn by_environment(proxy: &str, server: &Uri, excepted: &str) -> Option<Uri> {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    let found = Matcher::builder().all(proxy).no(excepted).build().intercept(server);
-    found.filter(|_| !is_here).map(|found| found.uri().clone())
+    let port = server.port_u16().unwrap_or(443);
+    let excepted: Vec<_> = excepted.split(',').filter_map(|entry| plain_exception(entry.trim(), port)).collect();
+    Matcher::builder().all(proxy).no(excepted.join(",")).build().intercept(server).filter(|_| !is_here)?;
+    // What the matcher found is without user and password.
+    if proxy.contains("://") { proxy.parse().ok() } else { format!("http://{proxy}").parse().ok() }
+}
+
+/// An entry of `NO_PROXY` as the matcher takes it, which knows neither `*.` nor a port; `None` where it is for another port.
+fn plain_exception(entry: &str, port: u16) -> Option<&str> {
+    let entry = entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry);
+    match entry.split_once(':').map(|(host, its)| (host, its.parse::<u16>())) {
+        Some((host, Ok(its))) => (its == port).then_some(host),
+        _ => Some(entry),
+    }
 }
 
 /// A client that reads every answer.
 ///
 /// # Errors
 /// The settings are of no use.
-pub fn client(config: Config) -> kube::Result<Client> {
+pub fn client(mut config: Config) -> kube::Result<Client> {
+    // An error shows the URL of a proxy that cannot be used.
+    let usable = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https" | "socks5"));
+    config.proxy_url = config.proxy_url.map(|url| if usable(&url) { url } else { without_user(url) });
     Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(readable)).build())
+}
+
+fn without_user(url: Uri) -> Uri {
+    let mut parts = url.into_parts();
+    parts.authority = parts.authority.and_then(|all| all.as_str().rsplit('@').next()?.parse().ok());
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 /// 409: the object has moved on, or is there already.
@@ -187,8 +208,12 @@ mod tests {
         let proxy = Some("http://proxy.example:3128/".to_owned());
         assert_eq!(by("https://api.one.example:6443", ""), proxy);
         assert_eq!(by("https://api.one.example:6443", "two.example,10.0.0.0/8,proxy.example,"), proxy);
+        assert_eq!(by("https://api.one.example:6443", "*.two.example,api.one.example:443"), proxy);
         for (server, excepted) in [
             ("https://api.one.example:6443", "two.example, .one.example"),
+            ("https://api.one.example:6443", "*.one.example"),
+            ("https://api.one.example:6443", "api.one.example:6443"),
+            ("https://api.one.example", "api.one.example:443"),
             ("https://10.1.2.3:6443", "10.0.0.0/8"),
             ("https://api.one.example", "*"),
             ("https://127.0.0.1:6443", ""),
@@ -197,6 +222,19 @@ mod tests {
         ] {
             assert_eq!(by(server, excepted), None, "{server} with {excepted:?}");
         }
+    }
+
+    #[test]
+    fn user_and_password_reach_the_proxy_and_no_message() {
+        for proxy in ["http://me:p%40w@proxy.example:3128/", "socks5://me:p%40w@proxy.example:1080/"] {
+            let found = by_environment(proxy, &Uri::from_static("https://api.one.example"), "").unwrap();
+            assert_eq!(found.to_string(), proxy);
+        }
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = Config::new(Uri::from_static("https://api.one.example"));
+        config.proxy_url = Some(Uri::from_static("ftp://me:p%40w@proxy.example:21/"));
+        let said = client(config).err().unwrap().to_string();
+        assert!(said.contains("ftp://proxy.example:21") && !said.contains("me"), "{said}");
     }
 
     fn through(text: &str, piece: usize) -> String {

@@ -77,7 +77,7 @@ pub(super) async fn history(arguments: &History) -> Result<String> {
     let pool = pool().await?;
     let (namespace, cluster) = match &arguments.object {
         Some(ObjectName(kind, name)) => {
-            let namespace = namespace(arguments.namespace.as_ref()).await;
+            let namespace = namespace(arguments.namespace.as_ref()).await?;
             let cluster = cluster_of(&pool, &arguments.which, (*kind, &namespace, name)).await?;
             (Some(namespace), cluster)
         }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::database::url;
 use super::near;
-use super::target::{Target, WhichCluster};
+use super::target::{Target, WhichCluster, proxy_trouble, unusable};
 use crate::api::Reason;
 use crate::installation::Installation;
 use crate::ledger::{
@@ -50,12 +50,17 @@ pub(super) async fn pool() -> Result<PgPool> {
 }
 
 /// `--namespace`, else the kubeconfig's, else `default`.
-pub(super) async fn namespace(given: Option<&String>) -> String {
-    match given {
-        Some(namespace) => namespace.clone(),
-        None => {
-            access::config_of_person().await.map_or_else(|_| "default".to_owned(), |config| config.default_namespace)
-        }
+///
+/// # Errors
+/// What of the environment kept the kubeconfig from being read.
+pub(super) async fn namespace(given: Option<&String>) -> Result<String> {
+    if let Some(namespace) = given {
+        return Ok(namespace.clone());
+    }
+    match access::config_of_person().await {
+        Ok(config) => Ok(config.default_namespace),
+        Err(error) if proxy_trouble(&error).is_some() => Err(unusable(&error)),
+        Err(_) => Ok("default".to_owned()),
     }
 }
 
@@ -110,7 +115,7 @@ pub(super) struct Deployment {
 
 impl Deployment {
     pub(super) async fn of(pool: &PgPool, which: &WhichCluster, target: &Target) -> Result<Self> {
-        let (namespace, name) = (namespace(target.namespace.as_ref()).await, target.object.0.clone());
+        let (namespace, name) = (namespace(target.namespace.as_ref()).await?, target.object.0.clone());
         let object = (ObjectKind::TerraformDeployment, namespace.as_str(), name.as_str());
         Ok(Self { cluster: cluster_of(pool, which, object).await?, namespace, name })
     }

@@ -195,12 +195,18 @@ fn named(text: &str, kinds: &[&str]) -> Result<String, String> {
     if name.is_empty() || name.contains('/') { Err(form) } else { object_name(name) }
 }
 
+/// What of kubeconfig or environment names no proxy.
+pub(super) fn proxy_trouble(error: &InferConfigError) -> Option<&KubeconfigError> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<KubeconfigError>()?;
+    matches!(cause, KubeconfigError::ParseNoProxy(_) | KubeconfigError::ParseProxyUrl(_)).then_some(cause)
+}
+
 /// The kubeconfig could not be used.
 pub(super) fn unusable(error: &InferConfigError) -> Error {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<KubeconfigError>());
-    if let Some(cause @ (KubeconfigError::ParseNoProxy(_) | KubeconfigError::ParseProxyUrl(_))) = cause {
+    if let Some(cause) = proxy_trouble(error) {
         let message = format!(
-            "HTTPS_PROXY or NO_PROXY of the environment: {cause}; write hosts and networks, as a.example,10.0.0.0/8"
+            "the kubeconfig's proxy-url, or HTTPS_PROXY or NO_PROXY of the environment: {cause}; NO_PROXY takes hosts and \
+             networks, none of them empty, as a.example,10.0.0.0/8"
         );
         return Error::condition(Reason::ApiServerUnavailable, message);
     }
