@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use schemars::JsonSchema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::api::EngineKind;
+use crate::dns::Name;
 use crate::{Error, Result};
 
 mod check;
@@ -68,7 +70,7 @@ pub struct Installation {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProxySettings {
-    /// Of HTTPS, as `http://proxy.example:3128`. No password belongs here: every module sees it.
+    /// Of HTTPS, as `http://proxy.example:3128`; it is itself spoken to by HTTP. No password belongs here: every module sees it.
     #[serde(default)]
     pub https: Option<String>,
     /// Of plain HTTP, for engines and modules alone.
@@ -80,6 +82,17 @@ pub struct ProxySettings {
     /// Whether a host of a spec that does not resolve here is left to the proxy. Its own rules must then keep private addresses closed.
     #[serde(default)]
     pub resolves: bool,
+}
+
+impl ProxySettings {
+    /// `none`, as programs read it alike: no dot before or after a domain, which is in ASCII.
+    pub fn exempt(&self) -> impl Iterator<Item = String> {
+        self.none.iter().map(|entry| {
+            let domain = Name::parse(entry.strip_prefix('.').unwrap_or(entry));
+            let is_domain = entry.parse::<IpAddr>().is_err() && !entry.contains('/');
+            domain.ok().filter(|_| is_domain).map_or_else(|| entry.clone(), |name| name.as_str().to_owned())
+        })
+    }
 }
 
 /// How authoritative DNS servers are found. Those of `authorities` may have any address; others only a public one.
@@ -357,19 +370,19 @@ fn two_gi() -> Quantity {
 }
 
 impl Installation {
-    /// Hosts that are called without the proxy, by the controller as by engines: `proxy.none`, and what `allowedEndpoints` lists.
-    /// None where there is no proxy.
+    /// What the controller calls without the proxy: the domains, with all below them, addresses and networks of `proxy.none`, and the
+    /// hosts of `allowedEndpoints`.
     pub fn called_straight(&self) -> Vec<String> {
-        if self.proxy.https.is_none() && self.proxy.http.is_none() {
-            return Vec::new();
-        }
         let listed = self.allowed_endpoints.iter().filter_map(|text| Url::parse(text).ok());
         let hosts = listed.filter_map(|url| Some(url.host_str()?.trim_matches(['[', ']']).to_owned()));
-        let mut all = self.proxy.none.clone();
-        all.extend(hosts);
-        let mut seen = std::collections::HashSet::new();
-        all.retain(|host| seen.insert(host.clone()));
-        all
+        self.proxy.exempt().chain(hosts).collect()
+    }
+
+    /// Whether the controller's call of this URL goes by the proxy.
+    pub fn goes_by_proxy(&self, url: &Url) -> bool {
+        let (Some(proxy), Ok(uri)) = (&self.proxy.https, url.as_str().parse::<http::Uri>()) else { return false };
+        let matcher = Matcher::builder().https(proxy.as_str()).no(self.called_straight().join(",")).build();
+        matcher.intercept(&uri).is_some()
     }
 
     /// How many connections to Postgres a process may hold: each reconcile and each run may want one, and so do mirror,

@@ -15,8 +15,8 @@ use crate::api::Reason;
 use crate::installation::Installation;
 use crate::{Error, Result};
 
-/// How long a name may take to resolve. Behind a proxy nobody may answer at all.
-const RESOLVED: Duration = Duration::from_secs(5);
+/// How long a name may take to resolve: the first server of two may be silent for five seconds. Behind a proxy nobody may answer at all.
+const RESOLVED: Duration = Duration::from_secs(10);
 /// The scheme of a DNS server.
 const DNS: &str = "dns";
 
@@ -48,10 +48,22 @@ pub async fn endpoint_allowed(installation: &Installation, field: &str, endpoint
     let addresses: Vec<IpAddr> = match url.host() {
         Some(Host::Ipv4(address)) => vec![address.into()],
         Some(Host::Ipv6(address)) => vec![address.into()],
-        Some(Host::Domain(name)) => match resolve(field, name, port(&url).unwrap_or(443)).await {
-            // Where it leads is the proxy's to say, and to refuse.
-            Err(_) if !is_dns && installation.proxy.https.is_some() && installation.proxy.resolves => return Ok(url),
-            found => found?,
+        Some(Host::Domain(name)) => match resolve(name, port(&url).unwrap_or(443)).await {
+            Ok(found) => found,
+            Err(why) => {
+                let proxied = installation.goes_by_proxy(&url);
+                // Where it leads is the proxy's to say, and to refuse.
+                if proxied && installation.proxy.resolves {
+                    return Ok(url);
+                }
+                let next = if proxied {
+                    "; where the proxy resolves it, proxy.resolves of landfall.yaml lets it pass"
+                } else {
+                    ""
+                };
+                let message = format!("{field}: host {name:?} does not resolve ({why}){next}");
+                return Err(Error::condition(Reason::ProviderUnavailable, message));
+            }
         },
         None => return Err(refuse(format!("{origin} has no host"))),
     };
@@ -91,18 +103,12 @@ pub(crate) fn is_listed_host(allowed_endpoints: &[String], host: &str) -> bool {
         .any(|listed| listed.host_str().is_some_and(|listed| listed.eq_ignore_ascii_case(host)))
 }
 
-async fn resolve(field: &str, host: &str, port: u16) -> Result<Vec<IpAddr>> {
-    let unresolved = |why: String| {
-        let next = "behind a proxy that resolves it, proxy.resolves of landfall.yaml lets it pass";
-        Error::condition(
-            Reason::ProviderUnavailable,
-            format!("{field}: host {host:?} does not resolve ({why}); {next}"),
-        )
-    };
+/// All addresses of a host, or why there are none.
+async fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, String> {
     let found = timeout(RESOLVED, tokio::net::lookup_host((host, port))).await;
-    let found = found.map_err(|_| unresolved("no answer in time".into()))?.map_err(|e| unresolved(e.to_string()))?;
+    let found = found.map_err(|_| "no answer in time".to_owned())?.map_err(|e| e.to_string())?;
     let addresses: Vec<_> = found.map(|a| a.ip()).collect();
-    if addresses.is_empty() { Err(unresolved("no address".into())) } else { Ok(addresses) }
+    if addresses.is_empty() { Err("no address".into()) } else { Ok(addresses) }
 }
 
 /// Whether an address is on the public internet, by the IANA special-purpose registries (RFC 6890), and is no cloud's
@@ -224,6 +230,25 @@ mod tests {
             assert_eq!(verdict(&behind, private).await, Err(Reason::EndpointNotAllowed), "{private}");
         }
         assert_eq!(verdict(&behind, "dns://ns.invalid").await, Err(Reason::ProviderUnavailable));
+        // What is called without the proxy, on whichever port, the proxy does not refuse.
+        behind.proxy.none = vec!["corp.invalid".into()];
+        behind.allowed_endpoints = vec!["https://pdns.invalid:8443".into()];
+        for straight in ["https://ca.corp.invalid", "https://corp.invalid:9200", "https://pdns.invalid:9200"] {
+            assert_eq!(verdict(&behind, straight).await, Err(Reason::ProviderUnavailable), "{straight}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_told_of_the_proxy_only_where_one_would_be_asked() {
+        let mut of = installation(&[]);
+        let said = async |of: &Installation| {
+            endpoint_allowed(of, "spec.powerdns.endpoint", "https://ca.invalid").await.unwrap_err().to_string()
+        };
+        assert!(!said(&of).await.contains("proxy"));
+        of.proxy.https = Some("http://10.0.0.1:3128".into());
+        assert!(said(&of).await.contains("proxy.resolves"));
+        of.proxy.none = vec!["invalid".into()];
+        assert!(!said(&of).await.contains("proxy"));
     }
 
     #[tokio::test]

@@ -12,8 +12,8 @@ use url::Url;
 use super::{ExecutorKind, ExecutorSettings, IDENTITY, Installation, JobSettings, WORK};
 use crate::dns::Name;
 
-/// Where a run's pod, or the controller's of the chart, has volumes of its own.
-const OWN_MOUNTS: [&str; 3] = [WORK, IDENTITY, "/etc/landfall"];
+/// Where a run's pod, or the controller's of the chart, has volumes of its own, and the kubelet its own and a cloud's tokens.
+const OWN_MOUNTS: [&str; 5] = [WORK, IDENTITY, "/etc/landfall", "/var/run/secrets", "/run"];
 
 /// The first thing that is wrong.
 pub(super) fn check(of: &Installation) -> Result<(), String> {
@@ -92,7 +92,7 @@ fn volumes(job: &JobSettings) -> Result<(), String> {
     for (at, volume) in job.volumes.iter().enumerate() {
         let (field, path) = (format!("executor.job.volumes[{at}]"), Path::new(&volume.mount_path));
         let plain = path.components().skip(1).all(|part| matches!(part, Component::Normal(_)));
-        if !path.is_absolute() || path.parent().is_none() || !plain {
+        if !path.is_absolute() || path.parent().is_none() || !plain || volume.mount_path.contains(':') {
             return Err(format!("{field}.mountPath: {path:?} is no absolute path below /, as /opt/terraform"));
         }
         if let Some(other) = mounted.iter().find(|other| path.starts_with(other) || other.starts_with(path)) {
@@ -100,12 +100,14 @@ fn volumes(job: &JobSettings) -> Result<(), String> {
                 "{field}.mountPath: {path:?} and {other:?} are one within the other; mount it elsewhere"
             ));
         }
-        if volume.config_map.is_some() == volume.persistent_volume_claim.is_some() {
-            return Err(format!("{field}: needs one of configMap and persistentVolumeClaim"));
+        match (&volume.config_map, &volume.persistent_volume_claim) {
+            (Some(name), None) => object(&format!("{field}.configMap"), name)?,
+            (None, Some(name)) => object(&format!("{field}.persistentVolumeClaim"), name)?,
+            _ => return Err(format!("{field}: needs one of configMap and persistentVolumeClaim")),
         }
         mounted.push(path);
     }
-    Ok(())
+    job.ca_bundle.as_ref().map_or(Ok(()), |ca| object("executor.job.caBundle.configMap", &ca.config_map))
 }
 
 fn service_accounts(job: &JobSettings) -> Result<(), String> {
@@ -146,6 +148,20 @@ fn namespace(field: &str, name: &str) -> Result<(), String> {
     Err(format!("{field}: {name:?} is no such name: 1 to 63 of a-z, 0-9 and -, with no - at either end"))
 }
 
+/// A name of an object: a subdomain of RFC 1123.
+fn object(field: &str, name: &str) -> Result<(), String> {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let label = |label: &str| {
+        label.bytes().all(inside) && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() <= 253 && name.split('.').all(label) {
+        return Ok(());
+    }
+    Err(format!(
+        "{field}: {name:?} is no such name: up to 253 of a-z, 0-9, - and ., with a letter or digit at both ends"
+    ))
+}
+
 fn endpoint(field: &str, text: &str) -> Result<(), String> {
     let fits = Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https" | "dns") && url.has_host());
     if fits {
@@ -158,13 +174,11 @@ fn endpoint(field: &str, text: &str) -> Result<(), String> {
 /// What is wrong is not shown: it may have a password in it.
 fn proxy(field: &str, text: Option<&str>) -> Result<(), String> {
     let bare = |url: &Url| url.as_str().trim_end_matches('/') == url.origin().ascii_serialization();
-    let fits = |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && bare(&url));
+    let fits = |text: &str| Url::parse(text).is_ok_and(|url| url.scheme() == "http" && bare(&url));
     if text.is_none_or(fits) {
         return Ok(());
     }
-    Err(format!(
-        "{field}: is not http or https with a host, as http://proxy.example:3128, and with no path, user or password"
-    ))
+    Err(format!("{field}: is not http with a host, as http://proxy.example:3128, and with no path, user or password"))
 }
 
 /// What engines and the controller read alike.
@@ -222,6 +236,7 @@ mod tests {
             ("/allowedEndpoints/0", json!("ftp://a"), "allowedEndpoints[0]", "http, https or dns"),
             ("/proxy/https", json!("proxy:3128"), "proxy.https", "as http://"),
             ("/proxy/https", json!("http://proxy:3128/path"), "proxy.https", "no path"),
+            ("/proxy/https", json!("https://proxy:3128"), "proxy.https", "http with a host"),
             ("/proxy/none/0", json!("*.a.example"), "proxy.none[0]", "no domain"),
             ("/proxy/none/0", json!("a.example:443"), "proxy.none[0]", "no domain"),
             ("/proxy/none/0", json!("10.0.0.0/33"), "proxy.none[0]", "no domain"),
@@ -264,6 +279,7 @@ mod tests {
         };
         let account = |name: &str, organizations: &[&str]| json!([{"name": name, "organizations": organizations}]);
         let volume = |path: &str| json!([{"mountPath": path, "configMap": "c"}]);
+        let named = |name: &str| json!([{"mountPath": "/opt", "configMap": name}]);
         let mut labelled = account("aws", &["acme"]);
         labelled[0]["podLabels"] = json!({"landfall.dev/run": "x"});
         let twice = json!([{"name": "aws", "organizations": ["a"]}, {"name": "aws", "organizations": ["b"]}]);
@@ -293,7 +309,12 @@ mod tests {
             (with("volumes", volume("/opt/../work")), "executor.job.volumes[0].mountPath", "no absolute path"),
             (with("volumes", volume("/work/x")), "executor.job.volumes[0].mountPath", "\"/work\" are one within"),
             (with("volumes", volume("/var/run")), "executor.job.volumes[0].mountPath", "elsewhere"),
+            (with("volumes", volume("/var/run/secrets/eks")), "executor.job.volumes[0].mountPath", "elsewhere"),
+            (with("volumes", volume("/opt:x")), "executor.job.volumes[0].mountPath", "no absolute path"),
             (with("volumes", json!([{"mountPath": "/opt"}])), "executor.job.volumes[0]", "one of configMap"),
+            (with("volumes", named("")), "executor.job.volumes[0].configMap", "letter or digit"),
+            (with("volumes", named("a..b")), "executor.job.volumes[0].configMap", "letter or digit"),
+            (with("caBundle", json!({"configMap": "Cas"})), "executor.job.caBundle.configMap", "letter or digit"),
             (with("ttlSecondsAfterFinished", json!(-1)), "executor.job.ttlSecondsAfterFinished", "0 to 86400"),
         ] {
             assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{said}");

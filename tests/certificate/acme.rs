@@ -109,7 +109,7 @@ async fn a_domain_that_was_asked_for_and_never_proved_leads_no_proof_astray() {
     ca.verified("web", &host).await;
 }
 
-/// Nobody here resolves the names of these CAs; PowerDNS is listed, and called without the proxy.
+/// Nobody here resolves the names of two of these CAs; PowerDNS and the third are listed, and called without the proxy.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_beyond_the_proxy_is_reached_by_it() {
     let proxy = Proxy::start(&["ca.example"]).await;
@@ -123,6 +123,8 @@ async fn a_ca_beyond_the_proxy_is_reached_by_it() {
     };
     certificate("web", ca.front.directory().replace("127.0.0.1", "ca.example")).await;
     ca.verified("web", &host).await;
+    certificate("listed", ca.front.directory()).await;
+    ca.verified("listed", &host).await;
     assert!(
         proxy.asked().iter().all(|asked| asked == "ca.example") && !proxy.asked().is_empty(),
         "{:?}",

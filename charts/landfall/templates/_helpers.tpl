@@ -139,6 +139,19 @@ volumeMounts:
 {{- fail (printf "runs.serviceAccounts: %q is Landfall's own; name another" .name) }}
 {{- end }}
 {{- end }}
+{{- $mounted := list "/work" "/var/run/landfall" "/etc/landfall" "/var/run/secrets" "/run" }}
+{{- range .Values.volumes }}
+{{- $path := .mountPath }}
+{{- if regexMatch "/[.][.]?(/|$)" $path }}
+{{- fail (printf "volumes: mountPath %q has . or .. in it; write it without" $path) }}
+{{- end }}
+{{- range $mounted }}
+{{- if or (hasPrefix (printf "%s/" .) (printf "%s/" $path)) (hasPrefix (printf "%s/" $path) (printf "%s/" .)) }}
+{{- fail (printf "volumes: mountPath %q and %q are one within the other; mount it elsewhere" $path .) }}
+{{- end }}
+{{- end }}
+{{- $mounted = append $mounted $path }}
+{{- end }}
 {{- if not (hasKey .Values.engines .Values.defaultEngine) }}
 {{- fail (printf "defaultEngine: engines names no binary of %s" .Values.defaultEngine) }}
 {{- end }}

@@ -28,7 +28,7 @@ impl EngineSettings {
         Ok(Self {
             binaries: installation.engines.clone(),
             cli_config: installation.engine_cli_config.as_deref().map(engines::cli_config).transpose()?,
-            proxy: ProxySettings { none: installation.called_straight(), ..installation.proxy.clone() },
+            proxy: installation.proxy.clone(),
         })
     }
 
@@ -55,7 +55,8 @@ const INHERITED: [&str; 6] = ["PATH", "LANG", "TZ", "RUST_LOG", "SSL_CERT_FILE",
 
 /// The variables by which programs are told of a proxy.
 fn proxies(of: &ProxySettings) -> impl Iterator<Item = (String, String)> {
-    let none = (!of.none.is_empty()).then(|| of.none.join(","));
+    // Not the hosts of allowedEndpoints, which tell of other organizations.
+    let none = (!of.none.is_empty()).then(|| of.exempt().collect::<Vec<_>>().join(","));
     let all = [("HTTPS_PROXY", of.https.clone()), ("HTTP_PROXY", of.http.clone()), ("NO_PROXY", none)];
     let all = all.into_iter().filter_map(|(name, value)| Some((name, value?)));
     // Some programs read the one spelling, some the other.
@@ -68,20 +69,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_listed_is_called_straight_by_runs_too() {
-        let of = |proxy: serde_json::Value| {
-            let installation = serde_json::from_value(serde_json::json!({
-                "encryption": {"current": "a", "keys": {}}, "proxy": proxy,
-                "allowedEndpoints": ["http://pdns.dns.svc:8081", "dns://[fd00::1]:53", "http://pdns.dns.svc:8082"],
-            }));
-            EngineSettings::of(&installation.unwrap()).unwrap().proxy.none
-        };
-        assert_eq!(of(serde_json::json!({})), Vec::<String>::new());
-        let proxy = serde_json::json!({"http": "http://proxy:3128", "none": ["corp.example"]});
-        assert_eq!(of(proxy), ["corp.example", "pdns.dns.svc", "fd00::1"]);
-    }
-
-    #[test]
     fn a_runner_is_told_of_the_proxy_of_landfall_yaml_and_of_none_else() {
         let told = |value: serde_json::Value| -> Vec<_> {
             let proxy = serde_json::from_value(value).unwrap();
@@ -91,15 +78,15 @@ mod tests {
         let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(told(serde_json::json!({})), []);
         let whole = serde_json::json!({
-            "https": "http://proxy:3128", "http": "http://proxy:80", "none": ["corp.example", "10.0.0.0/8"],
+            "https": "http://proxy:3128", "http": "http://proxy:80", "none": [".Corp.example.", "10.0.0.0/8", "bücher.example"],
         });
         let expected = [
             variable("HTTPS_PROXY", "http://proxy:3128"),
             variable("https_proxy", "http://proxy:3128"),
             variable("HTTP_PROXY", "http://proxy:80"),
             variable("http_proxy", "http://proxy:80"),
-            variable("NO_PROXY", "corp.example,10.0.0.0/8"),
-            variable("no_proxy", "corp.example,10.0.0.0/8"),
+            variable("NO_PROXY", "corp.example,10.0.0.0/8,xn--bcher-kva.example"),
+            variable("no_proxy", "corp.example,10.0.0.0/8,xn--bcher-kva.example"),
         ];
         assert_eq!(told(whole), expected);
     }
