@@ -107,7 +107,9 @@ impl fmt::Display for How {
             Self::NotStarted => f.write_str("nothing done"),
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(6) => f.write_str("SIGABRT"),
-            Self::Signal(9) => f.write_str("SIGKILL (a machine without memory sends it, too)"),
+            Self::Signal(9) => {
+                f.write_str("SIGKILL (for want of memory, too: a Job's is spec.runner.resources.limits.memory)")
+            }
             Self::Signal(11) => f.write_str("SIGSEGV"),
             Self::Signal(15) => f.write_str("SIGTERM"),
             Self::Signal(signal) => write!(f, "signal {signal}"),

@@ -25,7 +25,8 @@ impl Stop {
 pub(super) enum Cause {
     /// A person, by `landfall.dev/cancel`.
     Person,
-    /// The machine, or the controller because the run is overdue. Nobody gave the run up, so it is tried again.
+    /// The machine, or the controller because the run is overdue. Nobody gave the run up: a plan is tried again, and what
+    /// an apply was at is for a person to look at.
     Signal,
     /// The ledger, which has given the run up already.
     GivenUp,
@@ -113,6 +114,11 @@ pub(super) fn judge(ended: &Ended, facts: &Facts<'_>) -> Result<(), Failure> {
         (How::Code(_), stopped) if facts.step == Step::Apply && facts.unknown.is_some() => {
             Failure::interrupted(not_told(stopped, facts))
         }
+        (How::Code(_), Some(Stopped::Asked))
+            if facts.step == Step::Apply && facts.stop.is_some_and(|stop| stop.cause == Cause::Signal) =>
+        {
+            cut_short(facts)
+        }
         (_, Some(Stopped::Asked)) => stop(),
         (_, Some(Stopped::Late)) => Failure::new(Reason::Timeout, late(facts)),
         (how, None) => {
@@ -142,6 +148,13 @@ fn cut_off(signal: i32, stopped: Option<Stopped>, facts: &Facts<'_>) -> String {
         Some(Stopped::Asked) => facts.stop.map_or_else(|| "stopped".to_owned(), |stop| stop.words.clone()),
     };
     format!("{cause}. The engine did not stop within {grace} s and was killed in mid-apply")
+}
+
+/// The engine ended in good order, in the middle of its work, and nobody wished it.
+fn cut_short(facts: &Facts<'_>) -> Failure {
+    let words = facts.stop.map(|stop| stop.words.as_str()).unwrap_or_default();
+    let message = format!("{words} in mid-apply; the state says what was done, the next plan needs a person");
+    Failure { phase: RunPhase::Interrupted, ..Failure::new(Reason::Interrupted, message) }
 }
 
 /// The engine ended in good order, and there is something that it could not tell.
@@ -240,7 +253,8 @@ mod tests {
             (S::Apply, H::NotStarted, asked, Some(C::Person), P::Cancelled, R::Cancelled),
             (S::Apply, H::Signal(9), asked, Some(C::Person), P::Interrupted, R::Interrupted),
             (S::Plan, H::Signal(9), asked, Some(C::Signal), P::Failed, R::PlanFailed),
-            (S::Apply, H::Code(1), asked, Some(C::Signal), P::Failed, R::ApplyFailed),
+            (S::Apply, H::Code(1), asked, Some(C::Signal), P::Interrupted, R::Interrupted),
+            (S::Apply, H::NotStarted, asked, Some(C::Signal), P::Failed, R::ApplyFailed),
             (S::Apply, H::Signal(9), asked, Some(C::Signal), P::Interrupted, R::Interrupted),
             (S::Apply, H::Code(1), asked, Some(C::StateRefused), P::Interrupted, R::StateRegressed),
             (S::Apply, H::Code(1), Some(T::Late), None, P::Failed, R::Timeout),

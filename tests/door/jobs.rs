@@ -167,3 +167,37 @@ async fn an_apply_whose_very_pod_has_ended_or_is_gone_is_interrupted_and_no_othe
     stage.is_interrupted("lost", lost.0, "its pod is gone").await;
     stage.world.controller.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() {
+    let stage = Stage::new().await;
+    let spec = json!({"source": {"inline": {"main.tf": MODULE}}});
+    let unplaced = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"});
+    let mut stuck = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        stage.world.deployment(name, spec.clone()).await;
+        let (run, job) = stage.waits(name, "Plan").await;
+        let pod = stage.node.pod_of(&job, &format!("landfall-run-{run}-x")).await;
+        stage.status(&pod, json!({"phase": "Pending", "conditions": [unplaced]})).await;
+        stuck.push(run);
+    }
+    let told = |words: &'static str| {
+        move |object: &TerraformDeployment| condition(object, "Ready").is_some_and(|c| c.message.contains(words))
+    };
+    stage.world.until("one", "the next step", told("no room; spec.runner")).await;
+    stage.world.deployment("next", spec).await;
+    stage.world.until("next", "a place to wait for", told("executor.maxRuns places")).await;
+
+    let mut sql = stage.world.database.superuser().await;
+    let earlier = "UPDATE terraform_runs SET created_at = created_at - interval '3 minutes' WHERE run_id = $1";
+    sqlx::query(earlier).bind(stuck[0]).execute(&mut sql).await.unwrap();
+    stage.waits("next", "Plan").await;
+    let gave = "SELECT count(*) FROM terraform_runs WHERE name = 'one' AND phase = 'Failed' AND message LIKE '%gave its place%no room%'";
+    assert_eq!(stage.world.count(gave).await, 1);
+
+    stage.world.delete("two").await;
+    stage.world.gone("two").await;
+    let job = format!("landfall-run-{}", stuck[1]);
+    wait_until(PLENTY, "its Job to go", async || stage.node.api::<Job>().get_opt(&job).await.unwrap().is_none()).await;
+    stage.world.controller.stop().await;
+}

@@ -64,7 +64,7 @@ async fn an_apply_that_takes_more_memory_than_it_may_is_interrupted() {
         .await
         .unwrap();
     // Of the pod's processes the kernel takes the largest, or all of them.
-    assert!(said.len() == 1 && (said[0].contains("without memory") || said[0].contains("want of memory")), "{said:?}");
+    assert!(said.len() == 1 && said[0].contains("want of memory"), "{said:?}");
     assert_eq!(world.count("SELECT count(*) FROM state_keys WHERE lock_run IS NOT NULL").await, 0, "no lock is left");
     world.nothing_left().await;
     world.controller.stop().await;

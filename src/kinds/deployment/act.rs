@@ -304,6 +304,12 @@ async fn give_up(cx: &Context, seen: &Observed, run: Uuid, why: Untaken) -> Resu
         Untaken::Misplaced => {
             "spec.runner.serviceAccountName was changed before a runner took the run; a new plan follows".to_owned()
         }
+        Untaken::Yielded => {
+            let waited = run.read_at.duration_since(run.created_at).as_secs();
+            let why = seen.hitch.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("the run did not begin for {waited} s and gave its place to others that wait for one{why}")
+        }
+        Untaken::Deleted => "the object was deleted before a runner took the run".to_owned(),
     };
     if cx.ledger.fail_unclaimed(run, message).await? {
         cx.executor.cleanup(run.id).await?;

@@ -21,6 +21,8 @@ use crate::run::protocol::{RunKind, RunPhase};
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// A run that no runner has claimed for so long is given up.
 pub(super) const CLAIM_LIFE: SignedDuration = SignedDuration::from_mins(10);
+/// A run that has not begun for so long gives its place to others that wait for one.
+pub(super) const YIELDS: SignedDuration = SignedDuration::from_mins(2);
 /// A run is handed to so many runners at most.
 const HAND_OVERS: i32 = 3;
 /// How often a settled deployment looks again.
@@ -36,7 +38,15 @@ pub enum Untaken {
     Refused,
     /// The spec names another service account than the plan's by now.
     Misplaced,
+    /// Its pod does not begin, and others wait for its place.
+    Yielded,
+    /// Its object is deleted.
+    Deleted,
 }
+
+/// What is to be done where a pod does not begin.
+const NOT_STARTED: &str =
+    "; spec.runner and executor.job of landfall.yaml say what its pod asks for, and `landfall cancel` gives the run up";
 
 /// One step, with at most one effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +115,14 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
         (None, _) => {}
     }
     if let Some(run) = seen.history.active() {
-        return under_way(run, object, seen);
+        // What builds is not wanted any more. What destroys is what the deletion waits for.
+        return match under_way(run, object, seen) {
+            _ if deleting && run.change == Change::Apply && run.phase == RunPhase::Pending => {
+                Step::GiveUp(run.id, Untaken::Deleted)
+            }
+            Step::Rest(standing) if deleting && run.change == Change::Apply => Step::Rest(standing.before_deletion()),
+            step => step,
+        };
     }
     if deleting {
         return ending(object, seen);
@@ -131,13 +148,15 @@ fn obey(command: &Command, object: &TerraformDeployment) -> Step {
 }
 
 fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
-    let unclaimed = run.read_at.duration_since(run.created_at) > CLAIM_LIFE;
+    let waited = run.read_at.duration_since(run.created_at);
+    let begins = seen.liveness == Liveness::Alive && seen.hitch.is_none();
     match (run.phase, seen.liveness) {
         // It was committed for the organization that the namespace was of then.
         (RunPhase::Pending, Liveness::Absent) if run.subject.organization != seen.subject.organization => {
             Step::Recover(run.id)
         }
-        (RunPhase::Pending, Liveness::Absent) if unclaimed => Step::Recover(run.id),
+        (RunPhase::Pending, _) if !begins && waited > YIELDS && seen.wanted => Step::GiveUp(run.id, Untaken::Yielded),
+        (RunPhase::Pending, Liveness::Absent) if waited > CLAIM_LIFE => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => {
             Step::GiveUp(run.id, Untaken::Refused)
         }
@@ -149,7 +168,7 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
             }
             None if seen.outdated => begin(run, object, seen),
             None => Step::Rest(match &seen.hitch {
-                Some(why) => Standing::not_started(run, why),
+                Some(why) => Standing::not_started(run, &format!("{why}{NOT_STARTED}")),
                 None => Standing::running(run),
             }),
         },

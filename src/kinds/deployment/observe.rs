@@ -54,6 +54,8 @@ pub struct Observed {
     pub liveness: Liveness,
     /// Why the runner of a run that nobody has claimed does not begin.
     pub hitch: Option<String>,
+    /// Others wait for the place of that run.
+    pub wanted: bool,
     /// That runner does not begin, and would be made otherwise now, or not at all.
     pub outdated: bool,
     /// How the pod of a run stands, or why no run is permitted.
@@ -243,6 +245,9 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let under_way = cx.ledger.under_way(cx.cluster).await?;
     let taken = cx.ledger.commands(&subject).await?;
     let asked = taken.iter().filter(|t| AGAIN.contains(&t.command.as_str())).map(|t| t.at).max();
+    let wanted = active.filter(|run| run.phase == RunPhase::Pending).is_some_and(|run| {
+        cx.queue.wants((&run.subject.organization, history.credential(run)), &under_way, Instant::now())
+    });
     let candidate = Candidate {
         organization: subject.organization.clone(),
         credential: inputs.as_ref().ok().and_then(|i| i.credential.as_ref()).map(|c| c.subject.uid),
@@ -261,6 +266,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         command,
         liveness,
         hitch,
+        wanted,
         outdated,
         placement,
         remains,

@@ -12,6 +12,8 @@ use super::decide::Step;
 use super::observe::Observed;
 use super::standing::Wait;
 use super::turns::{self, Candidate, Served, Turn};
+use uuid::Uuid;
+
 use crate::api::{Organization, TerraformDeployment};
 use crate::installation::{ExecutorKind, ExecutorSettings};
 use crate::kinds::Context;
@@ -98,6 +100,16 @@ impl Queue {
             waiting.push(who);
         }
         turns::turn(&waiting, known.unwrap_or(line.waiting.len()), under_way, &line.served, self.room)
+    }
+
+    /// Whether somebody waits who could begin in the place of a run of this organization with this credential, and not without it.
+    pub(super) fn wants(&self, of: (&Organization, Option<Uuid>), under_way: &UnderWay, now: Instant) -> bool {
+        let line = self.line(now);
+        let waiting: Vec<&Candidate> = line.waiting.iter().map(|w| &w.who).collect();
+        let begin = |mut beside| turns::order(&waiting, &mut beside, &line.served, Some(self.room)).len();
+        let mut without = under_way.clone();
+        without.remove(of.0, of.1);
+        begin(without) > begin(under_way.clone())
     }
 
     /// It waits, in the place that it has. `true` when it did not before.

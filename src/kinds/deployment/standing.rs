@@ -112,6 +112,13 @@ impl Standing {
         Self { reason: Reason::RunnerNotStarted, message, ..Self::running(run) }
     }
 
+    /// The same of an object that is deleted and still builds.
+    #[must_use]
+    pub fn before_deletion(self) -> Self {
+        let message = format!("{}; the deletion waits for its end, and `landfall cancel` stops it", self.message);
+        Self { message, ..self }
+    }
+
     /// A run should have ended, and is being stopped.
     pub fn overdue(run: &Run, kill: bool, why: &str) -> Self {
         let what = if kill { "its processes are killed" } else { "its runner is told to stop" };

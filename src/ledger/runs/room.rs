@@ -53,7 +53,7 @@ impl UnderWay {
     }
 
     /// One less.
-    fn remove(&mut self, organization: &Organization, credential: Option<Uuid>) {
+    pub fn remove(&mut self, organization: &Organization, credential: Option<Uuid>) {
         if let Some((_, _, runs)) = self.0.iter_mut().find(|(of, with, _)| of == organization && *with == credential) {
             *runs = runs.saturating_sub(1);
         }

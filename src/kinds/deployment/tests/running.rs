@@ -101,3 +101,52 @@ fn a_run_that_ends_each_of_its_runners_is_given_up() {
     seen.liveness = Liveness::Alive;
     assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "the third may still take it");
 }
+
+#[test]
+fn a_run_whose_pod_does_not_begin_gives_its_place_to_others_that_wait() {
+    for (minutes, hitch, wanted, liveness, yields) in [
+        (3, Some("no node takes it"), true, Liveness::Alive, true),
+        (3, None, true, Liveness::Absent, true),
+        (1, Some("no node takes it"), true, Liveness::Alive, false),
+        (3, Some("no node takes it"), false, Liveness::Alive, false),
+        (3, None, true, Liveness::Alive, false),
+    ] {
+        let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, minutes)]);
+        let id = seen.history.0[0].id;
+        (seen.hitch, seen.wanted, seen.liveness) = (hitch.map(str::to_owned), wanted, liveness);
+        let step = next(&object(), &seen);
+        assert_eq!(
+            step == Step::GiveUp(id, Untaken::Yielded),
+            yields,
+            "{minutes} {hitch:?} {wanted} {liveness:?}: {step:?}"
+        );
+    }
+}
+
+#[test]
+fn what_does_not_begin_is_told_with_the_next_step() {
+    let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, 1)]);
+    (seen.hitch, seen.liveness) = (Some("no node takes it".into()), Liveness::Alive);
+    let Step::Rest(standing) = next(&object(), &seen) else { panic!("rested was expected") };
+    assert_eq!(standing.reason, Reason::RunnerNotStarted);
+    for part in ["no node takes it", "spec.runner", "landfall cancel"] {
+        assert!(standing.message.contains(part), "{}", standing.message);
+    }
+}
+
+#[test]
+fn a_deletion_gives_up_what_no_runner_has_taken_and_waits_for_what_one_has() {
+    for liveness in [Liveness::Absent, Liveness::Alive] {
+        let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, 1)]);
+        seen.liveness = liveness;
+        let id = seen.history.0[0].id;
+        assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::GiveUp(id, Untaken::Deleted), "{liveness:?}");
+        // A destroy is what the deletion waits for.
+        seen.history.0[0].change = Change::Destroy;
+        assert!(!matches!(next(&leaving(DeletionPolicy::Destroy), &seen), Step::GiveUp(..)), "{liveness:?}");
+    }
+    let mut seen = world(vec![run(RunKind::Plan, RunPhase::Plan, 1)]);
+    seen.liveness = Liveness::Alive;
+    let Step::Rest(standing) = next(&leaving(DeletionPolicy::Retain), &seen) else { panic!("rested was expected") };
+    assert!(standing.message.contains("the deletion waits for its end, and `landfall cancel`"), "{}", standing.message);
+}
