@@ -314,7 +314,8 @@ pub struct Limits {
     #[serde(default = "ten")]
     pub lease_seconds: u64,
     /// Connections to Postgres that one process holds at most, 4 to 1000. Where it is not set: twice `limits.concurrency`,
-    /// `executor.maxRuns`, and 8 more. Each replica has its own; Postgres' `max_connections` must be enough for all.
+    /// `executor.maxRuns`, and 8 more. One more asks whether Postgres answers. Each replica has its own; Postgres' `max_connections`
+    /// must be enough for all.
     #[serde(default)]
     pub database_connections: Option<u32>,
 }

@@ -18,6 +18,7 @@ mod held;
 mod inventory;
 mod keys;
 mod mirror;
+mod pulse;
 mod room;
 mod run_api;
 mod runs;

@@ -96,10 +96,10 @@ volumeMounts:
 {{- include "landfall.databaseCaMount" . }}
 {{- end }}
 
-{{/* What each replica may hold, as limits.databaseConnections is defined, one replica more while they are replaced, and some for people. */}}
+{{/* What each replica may hold, as limits.databaseConnections is defined, and one more of each, one replica more while they are replaced, and some for people. */}}
 {{- define "landfall.connections" -}}
 {{- $each := .Values.limits.databaseConnections | default (add (mul 2 (.Values.limits.concurrency | default 8)) .Values.runs.max 8) }}
-{{- mul (add .Values.replicas 1) $each | add 20 }}
+{{- mul (add .Values.replicas 1) (add1 $each) | add 20 }}
 {{- end }}
 
 {{/* Names of labels or annotations that Landfall does not set itself: (list "podLabels" .Values.podLabels). */}}
@@ -135,11 +135,11 @@ volumeMounts:
 {{- end }}
 {{- $accounts = append $accounts .name }}
 {{- include "landfall.notOurs" (list "runs.serviceAccounts: podLabels" .podLabels) }}
-{{- if has .name (list "landfall-controller" "landfall-runner") }}
-{{- fail (printf "runs.serviceAccounts: %q is Landfall's own; name another" .name) }}
+{{- if has .name (list "landfall-controller" "landfall-runner" "default") }}
+{{- fail (printf "runs.serviceAccounts: %q is Landfall's own, or the namespace's; name another" .name) }}
 {{- end }}
 {{- end }}
-{{- $mounted := list "/work" "/var/run/landfall" "/etc/landfall" "/var/run/secrets" "/run" }}
+{{- $mounted := list "/work" "/var/run/landfall" "/etc/landfall" "/usr/local/bin" "/var/run/secrets" "/run" }}
 {{- range .Values.volumes }}
 {{- $path := .mountPath }}
 {{- if regexMatch "/[.][.]?(/|$)" $path }}
