@@ -82,7 +82,6 @@ impl Setup {
 /// that is served.
 pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     let Setup { installation, cluster, database_url, listener, holder, program, metrics, clock } = setup;
-    let engines = Arc::new(Engines::ask(&installation.engines)?);
     let local = match installation.executor.kind {
         ExecutorKind::Local => Some(local(&installation, program, &listener)?),
         ExecutorKind::Job => None,
@@ -102,6 +101,9 @@ pub async fn serve(setup: Setup, shutdown: CancellationToken) -> Result<()> {
     }
     served.spawn("health and metrics", async move { axum::serve(listener, routes).await });
 
+    let asked = shutdown.run_until_cancelled(Engines::ask(&installation.engines));
+    let Some(engines) = served.beside(asked).await? else { return Ok(()) };
+    let engines = Arc::new(engines?);
     let reached = shutdown.run_until_cancelled(start::reach(&cluster, &cluster_health));
     let Some(client) = served.beside(reached).await? else { return Ok(()) };
     let client = client?;

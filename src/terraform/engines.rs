@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::api::{EngineKind, Reason};
 use crate::{Error, Result};
+
+/// How long an engine may take to tell its version.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Versions of the installed engines, as each told at the controller's start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,9 +22,24 @@ impl Engines {
     ///
     /// # Errors
     /// `EngineNotFound` names the field of `landfall.yaml`.
-    pub fn ask(binaries: &BTreeMap<EngineKind, PathBuf>) -> Result<Self> {
-        let versions = binaries.iter().map(|(kind, path)| Ok((*kind, version(*kind, path)?)));
-        versions.collect::<Result<_>>().map(Self)
+    pub async fn ask(binaries: &BTreeMap<EngineKind, PathBuf>) -> Result<Self> {
+        let mut versions = BTreeMap::new();
+        for (kind, path) in binaries {
+            // A volume of the network that hangs holds a thread for good.
+            let asked = tokio::task::spawn_blocking({
+                let path = path.clone();
+                move || version(&path)
+            });
+            let answer = tokio::time::timeout(PATIENCE, asked).await.ok().and_then(|done| done.ok().flatten());
+            let version = answer.ok_or_else(|| {
+                let path = path.display();
+                let message =
+                    format!("engines.{kind:?}: {path} does not tell its version; name a binary of that engine");
+                Error::condition(Reason::EngineNotFound, message)
+            })?;
+            versions.insert(*kind, version);
+        }
+        Ok(Self(versions))
     }
 
     /// Whether an engine is there whose version begins with these whole components.
@@ -60,20 +79,14 @@ fn matches(version: &str, prefix: &str) -> bool {
     version.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+']))
 }
 
-fn version(kind: EngineKind, path: &Path) -> Result<String> {
+fn version(path: &Path) -> Option<String> {
     #[derive(Deserialize)]
     struct Answer {
         terraform_version: String,
     }
     // With nothing of our environment: a setting that the engine warns about would stand before its answer.
     let output = Command::new(path).args(["version", "-json"]).env_clear().env("CHECKPOINT_DISABLE", "1").output();
-    let answer = output.ok().and_then(|o| serde_json::from_slice::<Answer>(&o.stdout).ok());
-    answer.map(|a| a.terraform_version).ok_or_else(|| {
-        Error::condition(
-            Reason::EngineNotFound,
-            format!("engines.{kind:?}: {} does not tell its version; name a binary of that engine", path.display()),
-        )
-    })
+    serde_json::from_slice::<Answer>(&output.ok()?.stdout).ok().map(|answer| answer.terraform_version)
 }
 
 #[cfg(test)]
