@@ -40,6 +40,7 @@ fn rows(node: &Value, prefix: &str, text: &mut String) {
         let meaning = field["description"].as_str().unwrap_or_default().replace('\n', " ").replace('|', "\\|");
         text.push_str(&format!("| `{path}` | {} | {default} | {meaning} |\n", kind(field)));
         rows(field, &format!("{path}."), text);
+        rows(&field["items"], &format!("{path}[]."), text);
     }
 }
 
