@@ -12,8 +12,9 @@ use url::Url;
 use super::{ExecutorKind, ExecutorSettings, IDENTITY, Installation, JobSettings, WORK};
 use crate::dns::Name;
 
-/// Where a run's pod, or the controller's of the chart, has volumes of its own, and the kubelet its own and a cloud's tokens.
-const OWN_MOUNTS: [&str; 5] = [WORK, IDENTITY, "/etc/landfall", "/var/run/secrets", "/run"];
+/// Where a run's pod, or the controller's of the chart, has volumes of its own, the image its programs, and the kubelet its own and
+/// a cloud's tokens.
+const OWN_MOUNTS: [&str; 6] = [WORK, IDENTITY, "/etc/landfall", "/usr/local/bin", "/var/run/secrets", "/run"];
 
 /// The first thing that is wrong.
 pub(super) fn check(of: &Installation) -> Result<(), String> {
