@@ -43,6 +43,15 @@ pub struct Start<'a> {
     pub placement: &'a Placement,
 }
 
+/// What is in the way of a runner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hitch {
+    /// In words.
+    pub why: String,
+    /// Nothing is on its way: the pod itself says so now, or there is none.
+    pub stuck: bool,
+}
+
 /// What a dead run left behind, in the order in which it is to be taken in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
@@ -133,7 +142,7 @@ impl Executor {
 
     /// Why the runner of a run that nobody has claimed for `waited` does not begin, where something is in its way. Where nobody
     /// can tell, nothing is known to be.
-    pub async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Option<String> {
+    pub async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Option<Hitch> {
         let Self::Job(jobs) = self else { return None };
         jobs.hitch(run, waited).await.unwrap_or_else(|error| {
             tracing::warn!(%run, %error, "nobody can tell why a run does not begin");

@@ -4,6 +4,7 @@
 use std::process::Command;
 
 use futures::future::join_all;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
@@ -173,13 +174,14 @@ async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() 
     let stage = Stage::new().await;
     let spec = json!({"source": {"inline": {"main.tf": MODULE}}});
     let unplaced = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"});
-    let mut stuck = Vec::new();
+    let (mut stuck, mut pods) = (Vec::new(), Vec::new());
     for name in ["one", "two", "three", "four"] {
         stage.world.deployment(name, spec.clone()).await;
         let (run, job) = stage.waits(name, "Plan").await;
         let pod = stage.node.pod_of(&job, &format!("landfall-run-{run}-x")).await;
         stage.status(&pod, json!({"phase": "Pending", "conditions": [unplaced]})).await;
         stuck.push(run);
+        pods.push(pod);
     }
     let told = |words: &'static str| {
         move |object: &TerraformDeployment| condition(object, "Ready").is_some_and(|c| c.message.contains(words))
@@ -190,8 +192,18 @@ async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() 
 
     let mut sql = stage.world.database.superuser().await;
     let earlier = "UPDATE terraform_runs SET created_at = created_at - interval '3 minutes' WHERE run_id = $1";
+    // What has just begun is left to it, however long it waited before.
+    let begun = json!([{"name": "runner", "image": "x", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"running": {"startedAt": Timestamp::now()}}}]);
+    stage.status(&pods[2], json!({"phase": "Running", "conditions": null, "containerStatuses": begun})).await;
+    sqlx::query(earlier).bind(stuck[2]).execute(&mut sql).await.unwrap();
+    stage.world.until("three", "its pod to begin", told("is under way")).await;
     sqlx::query(earlier).bind(stuck[0]).execute(&mut sql).await.unwrap();
     stage.waits("next", "Plan").await;
+    assert_eq!(
+        stage.world.count("SELECT count(*) FROM terraform_runs WHERE name = 'three' AND phase = 'Pending'").await,
+        1
+    );
     let gave = "SELECT count(*) FROM terraform_runs WHERE name = 'one' AND phase = 'Failed' AND message LIKE '%gave its place%no room%'";
     assert_eq!(stage.world.count(gave).await, 1);
 

@@ -608,8 +608,8 @@ async fn a_run_that_no_runner_takes_counts_its_hand_overs_and_fails_with_its_mes
     }
     let run = writer.run(id).await.unwrap().unwrap();
     assert_eq!(run.handed_over, 3);
-    assert!(writer.fail_unclaimed(&run, "none took it".into()).await.unwrap());
-    assert!(!writer.fail_unclaimed(&run, "none took it".into()).await.unwrap());
+    assert!(writer.fail_unclaimed(&run, Reason::PlanFailed, "none took it".into()).await.unwrap());
+    assert!(!writer.fail_unclaimed(&run, Reason::PlanFailed, "none took it".into()).await.unwrap());
     let run = writer.run(id).await.unwrap().unwrap();
     let told = (run.phase, run.reason, run.message.as_deref());
     assert_eq!(told, (RunPhase::Failed, Some(Reason::PlanFailed), Some("none took it")));
@@ -617,7 +617,10 @@ async fn a_run_that_no_runner_takes_counts_its_hand_overs_and_fails_with_its_mes
     let id = new_plan(&writer, &subject, Change::Apply, "s").await.unwrap();
     writer.claim(id, &holder(1)).await.unwrap().unwrap();
     let run = writer.run(id).await.unwrap().unwrap();
-    assert!(!writer.fail_unclaimed(&run, "x".into()).await.unwrap(), "a run that was taken goes on");
+    assert!(
+        !writer.fail_unclaimed(&run, Reason::PlanFailed, "x".into()).await.unwrap(),
+        "a run that was taken goes on"
+    );
 }
 
 #[tokio::test]

@@ -311,7 +311,13 @@ async fn give_up(cx: &Context, seen: &Observed, run: Uuid, why: Untaken) -> Resu
         }
         Untaken::Deleted => "the object was deleted before a runner took the run".to_owned(),
     };
-    if cx.ledger.fail_unclaimed(run, message).await? {
+    let reason = match (why, run.kind, run.change) {
+        (Untaken::Yielded, ..) => Reason::RunnerNotStarted,
+        (_, RunKind::Plan, _) => Reason::PlanFailed,
+        (_, RunKind::Apply, Change::Apply) => Reason::ApplyFailed,
+        (_, RunKind::Apply, Change::Destroy) => Reason::DestroyFailed,
+    };
+    if cx.ledger.fail_unclaimed(run, reason, message).await? {
         cx.executor.cleanup(run.id).await?;
     }
     Ok(Outcome::Done)

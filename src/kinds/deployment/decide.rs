@@ -21,8 +21,10 @@ use crate::run::protocol::{RunKind, RunPhase};
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
 /// A run that no runner has claimed for so long is given up.
 pub(super) const CLAIM_LIFE: SignedDuration = SignedDuration::from_mins(10);
-/// A run that has not begun for so long gives its place to others that wait for one.
-pub(super) const YIELDS: SignedDuration = SignedDuration::from_mins(2);
+/// A plan that has not begun for so long gives its place to others that wait for one. An apply keeps its own: its approval would go.
+const YIELDS: SignedDuration = SignedDuration::from_mins(2);
+/// So often in a row at most.
+const YIELDED: u32 = 20;
 /// A run is handed to so many runners at most.
 const HAND_OVERS: i32 = 3;
 /// How often a settled deployment looks again.
@@ -116,11 +118,11 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     }
     if let Some(run) = seen.history.active() {
         // What builds is not wanted any more. What destroys is what the deletion waits for.
+        let retained = object.spec.deletion_policy == DeletionPolicy::Retain;
+        let unwanted = deleting && (run.change == Change::Apply || retained);
         return match under_way(run, object, seen) {
-            _ if deleting && run.change == Change::Apply && run.phase == RunPhase::Pending => {
-                Step::GiveUp(run.id, Untaken::Deleted)
-            }
-            Step::Rest(standing) if deleting && run.change == Change::Apply => Step::Rest(standing.before_deletion()),
+            _ if unwanted && run.phase == RunPhase::Pending => Step::GiveUp(run.id, Untaken::Deleted),
+            Step::Rest(standing) if unwanted => Step::Rest(standing.before_deletion()),
             step => step,
         };
     }
@@ -149,13 +151,14 @@ fn obey(command: &Command, object: &TerraformDeployment) -> Step {
 
 fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
     let waited = run.read_at.duration_since(run.created_at);
-    let begins = seen.liveness == Liveness::Alive && seen.hitch.is_none();
     match (run.phase, seen.liveness) {
         // It was committed for the organization that the namespace was of then.
         (RunPhase::Pending, Liveness::Absent) if run.subject.organization != seen.subject.organization => {
             Step::Recover(run.id)
         }
-        (RunPhase::Pending, _) if !begins && waited > YIELDS && seen.wanted => Step::GiveUp(run.id, Untaken::Yielded),
+        (RunPhase::Pending, _) if run.kind == RunKind::Plan && waited > YIELDS && seen.yields => {
+            Step::GiveUp(run.id, Untaken::Yielded)
+        }
         (RunPhase::Pending, Liveness::Absent) if waited > CLAIM_LIFE => Step::Recover(run.id),
         (RunPhase::Pending, Liveness::Absent) if run.handed_over >= HAND_OVERS => {
             Step::GiveUp(run.id, Untaken::Refused)
@@ -274,7 +277,7 @@ fn towards(change: Change, object: &TerraformDeployment, seen: &Observed) -> Ste
     match seen.history.progress(&current) {
         Progress::Nothing => plan_when_free(change, 0, object, seen),
         Progress::Stopped(run) => Step::Rest(Standing::stopped(run)),
-        Progress::Failed { run, failures } => again(change, object, seen, run, failures),
+        Progress::Failed { run, failures, yields } => again(change, object, seen, run, (failures, yields)),
         Progress::Waiting(plan) => gate(change, object, seen, plan),
         Progress::Settled { .. } if change == Change::Destroy => release(object, seen),
         Progress::Settled { plan, applied } => settled(object, seen, plan, applied),
@@ -309,20 +312,27 @@ fn no_room(seen: &Observed) -> Option<Standing> {
     }
 }
 
-fn again(change: Change, object: &TerraformDeployment, seen: &Observed, run: &Run, failures: u32) -> Step {
+fn again(
+    change: Change,
+    object: &TerraformDeployment,
+    seen: &Observed,
+    run: &Run,
+    (failures, yields): (u32, u32),
+) -> Step {
     if run.reason == Some(Reason::SourceInvalid) {
         return Step::Rest(Standing::unfit(run));
     }
-    if failures > object.spec.retry.limit {
-        return Step::Rest(Standing::exhausted(run, failures));
+    let attempts = failures.saturating_add(yields);
+    if failures > object.spec.retry.limit || yields > YIELDED {
+        return Step::Rest(Standing::exhausted(run, attempts));
     }
     let longest = object.spec.retry.max_backoff.get().map_or(3600, |d| d.as_secs());
     let now = run.read_at;
-    let due = run.phase_at.saturating_add(pause(failures, longest, run.id)).unwrap_or(now);
+    let due = run.phase_at.saturating_add(pause(attempts, longest, run.id)).unwrap_or(now);
     if now < due {
-        return Step::Rest(Standing::failed(run, failures, due, due.duration_since(now)));
+        return Step::Rest(Standing::failed(run, attempts, due, due.duration_since(now)));
     }
-    plan_when_free(change, i32::try_from(failures).unwrap_or(i32::MAX), object, seen)
+    plan_when_free(change, i32::try_from(attempts).unwrap_or(i32::MAX), object, seen)
 }
 
 /// The pause after so many failures: 5 s doubled each time, up to `longest`, of which the run's id takes off up to a half,

@@ -42,8 +42,10 @@ pub enum Progress<'a> {
     Failed {
         /// The newest.
         run: &'a Run,
-        /// Failures in a row, from 1.
+        /// Failures in a row.
         failures: u32,
+        /// Runs among them that gave their place to others and are no failures.
+        yields: u32,
     },
     /// A current plan that has not been applied.
     Waiting(&'a Run),
@@ -129,10 +131,8 @@ impl History {
         }
         match newest.phase {
             RunPhase::Cancelled => Progress::Stopped(newest),
-            RunPhase::Failed => Progress::Failed { run: newest, failures: self.failures(current) },
-            RunPhase::Interrupted if newest.kind == RunKind::Plan => {
-                Progress::Failed { run: newest, failures: self.failures(current) }
-            }
+            RunPhase::Failed => self.failed(newest, current),
+            RunPhase::Interrupted if newest.kind == RunKind::Plan => self.failed(newest, current),
             RunPhase::Succeeded => self.succeeded(newest, current),
             RunPhase::Interrupted
             | RunPhase::Pending
@@ -152,7 +152,7 @@ impl History {
             };
         }
         if is_stale(newest) {
-            return Progress::Failed { run: newest, failures: self.failures(current) };
+            return self.failed(newest, current);
         }
         if newest.state_serial.unwrap_or(0) != current.serial || newest.state_lineage.as_deref() != current.lineage {
             return Progress::Nothing;
@@ -195,18 +195,21 @@ impl History {
         fits && current.asked_again.is_none_or(|asked| asked <= run.created_at)
     }
 
-    fn failures(&self, current: &Current<'_>) -> u32 {
-        let mut count = 0u32;
+    fn failed<'a>(&'a self, run: &'a Run, current: &Current<'_>) -> Progress<'a> {
+        let (mut failures, mut yields) = (0u32, 0u32);
         for run in self.0.iter().filter(|r| r.change == current.change) {
             let passed = run.phase == RunPhase::Succeeded && (run.kind == RunKind::Apply || finds_nothing(run));
             if passed || !self.speaks_of(run, current) {
                 break;
             }
-            if matches!(run.phase, RunPhase::Failed | RunPhase::Interrupted) || is_stale(run) {
-                count = count.saturating_add(1);
+            match run.phase {
+                RunPhase::Failed if run.reason == Some(Reason::RunnerNotStarted) => yields = yields.saturating_add(1),
+                RunPhase::Failed | RunPhase::Interrupted => failures = failures.saturating_add(1),
+                _ if is_stale(run) => failures = failures.saturating_add(1),
+                _ => {}
             }
         }
-        count
+        Progress::Failed { run, failures, yields }
     }
 }
 

@@ -54,8 +54,8 @@ pub struct Observed {
     pub liveness: Liveness,
     /// Why the runner of a run that nobody has claimed does not begin.
     pub hitch: Option<String>,
-    /// Others wait for the place of that run.
-    pub wanted: bool,
+    /// Nothing of that runner is on its way, and others wait for its place.
+    pub yields: bool,
     /// That runner does not begin, and would be made otherwise now, or not at all.
     pub outdated: bool,
     /// How the pod of a run stands, or why no run is permitted.
@@ -202,6 +202,8 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         }
         _ => None,
     };
+    let stuck = liveness == Liveness::Absent || hitch.as_ref().is_some_and(|hitch| hitch.stuck);
+    let hitch = hitch.map(|hitch| hitch.why);
     let placement = placement(cx, object, &subject)?;
     let outdated = match (active, &hitch, &placement) {
         (Some(run), Some(_), Ok(placement)) => {
@@ -245,7 +247,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let under_way = cx.ledger.under_way(cx.cluster).await?;
     let taken = cx.ledger.commands(&subject).await?;
     let asked = taken.iter().filter(|t| AGAIN.contains(&t.command.as_str())).map(|t| t.at).max();
-    let wanted = active.filter(|run| run.phase == RunPhase::Pending).is_some_and(|run| {
+    let yields = active.filter(|run| stuck && run.phase == RunPhase::Pending).is_some_and(|run| {
         cx.queue.wants((&run.subject.organization, history.credential(run)), &under_way, Instant::now())
     });
     let candidate = Candidate {
@@ -266,7 +268,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         command,
         liveness,
         hitch,
-        wanted,
+        yields,
         outdated,
         placement,
         remains,

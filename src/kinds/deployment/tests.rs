@@ -174,7 +174,7 @@ fn world(runs: Vec<Run>) -> Observed {
         past: Past::default(),
         liveness: Liveness::Absent,
         hitch: None,
-        wanted: false,
+        yields: false,
         outdated: false,
         placement: Ok(Placement::default()),
         remains: None,

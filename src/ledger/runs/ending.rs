@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::finish::Planned;
 use super::{Run, settle};
 use crate::Result;
-use crate::api::{Change, Reason};
+use crate::api::Reason;
 use crate::ledger::inventory::World;
 use crate::ledger::words::word;
 use crate::ledger::{Actor, Event, Outcome, StateHead, Transaction, Writer, inventory, states};
@@ -234,13 +234,8 @@ impl Writer {
     ///
     /// # Errors
     /// [`crate::Error::Deposed`]; Postgres's.
-    pub async fn fail_unclaimed(&self, run: &Run, message: String) -> Result<bool> {
+    pub async fn fail_unclaimed(&self, run: &Run, reason: Reason, message: String) -> Result<bool> {
         let actor = Actor::Controller(self.holder().to_owned());
-        let reason = match (run.kind, run.change) {
-            (RunKind::Plan, _) => Reason::PlanFailed,
-            (RunKind::Apply, Change::Apply) => Reason::ApplyFailed,
-            (RunKind::Apply, Change::Destroy) => Reason::DestroyFailed,
-        };
         let mut ending = Ending::by(actor, RunPhase::Failed, reason, json!({"handedOver": run.handed_over}));
         ending.message = Some(message);
         self.end(run.id, ending, Heard::All, |run| run.phase == RunPhase::Pending).await

@@ -15,7 +15,7 @@ use crate::run::protocol::{RunKind, RunPhase, RunResult};
 pub struct Past {
     /// An apply of it, or of a former object of its name, died, and nobody has answered for it.
     pub needs_a_person: bool,
-    /// An apply of it was begun.
+    /// An apply of it may have changed the world.
     pub applied: bool,
 }
 
@@ -26,7 +26,8 @@ impl Ledger {
     /// Postgres's.
     pub async fn past(&self, subject: &Subject) -> Result<Past> {
         let applied = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM terraform_runs WHERE cluster_id = $1 AND deployment_uid = $2 AND kind = 'Apply')",
+            "SELECT EXISTS (SELECT FROM terraform_runs WHERE cluster_id = $1 AND deployment_uid = $2 AND kind = 'Apply'
+               AND applying_at IS NOT NULL)",
         )
         .bind(subject.cluster)
         .bind(subject.uid)

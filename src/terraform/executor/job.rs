@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::pod::{self, Making};
-use super::{EngineSettings, Start};
+use super::{EngineSettings, Hitch, Start};
 use crate::access::{self, Redactor, text};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::installation::JobSettings;
@@ -214,31 +214,35 @@ impl Jobs {
 
     /// Why a run's pod does not begin, or does not take its run. Where neither pod nor node says why, the newest warning of Job
     /// or pod. `waited` is for how long the run has been waiting.
-    pub(super) async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Result<Option<String>> {
+    pub(super) async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Result<Option<Hitch>> {
         let pod = self.pod_of(run);
         if let Some(pod) = &pod {
-            let running = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-            let told = pod::hitch(pod).or_else(|| {
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                (running && waited > UNHEARD).then(|| {
-                    let url = &self.settings.url;
-                    format!("pod {name} runs and has not reached the run API at {url}: look at its log, at DNS and NetworkPolicies")
-                })
-            });
-            if running || told.is_some() {
-                return Ok(told);
+            if let Some(why) = pod::hitch(pod) {
+                return Ok(Some(Hitch { why, stuck: true }));
+            }
+            if let Some(since) = pod::running_since(pod) {
+                let (name, url) = (pod.metadata.name.as_deref().unwrap_or_default(), &self.settings.url);
+                let why = format!(
+                    "pod {name} runs and has not reached the run API at {url}: look at its log, at DNS and NetworkPolicies"
+                );
+                let unheard = Timestamp::now().duration_since(since) > UNHEARD;
+                return Ok(unheard.then_some(Hitch { why, stuck: false }));
             }
         }
         if waited < SILENT {
             return Ok(None);
         }
+        let stuck = pod.is_none();
         let uid = match pod {
             Some(pod) => pod.metadata.uid.clone(),
             None => self.jobs().get_opt(&pod::job_name(run)).await?.and_then(|job| job.metadata.uid),
         };
         let Some(uid) = uid else { return Ok(None) };
         let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
-        Ok(pod::warned(&self.events().list(&of).await?.items))
+        let mut warnings = self.events().list(&of).await?.items;
+        // The pod has its node by now.
+        warnings.retain(|event| stuck || event.reason.as_deref() != Some("FailedScheduling"));
+        Ok(pod::warned(&warnings).map(|why| Hitch { why, stuck }))
     }
 
     /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it, and goes where no pod ever came.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use serde_json::{Value, json};
@@ -217,6 +218,11 @@ pub(super) fn hitch(pod: &Pod) -> Option<String> {
     let waiting = waiting.filter(|w| w.reason.as_deref().is_some_and(|reason| !begins.contains(&reason)))?;
     let (reason, message) = (waiting.reason.as_deref().unwrap_or_default(), waiting.message.as_deref());
     Some(format!("pod {name} waits: {reason}: {}", text::line(message.unwrap_or("no message is given"), WORDS)))
+}
+
+/// Since when the runner's container runs, if it does.
+pub(super) fn running_since(pod: &Pod) -> Option<Timestamp> {
+    containers(pod).find_map(|status| status.state.as_ref()?.running.as_ref()?.started_at.as_ref().map(|time| time.0))
 }
 
 /// The newest warning that concerns a run's Job or pod, as a reason why it does not begin.

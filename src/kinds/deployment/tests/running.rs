@@ -103,24 +103,37 @@ fn a_run_that_ends_each_of_its_runners_is_given_up() {
 }
 
 #[test]
-fn a_run_whose_pod_does_not_begin_gives_its_place_to_others_that_wait() {
-    for (minutes, hitch, wanted, liveness, yields) in [
-        (3, Some("no node takes it"), true, Liveness::Alive, true),
-        (3, None, true, Liveness::Absent, true),
-        (1, Some("no node takes it"), true, Liveness::Alive, false),
-        (3, Some("no node takes it"), false, Liveness::Alive, false),
-        (3, None, true, Liveness::Alive, false),
+fn a_plan_of_which_nothing_is_on_its_way_gives_its_place_to_others_that_wait() {
+    for (kind, minutes, yields, expected) in [
+        (RunKind::Plan, 3, true, true),
+        (RunKind::Plan, 1, true, false),
+        (RunKind::Plan, 3, false, false),
+        (RunKind::Apply, 3, true, false),
     ] {
-        let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, minutes)]);
-        let id = seen.history.0[0].id;
-        (seen.hitch, seen.wanted, seen.liveness) = (hitch.map(str::to_owned), wanted, liveness);
-        let step = next(&object(), &seen);
-        assert_eq!(
-            step == Step::GiveUp(id, Untaken::Yielded),
-            yields,
-            "{minutes} {hitch:?} {wanted} {liveness:?}: {step:?}"
-        );
+        for liveness in [Liveness::Absent, Liveness::Alive] {
+            let mut seen = world(vec![run(kind, RunPhase::Pending, minutes)]);
+            let id = seen.history.0[0].id;
+            (seen.yields, seen.liveness) = (yields, liveness);
+            let step = next(&object(), &seen);
+            assert_eq!(step == Step::GiveUp(id, Untaken::Yielded), expected, "{kind:?} {minutes} {yields}: {step:?}");
+        }
     }
+}
+
+/// A shortage takes nobody's retries.
+#[test]
+fn a_place_that_was_given_up_is_no_failure_until_it_has_been_again_and_again() {
+    let gave = || Run { reason: Some(Reason::RunnerNotStarted), ..run(RunKind::Plan, RunPhase::Failed, 60 * 24) };
+    let limit = usize::try_from(object().spec.retry.limit).unwrap();
+    assert!(plans(&next(&object(), &world((0..=limit).map(|_| gave()).collect()))));
+    assert_eq!(reason(&next(&object(), &world((0..21).map(|_| gave()).collect()))), Reason::RetriesExhausted);
+    let mut just = gave();
+    just.phase_at = now();
+    assert_eq!(
+        reason(&next(&object(), &world(vec![just]))),
+        Reason::RunnerNotStarted,
+        "it rests before it comes again"
+    );
 }
 
 #[test]
@@ -141,8 +154,9 @@ fn a_deletion_gives_up_what_no_runner_has_taken_and_waits_for_what_one_has() {
         seen.liveness = liveness;
         let id = seen.history.0[0].id;
         assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::GiveUp(id, Untaken::Deleted), "{liveness:?}");
-        // A destroy is what the deletion waits for.
+        // A destroy is what the deletion waits for, as long as one is wanted.
         seen.history.0[0].change = Change::Destroy;
+        assert_eq!(next(&leaving(DeletionPolicy::Retain), &seen), Step::GiveUp(id, Untaken::Deleted), "{liveness:?}");
         assert!(!matches!(next(&leaving(DeletionPolicy::Destroy), &seen), Step::GiveUp(..)), "{liveness:?}");
     }
     let mut seen = world(vec![run(RunKind::Plan, RunPhase::Plan, 1)]);

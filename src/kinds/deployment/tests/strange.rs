@@ -76,6 +76,7 @@ fn any_world(dice: &mut Dice) -> Observed {
     if dice.chance(15) {
         seen.placement = Err((Reason::ExecutorNotPermitted, "\u{0}".repeat(5000)));
     }
+    seen.yields = dice.chance(20);
     (seen.hitch, seen.outdated) = (dice.chance(20).then(|| "\u{0}".to_owned()), dice.chance(20));
     seen.state = dice.chance(60).then(|| state(*dice.pick(&[0, 1, u32::MAX])).unwrap());
     if let (true, Some(state)) = (dice.chance(20), &mut seen.state) {
