@@ -63,8 +63,9 @@ fn by_environment(proxy: &str, server: &Uri, excepted: &str) -> Option<Uri> {
     let is_here = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     let port = server.port_u16().unwrap_or(443);
     let excepted: Vec<_> = excepted.split(',').filter_map(|entry| plain_exception(entry.trim(), port)).collect();
-    Matcher::builder().all(proxy).no(excepted.join(",")).build().intercept(server).filter(|_| !is_here)?;
-    // What the matcher found is without user and password.
+    // Whether by any; the proxy itself has a user and a password, and perhaps a scheme that the matcher does not know.
+    let any = Matcher::builder().all("http://proxy").no(excepted.join(",")).build();
+    any.intercept(server).filter(|_| !is_here)?;
     if proxy.contains("://") { proxy.parse().ok() } else { format!("http://{proxy}").parse().ok() }
 }
 
@@ -82,9 +83,18 @@ fn plain_exception(entry: &str, port: u16) -> Option<&str> {
 /// # Errors
 /// The settings are of no use.
 pub fn client(mut config: Config) -> kube::Result<Client> {
-    // An error shows the URL of a proxy that cannot be used.
-    let usable = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https" | "socks5"));
-    config.proxy_url = config.proxy_url.map(|url| if usable(&url) { url } else { without_user(url) });
+    if let Some(url) = config.proxy_url.take() {
+        // No SOCKS server is told a user here.
+        let usable = match url.scheme_str() {
+            Some("http" | "https") => true,
+            Some("socks5") => !url.authority().is_some_and(|all| all.as_str().contains('@')),
+            _ => false,
+        };
+        if !usable {
+            return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(without_user(url)) });
+        }
+        config.proxy_url = Some(url);
+    }
     Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(readable)).build())
 }
 
@@ -225,16 +235,22 @@ mod tests {
     }
 
     #[test]
-    fn user_and_password_reach_the_proxy_and_no_message() {
-        for proxy in ["http://me:p%40w@proxy.example:3128/", "socks5://me:p%40w@proxy.example:1080/"] {
-            let found = by_environment(proxy, &Uri::from_static("https://api.one.example"), "").unwrap();
-            assert_eq!(found.to_string(), proxy);
+    fn user_and_password_are_for_the_proxy_and_in_no_message() {
+        let server = Uri::from_static("https://api.one.example");
+        let of = |proxy: &str| {
+            let mut config = Config::new(server.clone());
+            config.proxy_url = by_environment(proxy, &server, "");
+            assert_eq!(config.proxy_url.as_ref().unwrap().to_string(), proxy);
+            config
+        };
+        assert!(ClientBuilder::try_from(of("http://me:p%40w@proxy.example:3128/")).is_ok());
+        for (proxy, shown) in [
+            ("ftp://me:p%40w@proxy.example:21/", "ftp://proxy.example:21"),
+            ("socks5://me:p%40w@proxy.example:1080/", "socks5://proxy.example:1080"),
+        ] {
+            let said = client(of(proxy)).err().unwrap().to_string();
+            assert!(said.contains(shown) && !said.contains("p%40w") && !said.contains("me:"), "{said}");
         }
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = Config::new(Uri::from_static("https://api.one.example"));
-        config.proxy_url = Some(Uri::from_static("ftp://me:p%40w@proxy.example:21/"));
-        let said = client(config).err().unwrap().to_string();
-        assert!(said.contains("ftp://proxy.example:21") && !said.contains("me"), "{said}");
     }
 
     fn through(text: &str, piece: usize) -> String {

@@ -27,10 +27,10 @@ pub(super) fn hint(
         found.iter().filter(|(_, other)| other == name).map(|(place, _)| place.as_str()).collect();
     elsewhere.sort_unstable();
     elsewhere.dedup();
-    elsewhere.truncate(NAMED);
     if elsewhere.contains(&namespace) {
-        return "there is one of another cluster: leave --cluster out, or give that one's id".to_owned();
+        return "there is one in another cluster: say which with --cluster".to_owned();
     }
+    elsewhere.truncate(NAMED);
     if !elsewhere.is_empty() {
         return format!("there is one in {}: say which with -n", elsewhere.join(", "));
     }
@@ -59,7 +59,7 @@ mod tests {
             || [("a", "web"), ("b", "webs"), ("c", "web")].map(|(place, name)| (place.to_owned(), name.to_owned()));
         assert_eq!(hint("tfd", ("b", "web"), found(), ""), "there is one in a, c: say which with -n");
         assert_eq!(hint("tfd", ("b", "wbes"), found(), ""), "did you mean tfd/webs?");
-        assert!(hint("tfd", ("a", "web"), found(), "").starts_with("there is one of another cluster"));
+        assert!(hint("tfd", ("a", "web"), found(), "").starts_with("there is one in another cluster"));
         let said = hint("tfd", ("b", "other"), found(), "`kubectl get tfd -A`");
         assert_eq!(said, "name another namespace with -n; `kubectl get tfd -A` lists what there is");
     }

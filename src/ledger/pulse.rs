@@ -21,8 +21,7 @@ impl Ledger {
 }
 
 impl Pulse {
-    /// Whether Postgres answers within this time. Not why it does not: that takes longer. That it takes no more connections, or not
-    /// this password, is an answer; that it starts or stops is none.
+    /// Whether Postgres serves us within this time. Not why it does not: that takes longer.
     pub async fn beats(&mut self, within: Duration) -> bool {
         let kept = self.connection.take();
         let asked = async {
@@ -35,23 +34,11 @@ impl Pulse {
             let mut fresh = PgConnection::connect_with(&self.options).await?;
             ask(&mut fresh).await.map(|()| fresh)
         };
-        match tokio::time::timeout(within, asked).await {
-            Ok(Ok(connection)) => {
-                self.connection = Some(connection);
-                true
-            }
-            Ok(Err(error)) => is_answer(&error),
-            Err(_) => false,
-        }
+        self.connection = tokio::time::timeout(within, asked).await.ok().and_then(Result::ok);
+        self.connection.is_some()
     }
 }
 
 async fn ask(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query("SELECT 1").execute(connection).await.map(drop)
-}
-
-/// Whether a server that works has refused: not for its shutdown, a crash, or its start (57P01 to 57P03).
-fn is_answer(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|said| said.code());
-    code.is_some_and(|code| !code.starts_with("57P"))
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use landfall::ledger::{Keyring, Ledger};
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Executor};
 
 use crate::database::{Database, superuser_url};
 
@@ -14,25 +14,20 @@ fn of(url: &str) -> Ledger {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_refuses_answers_and_one_that_is_not_there_does_not() {
+async fn a_connection_that_was_ended_is_made_anew_and_where_none_is_to_be_had_postgres_is_silent() {
     let database = Database::fresh().await;
     let (login, url) = database.login("landfall_writer").await;
     let (mut pulse, mut sql) = (of(&url).pulse(), database.superuser().await);
-    let run = async |sql: &mut PgConnection, statement: &str| {
-        sql.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
-    };
-    let limit = |count: u8| format!("ALTER ROLE {login} CONNECTION LIMIT {count}");
     assert!(pulse.beats(LONG).await);
 
-    // Its connection is ended, and no other is to be had.
-    let ended = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{login}'");
-    run(&mut sql, &limit(0)).await;
-    run(&mut sql, &ended).await;
-    assert!(pulse.beats(LONG).await, "too many connections");
-    run(&mut sql, &limit(1)).await;
-    assert!(pulse.beats(LONG).await);
-    run(&mut sql, &ended).await;
-    assert!(pulse.beats(LONG).await, "another connection is made in its place");
+    // The function waits until it has ended.
+    let ended = format!("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{login}'");
+    let end: bool = sqlx::query_scalar(AssertSqlSafe(ended.clone())).fetch_one(&mut sql).await.unwrap();
+    assert!(end && pulse.beats(LONG).await);
+    let end: bool = sqlx::query_scalar(AssertSqlSafe(ended)).fetch_one(&mut sql).await.unwrap();
+    assert!(end, "there was another");
+    sql.execute(AssertSqlSafe(format!("ALTER ROLE {login} NOLOGIN"))).await.unwrap();
+    assert!(!pulse.beats(LONG).await);
 
     let mut nowhere = url::Url::parse(&superuser_url()).unwrap();
     nowhere.set_port(Some(1)).unwrap();
