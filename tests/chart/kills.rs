@@ -169,7 +169,8 @@ impl Field {
         for kill in kills {
             let (hit, approved) = loop {
                 turn += 1;
-                // A short run may be over before it is hit: then its next is.
+                // A short run may be over before it is hit: then its next is, and sooner each time.
+                assert!(turn < 50, "{name}: {kill:?} never finds anybody");
                 if let Some(hit) = self.strike(name, turn, *kill).await {
                     break hit;
                 }
@@ -185,7 +186,7 @@ impl Field {
     }
 
     /// Brings the deployment there and kills. The run that was hit, and the digests that were approved.
-    async fn strike(&self, name: &str, turn: usize, kill: Kill) -> Option<(Seen, Vec<String>)> {
+    async fn strike(&self, name: &str, turn: u32, kill: Kill) -> Option<(Seen, Vec<String>)> {
         let before = self.site.newest(name).await.map(|run| run.id);
         self.world.hold(name, kill.moment == Moment::Creation);
         self.site.put(name, self.world.spec(name, turn)).await;
@@ -200,7 +201,7 @@ impl Field {
         match kill.moment {
             Moment::Plan(later) | Moment::Apply(later) => {
                 self.appears(kill.victim, run.id).await;
-                tokio::time::sleep(later).await;
+                tokio::time::sleep(later / turn).await;
             }
             Moment::Creation => {
                 let under_way = async || self.world.lines(name, "count").iter().any(|line| line.run == run.id);

@@ -68,7 +68,7 @@ impl World {
     }
 
     /// The spec of a deployment that tells of itself.
-    pub(crate) fn spec(&self, name: &str, turn: usize) -> Value {
+    pub(crate) fn spec(&self, name: &str, turn: u32) -> Value {
         let world = format!("{}/{}", self.address.ip(), self.address.port());
         let module = MODULE
             .replace("TELL", TELL)
