@@ -191,14 +191,15 @@ async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() 
     stage.world.until("next", "a place to wait for", told("executor.maxRuns places")).await;
 
     let mut sql = stage.world.database.superuser().await;
-    let earlier = "UPDATE terraform_runs SET created_at = created_at - interval '3 minutes' WHERE run_id = $1";
+    let earlier = "UPDATE terraform_runs SET created_at = created_at - interval '1 second' * $2::int WHERE run_id = $1";
     // What has just begun is left to it, however long it waited before.
     let begun = json!([{"name": "runner", "image": "x", "imageID": "", "ready": true, "restartCount": 0,
         "state": {"running": {"startedAt": Timestamp::now()}}}]);
+    sqlx::query(earlier).bind(stuck[2]).bind(60).execute(&mut sql).await.unwrap();
     stage.status(&pods[2], json!({"phase": "Running", "conditions": null, "containerStatuses": begun})).await;
-    sqlx::query(earlier).bind(stuck[2]).execute(&mut sql).await.unwrap();
     stage.world.until("three", "its pod to begin", told("is under way")).await;
-    sqlx::query(earlier).bind(stuck[0]).execute(&mut sql).await.unwrap();
+    sqlx::query(earlier).bind(stuck[2]).bind(180).execute(&mut sql).await.unwrap();
+    sqlx::query(earlier).bind(stuck[0]).bind(180).execute(&mut sql).await.unwrap();
     stage.waits("next", "Plan").await;
     assert_eq!(
         stage.world.count("SELECT count(*) FROM terraform_runs WHERE name = 'three' AND phase = 'Pending'").await,
