@@ -82,18 +82,15 @@ fn plain_exception(entry: &str, port: u16) -> Option<&str> {
 ///
 /// # Errors
 /// The settings are of no use.
-pub fn client(mut config: Config) -> kube::Result<Client> {
-    if let Some(url) = config.proxy_url.take() {
-        // No SOCKS server is told a user here.
-        let usable = match url.scheme_str() {
-            Some("http" | "https") => true,
-            Some("socks5") => !url.authority().is_some_and(|all| all.as_str().contains('@')),
-            _ => false,
-        };
-        if !usable {
-            return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(without_user(url)) });
-        }
-        config.proxy_url = Some(url);
+pub fn client(config: Config) -> kube::Result<Client> {
+    // No SOCKS server is told a user here.
+    let usable = |url: &&Uri| match url.scheme_str() {
+        Some("http" | "https") => true,
+        Some("socks5") => !url.authority().is_some_and(|all| all.as_str().contains('@')),
+        _ => false,
+    };
+    if let Some(url) = config.proxy_url.as_ref().filter(|url| !usable(url)) {
+        return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(without_user(url.clone())) });
     }
     Ok(ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(readable)).build())
 }

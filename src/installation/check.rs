@@ -141,21 +141,20 @@ fn range<T: PartialOrd + Display>(field: &str, value: T, permitted: RangeInclusi
 }
 
 fn namespace(field: &str, name: &str) -> Result<(), String> {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let ends = !name.starts_with('-') && !name.ends_with('-');
-    if (1..=63).contains(&name.len()) && name.bytes().all(inside) && ends {
+    if name.len() <= 63 && is_label(name) {
         return Ok(());
     }
     Err(format!("{field}: {name:?} is no such name: 1 to 63 of a-z, 0-9 and -, with no - at either end"))
 }
 
+fn is_label(text: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(inside) && !text.starts_with('-') && !text.ends_with('-')
+}
+
 /// A name of an object: a subdomain of RFC 1123.
 fn object(field: &str, name: &str) -> Result<(), String> {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let label = |label: &str| {
-        label.bytes().all(inside) && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if name.len() <= 253 && name.split('.').all(is_label) {
         return Ok(());
     }
     Err(format!(

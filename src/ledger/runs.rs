@@ -27,6 +27,7 @@ pub use create::{ApplyRun, Approval, NewApplyRun, NewPlanRun, PlanRun, Standing}
 pub use ending::{Heard, Stopping};
 pub use finish::Finish;
 pub(super) use permit::{is_current, is_newest};
+pub(crate) use room::credential;
 pub use room::{Limit, Obstacle, Others, Room, UnderWay};
 pub use settle::Past;
 

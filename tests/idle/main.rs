@@ -35,6 +35,21 @@ const PLENTY: Duration = Duration::from_secs(600);
 /// How long nothing may have happened before the minute begins: longer than Postgres keeps its counts to itself.
 const QUIET: Duration = Duration::from_secs(15);
 
+/// What is told when it has been the same for so long.
+async fn steady<T: PartialEq>(rest: Duration, what: &str, told: impl AsyncFn() -> T) -> T {
+    let mut last = (told().await, Instant::now());
+    wait_until(PLENTY, what, async || {
+        let now = told().await;
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        last.1.elapsed() > rest
+    })
+    .await;
+    last.0
+}
+
 /// Writes so far, by what was written.
 type Writes = BTreeMap<String, u64>;
 
@@ -45,17 +60,8 @@ async fn two_hundred_settled_objects_are_looked_after_for_a_minute_and_nothing_i
     fill(&world).await;
     wait_until(PLENTY, "all to be ready", async || unready(&world).await.is_empty()).await;
     eprintln!("{} objects ready after {} s", CREDENTIALS + how_many(), began.elapsed().as_secs());
-    let mut last = (writes(&world).await, Instant::now());
-    wait_until(PLENTY, "quiet", async || {
-        let now = writes(&world).await;
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        last.1.elapsed() > QUIET
-    })
-    .await;
-    let (before, probes) = (last.0, probes(&world));
+    let before = steady(QUIET, "quiet", async || writes(&world).await).await;
+    let probes = probes(&world);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let after = writes(&world).await;
     let differ: Vec<_> = after.iter().filter(|(what, count)| before.get(*what) != Some(count)).collect();
@@ -89,15 +95,9 @@ async fn restart(world: World) {
         let line = |l: &&str| l.starts_with("landfall_reconciles_total{kind=\"TerraformDeployment\",result=\"Done\"}");
         text.lines().find(line).and_then(|l| l.rsplit(' ').next()?.parse::<usize>().ok()).unwrap_or_default()
     };
-    let mut last = (0, Instant::now());
-    wait_until(PLENTY, "a look at each, and none for a while", async || {
-        let now = looked(&world.controller.metrics.text());
-        if now != last.0 {
-            last = (now, Instant::now());
-        }
-        now >= how_many() && last.1.elapsed() > Duration::from_secs(5)
-    })
-    .await;
+    let looks = || looked(&world.controller.metrics.text());
+    wait_until(PLENTY, "a look at each", async || looks() >= how_many()).await;
+    steady(Duration::from_secs(5), "no look for a while", async || looks()).await;
     assert_eq!(world.count(runs).await, before, "runs that were not due");
     world.controller.stop().await;
 }

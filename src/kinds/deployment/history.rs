@@ -170,12 +170,6 @@ impl History {
         plan.and_then(|plan| fact(plan, "serviceAccount"))
     }
 
-    /// Uid of the credential that a run uses; an apply has its plan's.
-    pub fn credential(&self, run: &Run) -> Option<Uuid> {
-        let plan = run.plan.map_or_else(|| self.plan(run.id), |plan| self.plan(plan))?;
-        Uuid::parse_str(plan.facts.pointer("/credential/uid")?.as_str()?).ok()
-    }
-
     fn plan(&self, id: Uuid) -> Option<&Run> {
         self.0.iter().find(|r| r.id == id)
     }

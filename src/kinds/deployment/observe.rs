@@ -17,7 +17,7 @@ use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
 use crate::installation::ExecutorKind;
 use crate::kinds::Context;
 use crate::ledger::ApprovalRow;
-use crate::ledger::runs::{Others, Past, Run, UnderWay};
+use crate::ledger::runs::{self, Others, Past, Run, UnderWay};
 use crate::ledger::states::{StateHead, state_key};
 use crate::ledger::{ObjectKind, Subject, Taken};
 use crate::reconcile::commands::{self, Command};
@@ -247,8 +247,9 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let under_way = cx.ledger.under_way(cx.cluster).await?;
     let taken = cx.ledger.commands(&subject).await?;
     let asked = taken.iter().filter(|t| AGAIN.contains(&t.command.as_str())).map(|t| t.at).max();
-    let yields = active.filter(|run| stuck && run.phase == RunPhase::Pending).is_some_and(|run| {
-        cx.queue.wants((&run.subject.organization, history.credential(run)), &under_way, Instant::now())
+    let waits = active.filter(|run| stuck && (run.kind, run.phase) == (RunKind::Plan, RunPhase::Pending));
+    let yields = waits.is_some_and(|run| {
+        cx.queue.wants((&run.subject.organization, runs::credential(&run.facts)), &under_way, Instant::now())
     });
     let candidate = Candidate {
         organization: subject.organization.clone(),

@@ -139,7 +139,7 @@ pub(super) async fn obstacle(
 }
 
 /// The credential that a plan was made with, as its facts name it.
-fn credential(facts: &Value) -> Option<Uuid> {
+pub(crate) fn credential(facts: &Value) -> Option<Uuid> {
     Uuid::parse_str(facts.pointer("/credential/uid")?.as_str()?).ok()
 }
 

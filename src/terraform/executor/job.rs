@@ -221,12 +221,12 @@ impl Jobs {
                 return Ok(Some(Hitch { why, stuck: true }));
             }
             if let Some(since) = pod::running_since(pod) {
-                let (name, url) = (pod.metadata.name.as_deref().unwrap_or_default(), &self.settings.url);
-                let why = format!(
-                    "pod {name} runs and has not reached the run API at {url}: look at its log, at DNS and NetworkPolicies"
-                );
                 let unheard = Timestamp::now().duration_since(since) > UNHEARD;
-                return Ok(unheard.then_some(Hitch { why, stuck: false }));
+                return Ok(unheard.then(|| {
+                    let (name, url) = (pod.metadata.name.as_deref().unwrap_or_default(), &self.settings.url);
+                    let why = format!("pod {name} runs and has not reached the run API at {url}: look at its log, at DNS and NetworkPolicies");
+                    Hitch { why, stuck: false }
+                }));
             }
         }
         if waited < SILENT {
