@@ -20,7 +20,8 @@ pub async fn add<K: Object>(cx: &Context, object: &K) -> Result<()> {
     put(cx, object, with(object.meta().finalizers.as_deref())).await
 }
 
-/// Takes our finalizer off the object. An object that is gone is no error.
+/// Takes our finalizer off the object. An object that is gone is no error. Where ours was the last, the API server deletes
+/// the object in a second step and under its uid alone: a change that it takes between the two is lost with the object.
 ///
 /// # Errors
 /// The API server's, a conflict where the object has moved on.

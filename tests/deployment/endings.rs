@@ -78,7 +78,13 @@ async fn a_policy_that_is_changed_while_the_object_is_let_go_is_too_late_or_obey
     }
     let destroyed =
         "SELECT count(*) FROM terraform_runs WHERE change = 'Destroy' AND kind = 'Apply' AND phase = 'Succeeded'";
-    assert_eq!(world.count(destroyed).await, obeyed);
+    let judged = "SELECT count(DISTINCT object_uid) FROM activity_log
+                  WHERE action = 'deployment.released' AND details->>'deletionPolicy' = 'Destroy'";
+    let destroyed = world.count(destroyed).await;
+    assert_eq!(destroyed, world.count(judged).await, "who is let go as destroyed has been");
+    // The API server checks the version that takes the last finalizer off, and deletes under the uid alone: what it takes
+    // between the two is gone with the object. Rarely, so not twice.
+    assert!((obeyed - 1..=obeyed).contains(&destroyed), "{destroyed} destroyed, {obeyed} in time");
     world.controller.stop().await;
 }
 
