@@ -5,14 +5,14 @@ use landfall::ledger::{ApplyRun, Approval, Finish, Subject, Writer};
 use landfall::run::protocol::{Artifact, RunPhase};
 use uuid::Uuid;
 
-use crate::runs::{apply_of, enter, holder, new_plan, planned, result};
+use crate::given::{apply_of, enter, holder, new_plan, planned, result};
 use crate::world::World;
 
 /// The provider lock file that a new plan finds.
 async fn found(writer: &Writer, subject: &Subject, change: Change) -> Option<Vec<u8>> {
     let plan = new_plan(writer, subject, change, "module").await.unwrap();
     let found = writer.artifact(plan, Artifact::LockFile).await.unwrap().map(|bytes| bytes.to_vec());
-    crate::runs::interrupt(writer, plan).await.unwrap();
+    crate::given::interrupt(writer, plan).await.unwrap();
     found
 }
 
@@ -22,7 +22,7 @@ async fn locked(writer: &Writer, subject: &Subject, lock: &[u8]) -> (Uuid, Strin
     writer.claim(id, &holder(1)).await.unwrap().unwrap();
     enter(writer, id, RunPhase::Plan).await;
     for artifact in Artifact::ALL {
-        let bytes = if artifact == Artifact::LockFile { lock } else { crate::runs::PLAN_JSON.as_bytes() };
+        let bytes = if artifact == Artifact::LockFile { lock } else { crate::given::PLAN_JSON.as_bytes() };
         writer.put_artifact(id, artifact, bytes).await.unwrap().unwrap();
     }
     assert_eq!(writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap(), Ok(Finish::Recorded));

@@ -6,7 +6,7 @@ use landfall::ledger::{ApplyRun, Approval, Finish, Standing, Subject, Writer, st
 use landfall::run::protocol::{ResourceAction, ResourceEvent, RunPhase};
 use uuid::Uuid;
 
-use crate::runs::{NO_CHANGES, apply_of, applying, approved, enter, holder, interrupt, plan_of, planned, result};
+use crate::given::{NO_CHANGES, apply_of, applying, approved, enter, holder, interrupt, plan_of, planned, result};
 use crate::world::World;
 
 /// Whether a plan is applied on nobody's word but the spec's. The run that comes of it fails at once.

@@ -17,7 +17,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::runs::spec;
+use crate::given::spec;
 use crate::world::World;
 
 const MODULE: &str = r#"

@@ -7,7 +7,7 @@ use landfall::ledger::{Finish, Heard, Refusal, Standing};
 use landfall::run::protocol::{ResourceAction, ResourceEvent, RunPhase};
 use serde_json::json;
 
-use crate::runs::{applying, result};
+use crate::given::{applying, result};
 use crate::states::state;
 use crate::world::World;
 
@@ -40,7 +40,7 @@ async fn thousands_of_events_at_once_are_each_taken_once() {
     assert_eq!(kept, 2400);
 }
 
-/// `runs::PLAN_JSON` makes `t.a`.
+/// `given::PLAN_JSON` makes `t.a`.
 #[tokio::test]
 async fn what_a_lost_run_planned_and_nobody_heard_of_is_left_over() {
     let world = World::new().await;
@@ -112,4 +112,19 @@ async fn a_state_that_was_under_way_when_the_run_ended_is_the_one_that_it_ends_w
     let live = writer.inventory(subject.uid).await.unwrap();
     assert_eq!(live.iter().filter(|r| r.standing == Standing::Managed).count(), 3, "{live:?}");
     assert_eq!(writer.append_log(run, 0, b"late").await.unwrap(), Err(Refusal::Ended), "nor is its log written on");
+}
+
+#[tokio::test]
+async fn an_id_that_is_a_secret_is_not_in_the_inventory() {
+    let world = World::new().await;
+    let (writer, subject) = (world.writer().await, world.subject("acme"));
+    let id = applying(&writer, &subject).await;
+    writer.lock(id, &json!({"ID": "l"})).await.unwrap().unwrap();
+    let bytes = crate::states::state(1, "a", 1)
+        .replace("\"id\":\"0\"", "\"id\":\"key-s3cret\"")
+        .replace("\"index_key\":0", "\"index_key\":\"s3cret\"");
+    writer.put_state(id, Some("l"), bytes.as_bytes()).await.unwrap().unwrap();
+    writer.finish(id, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
+    let found = &writer.inventory(subject.uid).await.unwrap()[0];
+    assert_eq!((found.address.as_str(), found.id.as_deref()), ("t.a[\"«redacted»\"]", Some("key-«redacted»")));
 }

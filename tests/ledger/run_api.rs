@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::runs::{PLAN_JSON, apply_of, holder, planned, result, spec};
+use crate::given::{PLAN_JSON, apply_of, holder, planned, result, spec};
 use crate::states::state;
 use crate::world::World;
 

@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::Executor;
 
 use crate::database::Database;
-use crate::runs::{applying, holder, new_plan, result};
+use crate::given::{applying, holder, new_plan, result};
 use crate::world::World;
 
 /// With everything in it that a search for plain text stumbles over.

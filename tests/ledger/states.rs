@@ -6,7 +6,7 @@ use landfall::run::protocol::{Artifact, RunPhase};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::runs::{apply_of, applying, interrupt, planned, result};
+use crate::given::{apply_of, applying, interrupt, planned, result};
 use crate::world::World;
 
 /// A state file with so many resources.
@@ -181,9 +181,9 @@ async fn a_plan_is_superseded_by_a_state_that_moved_on() {
     let new = apply_of(&subject, plan, &digest, Approval::Automatic);
     let second = new.id;
     assert_eq!(writer.create_apply_run(new).await.unwrap(), ApplyRun::Created);
-    writer.claim(second, &crate::runs::holder(3)).await.unwrap().unwrap();
+    writer.claim(second, &crate::given::holder(3)).await.unwrap().unwrap();
     assert!(writer.artifact(second, Artifact::Plan).await.unwrap().is_some(), "its plan's file");
-    crate::runs::enter(&writer, second, RunPhase::Apply).await;
+    crate::given::enter(&writer, second, RunPhase::Apply).await;
     writer.lock(second, &json!({"ID": "l"})).await.unwrap().unwrap();
     put(&writer, second, &state(2, "a", 2)).await.unwrap();
     writer.finish(second, &result(RunPhase::Succeeded)).await.unwrap().unwrap();
