@@ -118,7 +118,7 @@ async fn story() {
     let Ground { client, mut services, database } = Ground::lay(&with_libraries(SHELL)).await;
     let mut values = Ground::values();
     values["limits"] = json!({"leaseSeconds": 5});
-    values["runs"] = json!({"max": LANES, "stopGraceSeconds": 10, "ttlSecondsAfterFinished": 20});
+    values["runs"] = json!({"max": LANES, "stopGraceSeconds": 10, "ttlSecondsAfterFinished": 30});
     run(&["install", "landfall", "--wait", "--timeout", "2m"], Some(&values));
     services.serve_runs(&client).await;
     grant(TEAM, User::Alice, &["landfall-approver"]).await;
@@ -276,9 +276,14 @@ impl Field {
         }
     }
 
-    /// Names and processes of the controllers' pods. One that is being started again has none for a while.
+    /// Names and processes of the controllers' pods, last the one that was started again the fewest times: the kubelet lets
+    /// others wait ever longer. One that is being started again has none for a while.
     async fn controllers(&self) -> Vec<(String, i32)> {
-        let pods = self.pods("app.kubernetes.io/component=controller").await;
+        let mut pods = self.pods("app.kubernetes.io/component=controller").await;
+        pods.sort_by_key(|pod| {
+            let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+            std::cmp::Reverse(containers.map(|container| container.restart_count).sum::<i32>())
+        });
         let of = |pod: &Pod| {
             let uid = pod.uid().unwrap();
             let is = |pid, line: &[String]| line.get(1).is_some_and(|word| word == "controller") && is_of(pid, &uid);

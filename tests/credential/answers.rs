@@ -12,7 +12,7 @@ use landfall::installation::Installation;
 use landfall::providers::{Http, ProbeResult, Provider};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the server says: status, headers, body; status 0 never answers.
 #[derive(Clone)]

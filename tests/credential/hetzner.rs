@@ -15,7 +15,7 @@ use landfall::providers::{Http, ProbeResult, Provider};
 use serde_json::{Value, json};
 
 use crate::harness::wait_until;
-use crate::world::{FIVE, PLENTY, World, condition, message};
+use crate::world::{PLENTY, SOON, World, condition, message};
 
 const TOKEN: &str = "canaryTokenOfTheProject0123456789abcdefghijklmnopqrstuvwxyz01234";
 /// Calls an hour.
@@ -135,7 +135,7 @@ async fn ask(cloud: &Cloud, token: &str) -> ProbeResult {
     let installation: Installation =
         serde_json::from_value(json!({"encryption": {"current": "a", "keys": {}}, "allowedEndpoints": [cloud.url]}))
             .unwrap();
-    let http = Http::with_timeout(&installation, Duration::from_millis(500)).unwrap();
+    let http = Http::with_timeout(&installation, Duration::from_secs(2)).unwrap();
     let spec: CloudCredentialSpec = serde_json::from_value(spec(&cloud.url)).unwrap();
     let secret = SecretBytes::new("hetzner", "1", [("api_token".to_owned(), token.as_bytes().to_vec())]);
     let provider = Provider::of(&spec).unwrap();
@@ -239,14 +239,14 @@ async fn a_hetzner_token_is_proved_rotated_and_told_nowhere() {
     assert_eq!((status.capabilities, status.zones), (vec!["terraform".to_owned()], vec![]));
     assert_eq!(cloud.log().len(), 1, "one call: {:?}", cloud.log());
     world.secret("hetzner", json!({"api_token": "canaryWrong"})).await;
-    let object = world.valid("hetzner", FIVE, "False", "InvalidCredentials").await;
+    let object = world.valid("hetzner", SOON, "False", "InvalidCredentials").await;
     assert!(message(&object, "Valid").contains("unable to authenticate"), "{}", message(&object, "Valid"));
     assert!(!serde_json::to_string(&object).unwrap().contains("canary"));
     cloud.set(|state| {
         state.tokens.insert("rotated".into(), false);
     });
     world.secret("hetzner", json!({"api_token": "rotated"})).await;
-    world.valid("hetzner", FIVE, "True", "Valid").await;
+    world.valid("hetzner", SOON, "True", "Valid").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,10 @@
-use std::time::Duration;
-
 use kube::api::{Api, Patch, PatchParams};
 use landfall::api::CloudCredential;
 use serde_json::json;
 use sqlx::Connection;
 
 use crate::harness::{User, env, grant, wait_until};
-use crate::world::{FIVE, Fake, PLENTY, World, aws_spec, condition, message, powerdns_spec};
+use crate::world::{Fake, PLENTY, SOON, World, aws_spec, condition, message, powerdns_spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_powerdns_key_is_proved_by_the_server() {
@@ -50,7 +48,7 @@ async fn an_aws_key_is_proved_with_its_account_and_another_account_is_a_mismatch
     let text = message(&object, "Valid");
     assert!(text.contains("999999999999") && text.contains(&env("AWS_TEST_ACCOUNT")), "{text}");
     world.patch("other", json!({"spec": {"expectedAccount": env("AWS_TEST_ACCOUNT")}})).await;
-    world.valid("other", FIVE, "True", "Valid").await;
+    world.valid("other", SOON, "True", "Valid").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,14 +91,14 @@ async fn a_secret_that_comes_later_or_changes_is_probed_within_five_seconds() {
     let object = world.valid("pdns", PLENTY, "False", "SecretNotFound").await;
     assert!(message(&object, "Valid").contains("\"late\""));
     world.secret("late", json!({"wrong_key": "x"})).await;
-    let object = world.valid("pdns", FIVE, "False", "SecretKeyMissing").await;
+    let object = world.valid("pdns", SOON, "False", "SecretKeyMissing").await;
     assert!(message(&object, "Valid").contains("key \"api_key\" is missing"), "{}", message(&object, "Valid"));
     world.secret("late", json!({"api_key": format!("{}\n", env("PDNS_API_KEY"))})).await;
-    world.valid("pdns", FIVE, "True", "Valid").await;
+    world.valid("pdns", SOON, "True", "Valid").await;
     world.secret("late", json!({"api_key": "rotated-to-nonsense"})).await;
-    world.valid("pdns", FIVE, "False", "InvalidCredentials").await;
+    world.valid("pdns", SOON, "False", "InvalidCredentials").await;
     world.secret("late", json!({"api_key": env("PDNS_API_KEY")})).await;
-    world.valid("pdns", FIVE, "True", "Valid").await;
+    world.valid("pdns", SOON, "True", "Valid").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,9 +137,9 @@ async fn a_suspended_credential_is_not_probed_and_can_be_deleted() {
     world.condition("pdns", PLENTY, "Ready", "Unknown", "Suspended").await;
     assert_eq!(fake.calls(), 0);
     world.patch("pdns", json!({"spec": {"suspend": false}})).await;
-    world.valid("pdns", FIVE, "True", "Valid").await;
+    world.valid("pdns", SOON, "True", "Valid").await;
     world.patch("pdns", json!({"spec": {"suspend": true}})).await;
-    world.condition("pdns", FIVE, "Ready", "True", "Suspended").await;
+    world.condition("pdns", SOON, "Ready", "True", "Suspended").await;
     world.delete("pdns").await;
     world.gone("pdns").await;
 }
@@ -153,7 +151,7 @@ async fn a_changed_endpoint_is_probed_at_once() {
     world.powerdns("pdns", "key", &one.url(), json!({})).await;
     world.valid("pdns", PLENTY, "True", "Valid").await;
     world.patch("pdns", json!({"spec": {"powerdns": {"endpoint": two.url()}}})).await;
-    wait_until(Duration::from_secs(5), "a probe of the new endpoint", async || two.calls() == 1).await;
+    wait_until(SOON, "a probe of the new endpoint", async || two.calls() == 1).await;
     assert_eq!(one.calls(), 1);
 }
 

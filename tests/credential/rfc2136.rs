@@ -8,7 +8,7 @@ use landfall::providers::{Algorithm, Change, Contents, Dns, Http, Outcome, Probe
 use serde_json::{Value, json};
 
 use crate::harness::env;
-use crate::world::{FIVE, PLENTY, World, message, rfc2136_spec};
+use crate::world::{PLENTY, SOON, World, message, rfc2136_spec};
 
 async fn ask(spec: Value, secret: &str) -> landfall::Result<ProbeResult> {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -110,11 +110,11 @@ async fn a_tsig_key_is_proved_with_its_zones_and_its_server_must_be_permitted() 
     assert_eq!(principal, format!("{} at {}", env("KNOT_KEY_NAME"), env("KNOT_DNS")));
 
     world.patch("knot", json!({"spec": {"rfc2136": {"server": "127.0.0.1:1"}}})).await;
-    let object = world.valid("knot", FIVE, "False", "EndpointNotAllowed").await;
+    let object = world.valid("knot", SOON, "False", "EndpointNotAllowed").await;
     let text = message(&object, "Valid");
     assert!(text.starts_with("spec.rfc2136.server: dns://127.0.0.1:1 ") && text.contains("allowedEndpoints"), "{text}");
     world.patch("knot", json!({"spec": {"rfc2136": {"server": env("KNOT_DNS"), "tsigKeyName": "unknown"}}})).await;
-    world.valid("knot", FIVE, "False", "InvalidCredentials").await;
+    world.valid("knot", SOON, "False", "InvalidCredentials").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,7 +174,7 @@ async fn a_provisioner_that_outlives_runner_and_engine_is_ended_and_the_run_reco
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_being_created_when_its_time_was_up_is_a_leftover() {
     let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
-    let spec = json!({"source": slow_create(files.path(), 300), "approval": "Automatic", "timeouts": {"apply": "8s"}});
+    let spec = json!({"source": slow_create(files.path(), 300), "approval": "Automatic", "timeouts": {"apply": "20s"}});
     world.deployment("web", spec).await;
     let waiting = world.ready("web", "Interrupted").await;
     let applied = condition(&waiting, "Applied").unwrap();
@@ -227,7 +227,7 @@ async fn a_runner_that_hangs_past_its_limits_is_ended_and_recovered() {
         World::with(&[], |settings| settings["executor"]["stopGraceSeconds"] = json!(1)).await,
         tempfile::tempdir().unwrap(),
     );
-    let spec = json!({"source": module(files.path(), 300), "approval": "Automatic", "timeouts": {"apply": "2s"}});
+    let spec = json!({"source": module(files.path(), 300), "approval": "Automatic", "timeouts": {"apply": "20s"}});
     world.deployment("web", spec).await;
     kill_process(runner(&world.controller, files.path()).await, Signal::STOP).unwrap();
     let told = "SELECT count(*) FROM activity_log WHERE action = 'run.terminated'";

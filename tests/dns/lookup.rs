@@ -138,7 +138,7 @@ async fn of_four_servers_one_is_dead_one_stale_and_one_refuses() {
         let lookup = lookup(json!({"authorities": [{"zone": zone.name.as_str(), "servers": servers}]}));
         let begin = Instant::now();
         let answers = lookup.ask(&name(&owner), RecordType::Txt).await;
-        assert!(begin.elapsed() < Duration::from_millis(3500), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_millis(5500), "{:?}", begin.elapsed());
         answers
     };
     let (current, refuses) = (env("PDNS_DNS"), env("KNOT_DNS"));

@@ -188,9 +188,13 @@ async fn only_the_pod_of_a_run_takes_it_and_only_once() {
     assert_eq!(door.attach(one, &good, "t").await, StatusCode::GONE);
 
     // Who shows many tokens that are no good is asked to come again, and others are not.
-    let tries = (0..24).map(|_| door.attach(two, "nonsense", "t"));
-    let answers = futures::future::join_all(tries).await;
     let told = [StatusCode::UNAUTHORIZED, StatusCode::TOO_MANY_REQUESTS];
-    assert!(answers.iter().all(|answer| told.contains(answer)), "{answers:?}");
-    assert!(answers.contains(&StatusCode::TOO_MANY_REQUESTS), "{answers:?}");
+    // How many of them come within a second is the machine's to say.
+    let mut asked_to_wait = false;
+    for _ in 0..10 {
+        let answers = futures::future::join_all((0..24).map(|_| door.attach(two, "nonsense", "t"))).await;
+        assert!(answers.iter().all(|answer| told.contains(answer)), "{answers:?}");
+        asked_to_wait |= answers.contains(&StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!(asked_to_wait);
 }

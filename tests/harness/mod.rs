@@ -130,11 +130,11 @@ async fn apply_installation() -> Result<(), String> {
     let dry = PostParams { dry_run: true, ..PostParams::default() };
     let object = deployment("probe", json!({"source": {"inline": {"main.tf": ""}}, "variables": {"1": 1}}));
     let object = serde_json::from_value(object).map_err(|e| e.to_string())?;
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     // The last policy of the file in force means that the others are.
     while !api.create(&dry, &object).await.is_err_and(|e| e.to_string().contains("landfall-variables")) {
         if Instant::now() > end {
-            return Err("the policies are installed, but not in force after 30 s".to_owned());
+            return Err("the policies are installed, but not in force after 120 s".to_owned());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -123,7 +123,7 @@ impl Kill {
             approved.push(plan);
         }
         loop {
-            match self.attempt(ground, &name, before).await {
+            match self.attempt(ground, &name, before, self.delay / turn).await {
                 Some(hit) => {
                     self.aftermath(ground, &name, hit.hand, gate).await;
                     return (hit.run, approved, turn);
@@ -131,6 +131,7 @@ impl Kill {
                 // The other moments last until somebody is hit.
                 None if self.moment == Moment::InitOrPlan => {
                     turn += 1;
+                    assert!(turn < 50, "{name}: each of its runs was over before it was hit");
                     before = ground.newest(&name).await.map(|run| run.id);
                     ground.turn(&name, turn).await;
                 }
@@ -140,7 +141,7 @@ impl Kill {
     }
 
     /// `None` where the moment was missed; `before` is the run after which it comes.
-    async fn attempt(&self, ground: &Ground, name: &str, before: Option<Uuid>) -> Option<Hit> {
+    async fn attempt(&self, ground: &Ground, name: &str, before: Option<Uuid>, delay: Duration) -> Option<Hit> {
         let end = Instant::now() + PLENTY;
         let over = |run: &Seen| Some(run.id) != before && run.phase == "Succeeded";
         while self.seen(ground, name).await.is_none() {
@@ -152,7 +153,7 @@ impl Kill {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         if self.moment == Moment::InitOrPlan {
-            tokio::time::sleep(self.delay).await;
+            tokio::time::sleep(delay).await;
         }
         let mut hand = if self.hits(C) { Some(ground.process.hand().await) } else { None };
         let leader = ground.newest(name).await.and_then(|run| session::runner(&ground.folder(run.id)));

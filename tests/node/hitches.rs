@@ -17,8 +17,10 @@ async fn hitch(change: impl FnOnce(&mut Value), account: bool) -> (World, String
         let accounts = world.own::<ServiceAccount>();
         accounts.delete("landfall-runner", &DeleteParams::default()).await.unwrap();
     }
-    let began = Instant::now();
     world.deployment("web", json!({"source": {"inline": {"main.tf": ""}}})).await;
+    let runs = "SELECT count(*) FROM terraform_runs";
+    wait_until(PLENTY, "a run", async || world.count(runs).await == 1).await;
+    let began = Instant::now();
     let told = world.until("web", "why it does not begin", |o| stands(o, "RunnerNotStarted")).await;
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     (world, message(&told))

@@ -168,7 +168,7 @@ async fn an_apply_that_is_stopped_in_the_middle_of_a_create_is_interrupted_whoev
         let world = World::new(engine).await;
         let apply = in_mid_create(&world, |spec| {
             if how == "spec.timeouts.apply" {
-                spec.limits.apply = 8;
+                spec.limits.apply = 20;
             }
         })
         .await;
@@ -229,7 +229,7 @@ async fn an_engine_that_will_not_stop_in_mid_apply_is_killed_and_interrupts_its_
         let world = World::with_shim(deaf).await;
         let plan = world.planned(0).await;
         let apply =
-            world.apply(plan, |spec| (spec.limits.apply, spec.limits.grace) = (if cancelled { 120 } else { 1 }, 1));
+            world.apply(plan, |spec| (spec.limits.apply, spec.limits.grace) = (if cancelled { 120 } else { 10 }, 1));
         until("the apply has begun", || world.folder.path().join("begun").exists()).await;
         if cancelled {
             world.api.look(apply, |run| run.cancel = true);
@@ -247,7 +247,7 @@ async fn an_engine_that_will_not_stop_in_mid_apply_is_killed_and_interrupts_its_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_phase_that_takes_too_long_is_stopped_and_named() {
     let world = World::new(engines()[0]).await;
-    let apply = world.apply(world.planned(60).await, |spec| spec.limits.apply = 3);
+    let apply = world.apply(world.planned(120).await, |spec| spec.limits.apply = 20);
     let result = world.not_succeeded(apply).await;
     assert_eq!((result.phase, result.reason), (RunPhase::Failed, Some(Reason::Timeout)));
     assert!(result.message.unwrap().contains("spec.timeouts.apply"));
@@ -255,7 +255,10 @@ async fn a_phase_that_takes_too_long_is_stopped_and_named() {
 
     for step in ["init", "plan"] {
         let world = World::with_shim(&format!("[ \"$1\" = {step} ] && exec sleep 60\nexec {{engine}} \"$@\"")).await;
-        let plan = world.plan(&[("main.tf", MODULE)], |spec| (spec.limits.init, spec.limits.plan) = (2, 2));
+        let plan = world.plan(&[("main.tf", MODULE)], |spec| match step {
+            "init" => spec.limits.init = 2,
+            _ => spec.limits.plan = 2,
+        });
         let result = world.not_succeeded(plan).await;
         assert_eq!(result.reason, Some(Reason::Timeout), "{result:?}");
         assert!(result.message.unwrap().contains(&format!("spec.timeouts.{step}")));
