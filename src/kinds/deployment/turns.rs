@@ -4,7 +4,8 @@
 //! longest ago, then to who waits longest. Inside an organization what a person has just approved goes first, then what is new,
 //! then retries and plans that are made anew. Whoever is kept by a limit of its organization or credential keeps nobody else.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 
 use uuid::Uuid;
 
@@ -59,26 +60,36 @@ pub(super) fn order(
     room: Option<Room>,
 ) -> Vec<usize> {
     let (mut lines, mut turns) = (lines(waiting), Vec::new());
-    let mut served: HashMap<&Organization, u64> = served.iter().map(|(of, at)| (of, *at)).collect();
     let mut last = served.values().max().copied().unwrap_or_default();
     let fits = |at: usize, under_way: &UnderWay| match (room, waiting.get(at)) {
         (Some(room), Some(who)) => under_way.limit(room, &who.organization, who.credential).is_none(),
         _ => true,
     };
-    loop {
-        let next = lines.iter().filter_map(|(organization, line)| {
-            let place = line.iter().position(|at| fits(*at, under_way))?;
-            let at = *line.get(place)?;
-            let since = served.get(organization).copied().unwrap_or_default();
-            Some(((under_way.of(organization), since, at), *organization, place))
-        });
-        let Some(((.., at), organization, place)) = next.min() else { return turns };
-        last = last.saturating_add(1);
-        served.insert(organization, last);
-        under_way.add(organization, waiting.get(at).and_then(|who| who.credential));
-        lines.get_mut(organization).and_then(|line| line.remove(place));
-        turns.push(at);
+    let since = |of: &Organization| served.get(of).copied().unwrap_or_default();
+    let mut heads: BinaryHeap<_> = lines
+        .iter()
+        .filter_map(|(of, line)| Some(Reverse((under_way.of(of), since(of), *line.front()?, *of))))
+        .collect();
+    while let Some(Reverse((runs, since, at, organization))) = heads.pop() {
+        let Some(line) = lines.get_mut(organization) else { continue };
+        // Limits only fill up: for whom there is no place now there will be none.
+        while line.front().is_some_and(|first| !fits(*first, under_way)) {
+            line.pop_front();
+        }
+        match line.front() {
+            None => {}
+            Some(first) if *first != at => heads.push(Reverse((runs, since, *first, organization))),
+            Some(_) => {
+                line.pop_front();
+                last = last.saturating_add(1);
+                under_way.add(organization, waiting.get(at).and_then(|who| who.credential));
+                turns.push(at);
+                let next = line.front().map(|next| Reverse((under_way.of(organization), last, *next, organization)));
+                heads.extend(next);
+            }
+        }
     }
+    turns
 }
 
 /// Those of each organization, the first first.

@@ -54,6 +54,18 @@ fn with_two_hundred_of_one_organization_waiting_the_first_of_another_has_the_nex
     }
 }
 
+/// Each look asks for it, and each namespace may be an organization of its own.
+#[test]
+fn thousands_that_wait_are_put_in_order_at_once() {
+    let waiting: Vec<_> = (0..6000)
+        .map(|n| Candidate { organization: Organization(format!("o{}", n % 3000)), ..candidate(0, Rank::New) })
+        .collect();
+    let began = std::time::Instant::now();
+    let told = turn_of(&waiting, 5999, &runs(&[]), Room::of(4));
+    assert_eq!(told, Turn::Later { limit: Limit::Runs, ahead: 5999 });
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
 #[test]
 fn who_is_kept_by_a_limit_of_its_own_keeps_nobody_else() {
     let room = Room { per_organization: Some(2), per_credential: Some(1), ..Room::of(4) };

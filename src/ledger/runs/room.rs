@@ -1,6 +1,8 @@
 //! Whether a run may begin beside the others of its cluster. Counted in the unit of work that commits it, one at a time:
 //! two that look at once must not both see the last free place.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -41,48 +43,54 @@ pub enum Limit {
 
 /// The runs of a cluster that have not ended, counted by organization and by the uid of the credential that they use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnderWay(Vec<(Organization, Option<Uuid>, usize)>);
+pub struct UnderWay {
+    runs: usize,
+    organizations: HashMap<Organization, usize>,
+    credentials: HashMap<Uuid, usize>,
+}
 
 impl UnderWay {
     /// One more.
     pub fn add(&mut self, organization: &Organization, credential: Option<Uuid>) {
-        match self.0.iter_mut().find(|(of, with, _)| of == organization && *with == credential) {
-            Some((_, _, runs)) => *runs = runs.saturating_add(1),
-            None => self.0.push((organization.clone(), credential, 1)),
+        self.runs = self.runs.saturating_add(1);
+        let of = self.organizations.entry(organization.clone()).or_default();
+        *of = of.saturating_add(1);
+        if let Some(credential) = credential {
+            let with = self.credentials.entry(credential).or_default();
+            *with = with.saturating_add(1);
         }
     }
 
     /// One less.
     pub fn remove(&mut self, organization: &Organization, credential: Option<Uuid>) {
-        if let Some((_, _, runs)) = self.0.iter_mut().find(|(of, with, _)| of == organization && *with == credential) {
-            *runs = runs.saturating_sub(1);
+        self.runs = self.runs.saturating_sub(1);
+        if let Some(of) = self.organizations.get_mut(organization) {
+            *of = of.saturating_sub(1);
         }
-    }
-
-    fn sum(&self, counts: impl Fn(&Organization, Option<Uuid>) -> bool) -> usize {
-        self.0.iter().filter(|(of, with, _)| counts(of, *with)).map(|(_, _, runs)| runs).sum()
-    }
-
-    /// All of them.
-    pub fn runs(&self) -> usize {
-        self.sum(|_, _| true)
+        if let Some(with) = credential.and_then(|credential| self.credentials.get_mut(&credential)) {
+            *with = with.saturating_sub(1);
+        }
     }
 
     /// Those of an organization.
     pub fn of(&self, organization: &Organization) -> usize {
-        self.sum(|of, _| of == organization)
+        self.organizations.get(organization).copied().unwrap_or_default()
+    }
+
+    fn with(&self, credential: Uuid) -> usize {
+        self.credentials.get(&credential).copied().unwrap_or_default()
     }
 
     /// The limit that one more run would exceed; of several the narrowest.
     pub fn limit(&self, room: Room, organization: &Organization, credential: Option<Uuid>) -> Option<Limit> {
         let full = |limit: Option<usize>, runs: usize| limit.is_some_and(|limit| runs >= limit);
-        if credential.is_some() && full(room.per_credential, self.sum(|_, with| with == credential)) {
+        if credential.is_some_and(|credential| full(room.per_credential, self.with(credential))) {
             return Some(Limit::Credential);
         }
         if full(room.per_organization, self.of(organization)) {
             return Some(Limit::Organization);
         }
-        (self.runs() >= room.runs).then_some(Limit::Runs)
+        (self.runs >= room.runs).then_some(Limit::Runs)
     }
 }
 
@@ -162,19 +170,19 @@ async fn present(tx: &mut Transaction, subject: &Subject) -> Result<Option<Other
 }
 
 async fn count(executor: impl sqlx::PgExecutor<'_>, cluster: Uuid) -> Result<UnderWay> {
-    let rows: Vec<(String, Option<String>, i64)> = sqlx::query_as(
-        "SELECT r.organization_id, coalesce(p.facts, r.facts) #>> '{credential,uid}', count(*)
+    let rows: Vec<(String, Option<String>)> = sqlx::query_as(
+        "SELECT r.organization_id, coalesce(p.facts, r.facts) #>> '{credential,uid}'
          FROM terraform_runs r LEFT JOIN terraform_runs p ON p.run_id = r.plan_run_id
-         WHERE r.cluster_id = $1 AND r.phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted') GROUP BY 1, 2",
+         WHERE r.cluster_id = $1 AND r.phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted')",
     )
     .bind(cluster)
     .fetch_all(executor)
     .await?;
-    let counted = |(organization, credential, runs): (_, Option<String>, _)| {
-        let runs = usize::try_from(runs).unwrap_or(usize::MAX);
-        (Organization(organization), credential.and_then(|uid| Uuid::parse_str(&uid).ok()), runs)
-    };
-    Ok(UnderWay(rows.into_iter().map(counted).collect()))
+    let mut under_way = UnderWay::default();
+    for (organization, credential) in rows {
+        under_way.add(&Organization(organization), credential.and_then(|uid| Uuid::parse_str(&uid).ok()));
+    }
+    Ok(under_way)
 }
 
 /// The other organization under which this very object holds a state.
