@@ -5,6 +5,7 @@
 //! parser stops at 128; and the times of managed fields may lie beyond the year 9999.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -21,6 +22,9 @@ use serde_json::Value;
 use tower::BoxError;
 use tower::util::MapResponseLayer;
 
+/// A connection on which nothing comes for so long is given up. A watch hears more often: the API server ends each within 290 s.
+const SILENT: Duration = Duration::from_secs(330);
+
 /// What is nested deeper than so many levels of an answer is read as null.
 const LEVELS: usize = 120;
 
@@ -32,6 +36,7 @@ pub async fn config() -> Result<Config, InferConfigError> {
     let mut config = Config::infer().await?;
     // kube asks `NO_PROXY` about the proxy, and takes the kubeconfig's own away by it, too.
     config.proxy_url = Kubeconfig::read().ok().and_then(own_proxy);
+    (config.read_timeout, config.reset_reader_on_write) = (Some(SILENT), true);
     Ok(config)
 }
 
@@ -104,6 +109,11 @@ fn without_user(url: Uri) -> Uri {
 /// 409: the object has moved on, or is there already.
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// 409 of a creation: there is one of that name. A quota that two would use up at once answers 409, too.
+pub fn already_exists(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
 }
 
 /// 404.

@@ -9,7 +9,7 @@ mod secret;
 pub mod text;
 mod workload;
 
-pub use client::{client, config, config_of_person, is_conflict, is_not_found};
+pub use client::{already_exists, client, config, config_of_person, is_conflict, is_not_found};
 pub(crate) use endpoint::is_listed_host;
 pub use endpoint::{endpoint_allowed, is_public};
 pub use gate::{Flaw, GIVE_IT_AGAIN, Gate, Standing};

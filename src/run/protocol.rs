@@ -15,6 +15,7 @@
 //! | `POST /runs/{id}/result` | [`RunResult`] → 204; the same again too |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -180,6 +181,10 @@ pub struct Limits {
     /// How long an engine may take to stop in mid-apply: its providers finish what they began.
     pub grace: u64,
 }
+
+/// How long a runner whose engine has ended tries to tell the last state, its lock and the result. After that its folder tells
+/// the rest, where it survives the runner.
+pub const DELIVERY: Duration = Duration::from_secs(24 * 3600);
 
 impl Limits {
     /// How long the runner asks the run API the same before it gives up.

@@ -16,9 +16,6 @@ use crate::run::protocol::{
     Artifact, Attach, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SHA256, SecretText,
 };
 
-/// After so many answers of 500 to one call the answer is taken as meant.
-const MISHAPS: u32 = 8;
-
 /// The longest pause that the run API can ask for.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
@@ -132,7 +129,7 @@ impl Client {
             };
         }
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        let again = matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
+        let again = matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error();
         if again {
             let rest = Duration::from_secs(rest.unwrap_or_default()).min(LONGEST_REST);
             Err(Miss { error: CallError::Unanswered(format!("{status} {body}")), rest })
@@ -142,18 +139,11 @@ impl Client {
     }
 
     /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter, or to what the run API
-    /// asks for. A 500 is no outage,
-    /// but may be a mishap: it counts only when it keeps coming.
+    /// asks for. An error of the server's own is none: what a ledger in disorder cannot take now it may take later.
     async fn call(&self, method: Method, path: &str, body: Bytes, until: Instant) -> Answer<Bytes> {
-        let (mut wait, mut mishaps) = (Duration::from_millis(100), 0);
+        let mut wait = Duration::from_millis(100);
         loop {
             let miss = match timeout_at(until, self.attempt(&method, path, &body)).await {
-                Ok(Err(miss))
-                    if miss.error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR) && mishaps < MISHAPS =>
-                {
-                    mishaps += 1;
-                    miss
-                }
                 Ok(Err(miss @ Miss { error: CallError::Unanswered(_), .. })) => miss,
                 Ok(answer) => return answer.map_err(|miss| miss.error),
                 Err(_) => CallError::Unanswered("the time is up".into()).into(),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -315,15 +316,12 @@ async fn clear(who: impl Fn() -> Result<Vec<procfs::Process>>) -> Result<()> {
     let us = rustix::process::getpid();
     let until = Instant::now() + CLEARED;
     loop {
-        let members = who()?;
-        let mut left =
-            members.iter().filter_map(|member| Pid::from_raw(member.pid)).filter(|pid| *pid != us).peekable();
-        if left.peek().is_none() || Instant::now() > until {
+        let members = who()?.into_iter().filter_map(|member| Pid::from_raw(member.pid)).filter(|pid| *pid != us);
+        // What is another user's, as a sidecar is, is not the module's.
+        let left = members.filter(|pid| kill_process(*pid, Signal::KILL) != Err(Errno::PERM)).count();
+        if left == 0 || Instant::now() > until {
             return Ok(());
         }
-        left.for_each(|pid| {
-            let _ = kill_process(pid, Signal::KILL);
-        });
         sleep(Duration::from_millis(20)).await;
     }
 }

@@ -140,6 +140,11 @@ impl Executor {
         }
     }
 
+    /// Whether what a runner has not delivered outlives it, and is found by [`Executor::recover`].
+    pub fn folders_survive(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
     /// Why the runner of a run that nobody has claimed for `waited` does not begin, where something is in its way. Where nobody
     /// can tell, nothing is known to be.
     pub async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Option<Hitch> {

@@ -21,15 +21,15 @@ use super::spool::{Spool, make_private_folder};
 use super::transcript::Transcript;
 use super::verdict::{Cause, Stop};
 use super::work::{Work, state_refused};
-use crate::run::protocol::{Attach, Claim, EVENT_BATCH, Progress, RunKind, RunPhase, RunResult, RunSpec, SecretText};
+use crate::run::protocol::{
+    Attach, Claim, DELIVERY, EVENT_BATCH, Progress, RunKind, RunPhase, RunResult, RunSpec, SecretText,
+};
 use crate::run::secrets::redactor;
 use crate::run::token;
 use crate::{Error, Result};
 
 /// How long a claim is repeated while nobody answers.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
-/// How long the last state, its lock and the result wait for the ledger. After that the run's folder tells the rest.
-const LAST_PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What the runner is told on its command line: nothing secret.
 #[derive(Clone, Debug)]
@@ -149,8 +149,8 @@ async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<(
 
 /// First the states, then the lock, then the result: whoever sees the result sees all before it.
 async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<()> {
-    let until = Instant::now() + LAST_PATIENCE;
-    let ((), states, ()) = tokio::join!(tell_finishing(work), work.loopback.finish(until), log.finish(until));
+    let until = Instant::now() + DELIVERY;
+    let ((), states, ()) = tokio::join!(tell_finishing(work, until), work.loopback.finish(until), log.finish(until));
     let complete = states.is_ok();
     if let Err(reason) = states {
         result = work.failed(state_refused(work.spec.id, &reason));
@@ -163,12 +163,12 @@ async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<(
 }
 
 /// A plan leaves no states that could be on their way.
-async fn tell_finishing(work: &Work) {
+async fn tell_finishing(work: &Work, until: Instant) {
     if work.spec.kind == RunKind::Plan {
         return;
     }
     let entered = Progress { phase: RunPhase::Finishing };
-    if let Err(error) = work.client.phase(&entered, Instant::now() + Duration::from_secs(5)).await {
+    if let Err(error) = work.client.phase(&entered, until).await {
         tracing::warn!(%error, "the last phase was not told");
     }
 }

@@ -214,3 +214,32 @@ async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() 
     wait_until(PLENTY, "its Job to go", async || stage.node.api::<Job>().get_opt(&job).await.unwrap().is_none()).await;
     stage.world.controller.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_gets_no_pod_is_named_and_one_that_outstays_its_run_goes() {
+    let mut stage = Stage::new().await;
+    let spec = json!({"source": {"inline": {"main.tf": MODULE}}});
+    let mut sql = stage.world.database.superuser().await;
+    stage.world.deployment("bare", spec.clone()).await;
+    let (bare, _) = stage.waits("bare", "Plan").await;
+    let earlier = "UPDATE terraform_runs SET created_at = created_at - interval '40 seconds' WHERE run_id = $1";
+    sqlx::query(earlier).bind(bare).execute(&mut sql).await.unwrap();
+    let named = format!("Job landfall-run-{bare} has no pod");
+    let told = |object: &TerraformDeployment| condition(object, "Ready").is_some_and(|c| c.message.contains(&named));
+    stage.world.until("bare", "why it does not begin", told).await;
+
+    // Something in its pod goes on that is none of Landfall's.
+    stage.world.deployment("meshed", spec).await;
+    let (run, pod) = stage.takes("meshed", "Plan").await;
+    stage.status(&pod, json!({"phase": "Running"})).await;
+    let failed = json!({"phase": "Failed", "reason": "PlanFailed", "message": "it failed", "exit_code": 1});
+    stage.say(run, "result", failed).await;
+    let earlier = "UPDATE terraform_runs SET phase_at = phase_at - interval '10 minutes' WHERE run_id = $1";
+    sqlx::query(earlier).bind(run).execute(&mut sql).await.unwrap();
+    // Each leadership begins with a sweep.
+    let home = stage.world.controller.stop().await;
+    stage.world.controller = home.start().await;
+    let job = format!("landfall-run-{run}");
+    wait_until(PLENTY, "its Job to go", async || stage.node.api::<Job>().get_opt(&job).await.unwrap().is_none()).await;
+    stage.world.controller.stop().await;
+}

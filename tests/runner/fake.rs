@@ -2,7 +2,7 @@
 //! bytes of the same serial are not, a lock has one holder.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::body::Bytes;
@@ -46,7 +46,8 @@ pub struct Ledger {
 #[derive(Clone, Default)]
 pub struct Fake {
     ledger: Arc<Mutex<Ledger>>,
-    away: Arc<AtomicBool>,
+    /// What everybody is answered; 0: what they asked for.
+    away: Arc<AtomicU16>,
     turned_away: Arc<AtomicU32>,
 }
 
@@ -77,7 +78,12 @@ impl Fake {
     }
 
     pub fn set_away(&self, away: bool) {
-        self.away.store(away, Ordering::SeqCst);
+        self.answers(if away { 503 } else { 0 });
+    }
+
+    /// Answers everybody with this status; 0: what they asked for.
+    pub fn answers(&self, status: u16) {
+        self.away.store(status, Ordering::SeqCst);
     }
 
     pub fn turned_away(&self) -> u32 {
@@ -109,9 +115,9 @@ impl Fake {
 }
 
 async fn admit(State(fake): State<Fake>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    if fake.away.load(Ordering::SeqCst) {
+    if let Ok(status) = StatusCode::from_u16(fake.away.load(Ordering::SeqCst)) {
         fake.turned_away.fetch_add(1, Ordering::SeqCst);
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        return status.into_response();
     }
     let run = request.uri().path().split('/').nth(2).and_then(|id| id.parse::<Uuid>().ok());
     let token = headers.get("authorization").and_then(|v| v.to_str().ok()?.strip_prefix("Bearer "));

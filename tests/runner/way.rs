@@ -54,11 +54,21 @@ async fn a_plan_is_made_applied_and_destroyed_and_each_state_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_goes_on_while_the_run_api_is_away_for_twenty_seconds() {
+    goes_on_while_it_answers(503).await;
+}
+
+/// As a ledger does that is being restored, or has lost a right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_on_while_the_run_api_fails_for_twenty_seconds() {
+    goes_on_while_it_answers(500).await;
+}
+
+async fn goes_on_while_it_answers(status: u16) {
     let world = World::new(engines()[0]).await;
     let apply = world.apply(world.planned(3).await, |_| ());
     world.in_mid_apply(apply).await;
     let before = world.api.ledger().states.len();
-    world.api.set_away(true);
+    world.api.answers(status);
     sleep(Duration::from_secs(20)).await; // the outage itself
     assert!(world.local.is_child(apply), "{}", world.runner_log(apply));
     assert_eq!(world.api.ledger().states.len(), before);

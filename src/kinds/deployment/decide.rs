@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::history::{Current, Progress};
 use super::inputs;
 use super::observe::{Liveness, Observed, Ownership};
-use super::overdue::{self, Overdue};
+use super::overdue::{self, Measure, Overdue};
 use super::standing::Standing;
 use super::turns::Turn;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Reason, TerraformDeployment};
@@ -47,7 +47,7 @@ pub enum Untaken {
 }
 
 /// What is to be done where a pod does not begin.
-const NOT_STARTED: &str =
+pub(super) const NOT_STARTED: &str =
     "; spec.runner and executor.job of landfall.yaml say what its pod asks for, and `landfall cancel` gives the run up";
 
 /// One step, with at most one effect.
@@ -164,10 +164,12 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
             Step::GiveUp(run.id, Untaken::Refused)
         }
         (RunPhase::Pending, Liveness::Absent) => begin(run, object, seen),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains) {
-            Some(Overdue { kill, why }) => {
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains, seen.survives) {
+            Some(Overdue { measure: Measure::Wait, why }) => Step::Rest(Standing::undelivered(run, &why)),
+            Some(Overdue { measure, why }) => {
                 let why = [Some(why), seen.hitch.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
-                Step::Stop { run: run.id, kill, standing: Standing::overdue(run, kill, &why) }
+                let standing = Standing::overdue(run, measure, &why, seen.survives);
+                Step::Stop { run: run.id, kill: measure.kills(), standing }
             }
             None if seen.outdated => begin(run, object, seen),
             None => Step::Rest(match &seen.hitch {

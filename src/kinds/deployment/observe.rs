@@ -62,6 +62,8 @@ pub struct Observed {
     pub placement: Result<Placement, (Reason, String)>,
     /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
     pub remains: Option<Duration>,
+    /// Whether what a runner has not delivered outlives it.
+    pub survives: bool,
     /// The runs that have a place.
     pub under_way: UnderWay,
     /// As what it would want one.
@@ -273,6 +275,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         outdated,
         placement,
         remains,
+        survives: cx.executor.folders_survive(),
         turn: cx.queue.turn(&key_of(object.as_ref()), &candidate, &under_way, Instant::now()),
         candidate,
         under_way,

@@ -6,13 +6,32 @@ use jiff::SignedDuration;
 
 use super::decide::CLAIM_LIFE;
 use crate::ledger::runs::Run;
-use crate::run::protocol::{Limits, RunPhase};
+use crate::run::protocol::{DELIVERY, Limits, RunPhase};
 
 /// What is to be done about a run that should have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// What its runner has not delivered would go with its pod: a person is told, and it is waited for.
+    Wait,
+    /// It is told to stop.
+    Terminate,
+    /// It was told to stop long enough ago: its processes are killed.
+    Kill,
+    /// It is killed again, which has not helped for as long.
+    KillInVain,
+}
+
+impl Measure {
+    pub(super) fn kills(self) -> bool {
+        matches!(self, Self::Kill | Self::KillInVain)
+    }
+}
+
+/// A run that should have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Overdue {
-    /// It was told to stop long enough ago: its processes are killed.
-    pub(super) kill: bool,
+    /// What is to be done.
+    pub(super) measure: Measure,
     /// What it has exceeded.
     pub(super) why: String,
 }
@@ -22,26 +41,40 @@ pub(super) struct Overdue {
 ///
 /// `remains`: for how long only what its engine had started was left of it. The grace that an engine has to stop, it has, too;
 /// then it is killed, since there is nobody to be told.
-pub(super) fn overdue(run: &Run, remains: Option<Duration>) -> Option<Overdue> {
+///
+/// `survives`: whether what a runner has not delivered outlives it. Where it does not, an apply is waited for as long as its
+/// runner tries to deliver: one that the run API does not hear looks like one that hangs.
+pub(super) fn overdue(run: &Run, remains: Option<Duration>, survives: bool) -> Option<Overdue> {
     let limits = run.limits;
     if let Some(alone) = remains.filter(|alone| alone.as_secs() >= limits.grace) {
         let why = format!("runner and engine are gone, and what they had started lives on for {} s", alone.as_secs());
-        return Some(Overdue { kill: true, why });
+        return Some(Overdue { measure: Measure::Kill, why });
     }
     // What a runner needs to stop its engine, to kill it, and to tell the rest.
     let margin = seconds(limits.grace.saturating_add(30));
     if let Some(told) = run.terminated_at {
         let why = format!("it was told to stop at {told:.0} and lives on");
-        return Some(Overdue { kill: run.read_at.duration_since(told) > margin, why });
+        let passed = run.read_at.duration_since(told);
+        let measure = match () {
+            () if passed > margin.saturating_mul(2) => Measure::KillInVain,
+            () if passed > margin => Measure::Kill,
+            () => Measure::Terminate,
+        };
+        return Some(Overdue { measure, why });
     }
-    let entered = (run.phase_at, allowed(run.phase, limits), format!("it entered {:?}", run.phase));
-    let cancelled = run.cancel_requested_at.map(|at| (at, SignedDuration::ZERO, "its cancel".to_owned()));
-    let exceeded = |(since, allowed, what): (jiff::Timestamp, SignedDuration, String)| {
+    let exceeded = |since: jiff::Timestamp, allowed: SignedDuration, what: String| {
         let passed = run.read_at.duration_since(since);
         let late = passed > allowed.saturating_add(margin);
-        late.then(|| Overdue { kill: false, why: format!("{} s have passed since {what}", passed.as_secs()) })
+        late.then(|| (passed, format!("{} s have passed since {what}", passed.as_secs())))
     };
-    cancelled.and_then(exceeded).or_else(|| exceeded(entered))
+    let cancelled = run.cancel_requested_at.and_then(|at| exceeded(at, SignedDuration::ZERO, "its cancel".to_owned()));
+    if let Some((_, why)) = cancelled {
+        return Some(Overdue { measure: Measure::Terminate, why });
+    }
+    let allowed = allowed(run.phase, limits);
+    let (passed, why) = exceeded(run.phase_at, allowed, format!("it entered {:?}", run.phase))?;
+    let delivers = matches!(run.phase, RunPhase::Apply | RunPhase::Finishing) && passed <= end(allowed, margin);
+    Some(Overdue { measure: if delivers && !survives { Measure::Wait } else { Measure::Terminate }, why })
 }
 
 /// How long a runner may take for a phase by its own time, its calls of the run API included.
@@ -56,6 +89,11 @@ fn allowed(phase: RunPhase, limits: Limits) -> SignedDuration {
             seconds(calls)
         }
     }
+}
+
+/// When a runner has given up to deliver.
+fn end(allowed: SignedDuration, margin: SignedDuration) -> SignedDuration {
+    allowed.saturating_add(margin).saturating_add(seconds(DELIVERY.as_secs()))
 }
 
 fn seconds(count: u64) -> SignedDuration {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::act::Outcome;
 use super::announce::events;
-use super::decide::{Step, phase_of};
+use super::decide::{NOT_STARTED, Step, phase_of};
 use super::history::LastApplied;
 use super::observe::{Observed, REFUSED};
 use super::outputs;
@@ -20,6 +20,9 @@ use crate::ledger::runs::Run;
 use crate::reconcile::{Next, Report, commands, conditions};
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::{Class, Error};
+
+/// How soon a runner that was not started is started again.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// The report of a step.
 pub(super) fn report(
@@ -52,6 +55,8 @@ pub(super) fn report(
         judge(object, seen, &mut status, standing, now);
     }
     let next = match (&standing, outcome) {
+        // Room in a quota tells nobody.
+        (_, Err(error)) if error.reason() == Reason::RunnerNotStarted => Next::After(AGAIN),
         (_, Err(error)) if error.class() != Class::Terminal => Next::Backoff,
         (Some(_), Err(_)) => Next::After(Duration::from_secs(600)),
         (Some(standing), Ok(_)) => match standing.wait {
@@ -88,7 +93,8 @@ pub(super) fn unobserved(object: &TerraformDeployment, error: &Error, now: Times
 }
 
 fn failing(error: &Error) -> Standing {
-    Standing::blocked(error.reason(), error.to_string())
+    let next = if error.reason() == Reason::RunnerNotStarted { NOT_STARTED } else { "" };
+    Standing::blocked(error.reason(), format!("{error}{next}"))
 }
 
 /// The phase where a step was not done. What may pass by itself changes nothing.

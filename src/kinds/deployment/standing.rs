@@ -3,9 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::overdue::Measure;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, Reason};
 use crate::ledger::runs::{Limit, Obstacle, Others, Run};
 use crate::run::protocol::{RunKind, RunPhase};
+use crate::terraform::executor::job_name;
 
 /// How long to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Standing {
 
 /// How often what moves by itself is looked at, beside being woken by it.
 pub(super) const GLANCE: SignedDuration = SignedDuration::from_secs(3);
+/// How often one is looked at that only a person can bring on.
+const SELDOM: SignedDuration = SignedDuration::from_secs(30);
 
 /// Addresses in a message; more are counted.
 const NAMED: usize = 10;
@@ -120,10 +124,34 @@ impl Standing {
     }
 
     /// A run should have ended, and is being stopped.
-    pub fn overdue(run: &Run, kill: bool, why: &str) -> Self {
-        let what = if kill { "its processes are killed" } else { "its runner is told to stop" };
-        let message = format!("run {} ({:?}) should have ended: {why}; {what}", run.id, run.phase);
-        Self { message, ..Self::running(run) }
+    pub(super) fn overdue(run: &Run, measure: Measure, why: &str, survives: bool) -> Self {
+        let what = if measure.kills() { "its processes are killed" } else { "its runner is told to stop" };
+        // A pod that stays when it is to be killed is on a node that does not hear.
+        let vain = (measure == Measure::KillInVain && !survives).then(|| {
+            let pod = format!("`kubectl delete pod --force -l landfall.dev/run={}` in Landfall's namespace", run.id);
+            format!(", which its node does not hear: when that is off for certain, delete the Node, or {pod}")
+        });
+        let message = format!(
+            "run {} ({:?}) should have ended: {why}; {what}{}",
+            run.id,
+            run.phase,
+            vain.as_deref().unwrap_or_default()
+        );
+        let wait = if vain.is_some() { Wait::AtMost(SELDOM) } else { Wait::AtMost(GLANCE) };
+        Self { message, wait, ..Self::running(run) }
+    }
+
+    /// An apply should have ended, and what its runner has not delivered would go with its pod.
+    pub fn undelivered(run: &Run, why: &str) -> Self {
+        let message = format!(
+            "run {id} ({:?}) should have ended: {why}. Its pod may hold states that it cannot deliver: see the log of Job {} in \
+             Landfall's namespace, and its way to the run API. It is waited for; `landfall cancel` ends it sooner, and what \
+             it holds is lost then",
+            run.phase,
+            job_name(run.id),
+            id = run.id
+        );
+        Self { message, wait: Wait::AtMost(SELDOM), ..Self::running(run) }
     }
 
     /// A run is being started.

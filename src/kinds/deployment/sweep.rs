@@ -6,11 +6,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::observe::Liveness;
-use super::overdue::{Overdue, overdue};
+use super::overdue::{Measure, Overdue, overdue};
 use super::recovery::{liveness, recover, stop};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::{Error, Result};
+
+/// How long a pod may live on when its run is over, beyond an engine's grace.
+const TO_GO: Duration = Duration::from_secs(120);
 
 /// How often, beside the beginning of each leadership.
 const INTERVAL: Duration = Duration::from_secs(120);
@@ -62,9 +65,9 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
         return Ok(());
     }
     if liveness(cx, run).await? == Liveness::Alive {
-        return match overdue(run, cx.executor.remains(run.id)?) {
-            Some(Overdue { kill, why }) => stop(cx, run.id, kill, &why).await,
-            None => Ok(()),
+        return match overdue(run, cx.executor.remains(run.id)?, cx.executor.folders_survive()) {
+            Some(Overdue { measure: Measure::Wait, .. }) | None => Ok(()),
+            Some(Overdue { measure, why }) => stop(cx, run.id, measure.kills(), &why).await,
         };
     }
     if recover(cx, run.id).await? {
@@ -75,12 +78,20 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
     Ok(())
 }
 
+/// Whether a pod that still lives has had its time to end since its run did: what is left in it is none of ours, as a sidecar.
+fn outstays(cx: &Context, run: &Run) -> bool {
+    let grace = Duration::from_secs(run.limits.grace).saturating_add(TO_GO);
+    let since = Duration::try_from(run.read_at.duration_since(run.phase_at)).unwrap_or_default();
+    !cx.executor.folders_survive() && since > grace
+}
+
 /// A folder goes when its run is over, nothing of it lives, and the ledger has its states. Else it stays, for a person. A Job
 /// goes by itself when it has ended; one whose run was given up, or cancelled before it was taken, goes here.
 async fn folder(cx: &Context, id: Uuid, told: &mut HashSet<Uuid>) -> Result<()> {
     let why = match cx.ledger.run(id).await? {
         None => "the ledger knows no such run",
-        Some(run) if !run.phase.is_final() || cx.executor.lingers(id, run.holder.as_ref()).await? => return Ok(()),
+        Some(run) if !run.phase.is_final() => return Ok(()),
+        Some(run) if !outstays(cx, &run) && cx.executor.lingers(id, run.holder.as_ref()).await? => return Ok(()),
         Some(run) => {
             let mut known = true;
             for state in cx.executor.states_left(id)? {

@@ -126,7 +126,7 @@ impl Jobs {
         let job = self.job(start)?;
         let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         match self.jobs().create(&params, &job).await {
-            Err(error) if access::is_conflict(&error) => {}
+            Err(error) if access::already_exists(&error) => {}
             made => return made.map(drop).map_err(|error| self.refused(error)),
         }
         if let Some(there) = self.jobs().get_opt(&pod::job_name(start.run)).await? {
@@ -154,10 +154,12 @@ impl Jobs {
     /// What the API server has against a Job is for whoever installed Landfall: a quota, a policy, a right that is missing.
     fn refused(&self, error: kube::Error) -> Error {
         match &error {
-            kube::Error::Api(status) if (400..500).contains(&status.code) => Error::condition(
-                Reason::RunnerNotStarted,
-                format!("no Job can be made in namespace {}: {}", self.namespace, text::line(&status.message, 300)),
-            ),
+            kube::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
+                Error::condition(
+                    Reason::RunnerNotStarted,
+                    format!("no Job can be made in namespace {}: {}", self.namespace, text::line(&status.message, 300)),
+                )
+            }
             _ => error.into(),
         }
     }
@@ -232,17 +234,26 @@ impl Jobs {
         if waited < SILENT {
             return Ok(None);
         }
-        let stuck = pod.is_none();
+        // The watch may be behind, or broken.
         let uid = match pod {
             Some(pod) => pod.metadata.uid.clone(),
+            None => self.pods_of(run).await?.into_iter().next().and_then(|pod| pod.metadata.uid),
+        };
+        let stuck = uid.is_none();
+        let uid = match uid {
             None => self.jobs().get_opt(&pod::job_name(run)).await?.and_then(|job| job.metadata.uid),
+            known => known,
         };
         let Some(uid) = uid else { return Ok(None) };
         let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
         let mut warnings = self.events().list(&of).await?.items;
         // The pod has its node by now.
         warnings.retain(|event| stuck || event.reason.as_deref() != Some("FailedScheduling"));
-        Ok(pod::warned(&warnings).map(|why| Hitch { why, stuck }))
+        let unmade = (stuck && waited > UNHEARD).then(|| {
+            let (job, namespace) = (pod::job_name(run), &self.namespace);
+            format!("Job {job} has no pod, and nobody says why; see `kubectl describe job {job} -n {namespace}`")
+        });
+        Ok(pod::warned(&warnings).or(unmade).map(|why| Hitch { why, stuck }))
     }
 
     /// Ends a run's pod: gracefully, or within so many seconds. Its Job ends with it, and goes where no pod ever came.

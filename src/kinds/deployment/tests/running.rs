@@ -76,6 +76,42 @@ fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
     }
 }
 
+/// Its pod may be the only place where the last state is: who does not reach the run API looks like who hangs.
+#[test]
+fn an_apply_whose_pod_may_hold_states_is_waited_for_and_a_person_may_end_it() {
+    use RunPhase as P;
+    let day = 24 * 60;
+    let (waits, stop, kill) = ("undelivered", "stop", "kill");
+    for (phase, since, cancelled, told, expected) in [
+        (P::Init, 21, None, None, stop),
+        (P::Apply, 65, None, None, "runs"),
+        (P::Apply, 66, None, None, waits),
+        (P::Apply, day + 65, None, None, waits),
+        (P::Apply, day + 66, None, None, stop),
+        (P::Apply, 80, Some(5), None, waits),
+        (P::Apply, 80, Some(6), None, stop),
+        (P::Apply, 80, Some(20), Some(6), kill),
+        (P::Apply, 80, Some(20), Some(12), "in vain"),
+        (P::Finishing, 16, None, None, waits),
+        (P::Finishing, day + 16, None, None, stop),
+    ] {
+        let mut hung = run(RunKind::Apply, phase, since);
+        (hung.cancel_requested_at, hung.terminated_at) = (cancelled.map(ago), told.map(ago));
+        let id = hung.id;
+        let mut seen = world(vec![hung]);
+        (seen.liveness, seen.survives) = (Liveness::Alive, false);
+        let found = match next(&object(), &seen) {
+            Step::Stop { kill: false, .. } => stop,
+            Step::Stop { standing, .. } if standing.message.contains(&format!("landfall.dev/run={id}")) => "in vain",
+            Step::Stop { .. } => kill,
+            Step::Rest(standing) if standing.message.contains("`landfall cancel` ends it sooner") => waits,
+            Step::Rest(_) => "runs",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{phase:?} {since} {cancelled:?} {told:?}");
+    }
+}
+
 #[test]
 fn what_outlives_runner_and_engine_is_killed_after_a_grace() {
     let left = run(RunKind::Apply, RunPhase::Apply, 1);
