@@ -195,6 +195,12 @@ pub struct JobSettings {
     /// identity. Whoever uses one can do in the cloud what it can.
     #[serde(default)]
     pub service_accounts: Vec<PermittedAccount>,
+    /// Labels of every run's pod beside Landfall's own: what keeps a mesh's sidecar out, or a policy's exception.
+    #[serde(default)]
+    pub pod_labels: BTreeMap<String, String>,
+    /// The same of annotations.
+    #[serde(default)]
+    pub pod_annotations: BTreeMap<String, String>,
     /// What a pod asks for and may have, as in a container's `resources`, for all that a spec does not name.
     #[serde(default)]
     pub resources: Option<ResourceRequirements>,

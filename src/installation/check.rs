@@ -1,6 +1,6 @@
 //! Whether the values of `landfall.yaml` make sense: one sentence with the field and what it permits.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -79,6 +79,8 @@ fn executor(of: &ExecutorSettings) -> Result<(), String> {
     }
     namespace("executor.job.serviceAccountName", &job.service_account_name)?;
     service_accounts(job)?;
+    not_ours("executor.job.podLabels", &job.pod_labels)?;
+    not_ours("executor.job.podAnnotations", &job.pod_annotations)?;
     if job.permitted_tolerations.iter().any(String::is_empty) {
         return Err(
             "executor.job.permittedTolerations: names an empty key; name a taint's, or \"*\" for every one".into()
@@ -125,12 +127,15 @@ fn service_accounts(job: &JobSettings) -> Result<(), String> {
                 "{field}.organizations: names none; name those that may have it, or \"*\" for everyone"
             ));
         }
-        let ours = |name: &&String| name.starts_with("landfall.dev/") || name.starts_with("app.kubernetes.io/");
-        if let Some(name) = account.pod_labels.keys().find(ours) {
-            return Err(format!("{field}.podLabels: {name:?} is for Landfall to set; remove it"));
-        }
+        not_ours(&format!("{field}.podLabels"), &account.pod_labels)?;
     }
     Ok(())
+}
+
+/// Labels or annotations that Landfall does not set itself.
+fn not_ours(field: &str, names: &BTreeMap<String, String>) -> Result<(), String> {
+    let ours = |name: &&String| name.starts_with("landfall.dev/") || name.starts_with("app.kubernetes.io/");
+    names.keys().find(ours).map_or(Ok(()), |name| Err(format!("{field}: {name:?} is for Landfall to set; remove it")))
 }
 
 fn range<T: PartialOrd + Display>(field: &str, value: T, permitted: RangeInclusive<T>) -> Result<(), String> {
@@ -297,6 +302,8 @@ mod tests {
                 "every run",
             ),
             (with("serviceAccounts", account("aws", &[])), "executor.job.serviceAccounts[0].organizations", "everyone"),
+            (with("podLabels", json!({"landfall.dev/run": "x"})), "executor.job.podLabels", "landfall.dev/run"),
+            (with("podAnnotations", json!({"app.kubernetes.io/x": "x"})), "executor.job.podAnnotations", "remove it"),
             (with("serviceAccounts", twice), "executor.job.serviceAccounts[1].name", "twice"),
             (with("serviceAccounts", labelled), "executor.job.serviceAccounts[0].podLabels", "landfall.dev/run"),
             (
@@ -319,6 +326,13 @@ mod tests {
         ] {
             assert!(said.starts_with(&format!("{field}: ")) && said.contains(permitted), "{said}");
         }
+    }
+
+    #[test]
+    fn the_chart_refuses_the_same_paths_of_a_pod() {
+        let chart = include_str!("../../charts/landfall/templates/_helpers.tpl");
+        let own = OWN_MOUNTS.map(|path| format!("\"{path}\"")).join(" ");
+        assert!(chart.contains(&format!("{{{{- $mounted := list {own} }}}}")), "{own}");
     }
 
     #[test]

@@ -49,7 +49,11 @@ pub(crate) fn run(arguments: &[&str], values: Option<&Value>) {
 
 /// What the chart makes of these values, or what Helm says against them.
 pub(crate) fn render(values: &Value) -> Result<Vec<Value>, String> {
-    let output = with_values(&["template", "landfall"], values);
+    objects(with_values(&["template", "landfall"], values))
+}
+
+/// What Helm printed, or what it says against it.
+pub(crate) fn objects(output: Output) -> Result<Vec<Value>, String> {
     if !output.status.success() {
         return Err(String::from_utf8(output.stderr).unwrap());
     }
@@ -96,7 +100,7 @@ pub(crate) fn combinations() -> Vec<(&'static str, Value)> {
                         {"name": "readers", "organizations": ["*"], "create": false, "podLabels": {"azure.workload.identity/use": "true"}},
                     ],
                     "nodeSelector": {"runs": "yes"}, "tolerations": [{"key": "runs", "operator": "Exists", "effect": "NoSchedule"}],
-                    "permittedTolerations": ["spot"],
+                    "permittedTolerations": ["spot"], "podLabels": {"sidecar.istio.io/inject": "false"}, "podAnnotations": {"linkerd.io/inject": "disabled"},
                 },
                 "proxy": {"https": "http://proxy:3128", "http": "http://proxy:3128", "none": [".corp.example", "10.0.0.0/8"], "resolves": true},
                 "caBundle": {"configMap": "ca-bundle", "key": "bundle.pem"},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::top;
 
-use crate::helm::{HOME, combinations, find, of_kind, render};
+use crate::helm::{HOME, combinations, find, helm, objects, of_kind, render};
 
 /// landfall.yaml of a rendering, as its pods have it: by an annotation of their own.
 fn installation(objects: &[Value]) -> Value {
@@ -79,6 +79,8 @@ fn the_controller_takes_its_landfall_yaml() {
     assert_eq!(job["url"], "https://landfall-runs.landfall-system.svc:8443");
     for name in [
         "image",
+        "podLabels",
+        "podAnnotations",
         "resources",
         "nodeSelector",
         "tolerations",
@@ -88,6 +90,22 @@ fn the_controller_takes_its_landfall_yaml() {
     ] {
         assert_eq!(job[name], values["runs"][name], "{name}");
     }
+}
+
+/// YAML takes such a name for a number.
+#[test]
+fn landfall_s_own_namespace_may_be_all_digits() {
+    let mut template = helm(&["template", "landfall"]);
+    template.arg(top().join("charts/landfall")).args(["--set", "database.bundled.enabled=true", "--namespace", "2024"]);
+    let objects = objects(template.output().unwrap()).unwrap();
+    for object in &objects {
+        let namespace = &object["metadata"]["namespace"];
+        assert!(namespace.is_null() || namespace == "2024", "{}: {namespace:?}", object["kind"]);
+    }
+    assert_eq!(installation(&objects)["namespace"], "2024");
+    let environment = &find(&objects, "Deployment", "landfall")["spec"]["template"]["spec"]["containers"][0]["env"];
+    let own = environment.as_array().unwrap().iter().find(|one| one["name"] == "LANDFALL_NAMESPACE").unwrap();
+    assert_eq!(own["value"], "2024");
 }
 
 #[test]

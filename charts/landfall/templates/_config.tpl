@@ -1,5 +1,5 @@
 {{- define "landfall.config" -}}
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 listen: "{{ .Values.listen }}:8080"
 {{- with .Values.clusterName }}
 clusterName: {{ . | quote }}
@@ -44,7 +44,7 @@ executor:
   stopGraceSeconds: {{ .Values.runs.stopGraceSeconds }}
   job:
     listen: "{{ .Values.listen }}:8443"
-    url: https://landfall-runs.{{ .Release.Namespace }}.svc:8443
+    url: "https://landfall-runs.{{ .Release.Namespace }}.svc:8443"
     image: {{ .Values.runs.image | default (include "landfall.image" .) }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     imagePullSecrets: {{ toJson .Values.image.pullSecrets }}
@@ -52,9 +52,11 @@ executor:
     {{- with .Values.runs.serviceAccounts }}
     serviceAccounts:
     {{- range . }}
-    - {name: {{ .name }}, organizations: {{ toJson .organizations }}, podLabels: {{ toJson (.podLabels | default dict) }}}
+    - {name: {{ .name | quote }}, organizations: {{ toJson .organizations }}, podLabels: {{ toJson (.podLabels | default dict) }}}
     {{- end }}
     {{- end }}
+    podLabels: {{ toJson .Values.runs.podLabels }}
+    podAnnotations: {{ toJson .Values.runs.podAnnotations }}
     resources: {{ toJson .Values.runs.resources }}
     nodeSelector: {{ toJson .Values.runs.nodeSelector }}
     tolerations: {{ toJson .Values.runs.tolerations }}

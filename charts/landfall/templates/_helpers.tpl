@@ -128,6 +128,8 @@ volumeMounts:
 {{- end }}
 {{- include "landfall.notOurs" (list "podLabels" .Values.podLabels) }}
 {{- include "landfall.notOurs" (list "podAnnotations" .Values.podAnnotations) }}
+{{- include "landfall.notOurs" (list "runs.podLabels" .Values.runs.podLabels) }}
+{{- include "landfall.notOurs" (list "runs.podAnnotations" .Values.runs.podAnnotations) }}
 {{- $accounts := list }}
 {{- range .Values.runs.serviceAccounts }}
 {{- if has .name $accounts }}

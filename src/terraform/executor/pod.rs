@@ -62,10 +62,12 @@ pub(super) fn job(of: &Making<'_>) -> Result<Job> {
     let mut labels: BTreeMap<_, _> = own.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     labels.insert(RUN.to_owned(), of.run.to_string());
     // NetworkPolicies, the watch and the run API go by Landfall's own.
-    let of_pod: BTreeMap<_, _> = of.placement.labels.iter().chain(&labels).collect();
+    let of_pod: BTreeMap<_, _> = of.settings.pod_labels.iter().chain(&of.placement.labels).chain(&labels).collect();
     let deployment = format!("{}/{}", of.deployment.0, of.deployment.1);
     let evicted = "cluster-autoscaler.kubernetes.io/safe-to-evict";
-    let metadata = json!({"labels": of_pod, "annotations": {DEPLOYMENT: deployment, evicted: "false"}});
+    let own = [(DEPLOYMENT, deployment.as_str()), (evicted, "false")];
+    let others = of.settings.pod_annotations.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let metadata = json!({"labels": of_pod, "annotations": others.chain(own).collect::<BTreeMap<_, _>>()});
     let template = json!({"metadata": metadata, "spec": pod(of)});
     let annotations = json!({DEPLOYMENT: deployment, MADE_OF: sha256_hex(template.to_string().as_bytes())});
     let job = json!({

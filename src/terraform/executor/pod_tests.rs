@@ -77,6 +77,8 @@ fn what_the_installation_says_of_pods_stands_in_them() {
         s["serviceAccountName"] = json!("runs");
         s["scratch"] = json!("5Gi");
         s["ttlSecondsAfterFinished"] = json!(7);
+        s["podLabels"] = json!({"sidecar.istio.io/inject": "false"});
+        s["podAnnotations"] = json!({"linkerd.io/inject": "disabled"});
         s["caBundle"] = json!({"configMap": "cas", "key": "bundle.pem"});
         s["volumes"] = json!([{"mountPath": "/opt/terraform", "persistentVolumeClaim": "terraform"},
             {"mountPath": "/etc/engines", "configMap": "engines"}]);
@@ -84,6 +86,10 @@ fn what_the_installation_says_of_pods_stands_in_them() {
     let job = made(&settings);
     let pod = &job["spec"]["template"]["spec"];
     assert_eq!(job["spec"]["ttlSecondsAfterFinished"], 7);
+    let metadata = &job["spec"]["template"]["metadata"];
+    assert_eq!(metadata["labels"]["sidecar.istio.io/inject"], "false");
+    assert_eq!(metadata["annotations"]["linkerd.io/inject"], "disabled");
+    assert_eq!(metadata["annotations"]["landfall.dev/deployment"], "team-a/web");
     for (pointer, value) in [
         ("/containers/0/resources/limits/memory", json!("1Gi")),
         ("/containers/0/imagePullPolicy", json!("Never")),
