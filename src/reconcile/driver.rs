@@ -185,7 +185,13 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
     if cx.deposed.is_cancelled() {
         return Ok(driver.schedule(&object, Next::AwaitChange));
     }
-    let next = match driver.publish(&object, &report).await {
+    let published = tokio::time::timeout(limit, driver.publish(&object, &report)).await;
+    let late = |_| {
+        let message =
+            format!("the API server did not take the status within {} s; it is written again", limit.as_secs());
+        Err(Error::condition(Reason::Timeout, message))
+    };
+    let next = match published.unwrap_or_else(late) {
         Ok(written) => {
             if written == Written::Conflict {
                 ended = ReconcileResult::Conflict;
