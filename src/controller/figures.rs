@@ -45,7 +45,7 @@ async fn look(cx: &Context, seen: &mut Seen, floor: Uuid, first: bool) -> Result
     let open: Vec<Uuid> = seen.0.iter().filter(|(_, ended)| !**ended).map(|(id, _)| *id).collect();
     let runs = cx.ledger.run_figures(cx.cluster, &open, floor).await?;
     for run in seen.ended(&runs, floor) {
-        // What had ended before this leadership, another one has counted.
+        // What had ended before this leadership another one may have counted.
         if !first {
             cx.metrics.run_ended(kind(run), run.phase.word(), run.took);
         }

@@ -15,18 +15,7 @@ impl Ledger {
     /// # Errors
     /// Postgres's.
     pub async fn former_run(&self, subject: &Subject) -> Result<Option<Uuid>> {
-        Ok(sqlx::query_scalar(
-            "SELECT run_id FROM terraform_runs
-             WHERE organization_id = $1 AND cluster_id = $2 AND namespace = $3 AND name = $4 AND deployment_uid <> $5
-               AND phase NOT IN ('Succeeded', 'Failed', 'Cancelled', 'Interrupted') LIMIT 1",
-        )
-        .bind(subject.organization.as_str())
-        .bind(subject.cluster)
-        .bind(&subject.namespace)
-        .bind(&subject.name)
-        .bind(subject.uid)
-        .fetch_optional(&self.pool)
-        .await?)
+        run_of_another(&self.pool, subject).await
     }
 }
 
@@ -47,7 +36,7 @@ impl Writer {
         if row.as_ref().is_some_and(|row| row.holder == Some(subject.uid)) {
             return Ok(StateClaim::Held);
         }
-        if let Some(run) = run_of_another(&mut tx, subject).await? {
+        if let Some(run) = run_of_another(tx.connection(), subject).await? {
             return Ok(StateClaim::Busy { run });
         }
         let found = row.as_ref().and_then(|row| Some((row.lineage.clone()?, row.serial?)));
@@ -101,7 +90,7 @@ async fn set_holder(tx: &mut Transaction, organization: &Organization, key: &str
 }
 
 /// A live run of another object of this very name. It writes to the same key, whenever it ends.
-async fn run_of_another(tx: &mut Transaction, subject: &Subject) -> Result<Option<Uuid>> {
+async fn run_of_another(executor: impl sqlx::PgExecutor<'_>, subject: &Subject) -> Result<Option<Uuid>> {
     Ok(sqlx::query_scalar(
         "SELECT run_id FROM terraform_runs
          WHERE organization_id = $1 AND cluster_id = $2 AND namespace = $3 AND name = $4 AND deployment_uid <> $5
@@ -113,7 +102,7 @@ async fn run_of_another(tx: &mut Transaction, subject: &Subject) -> Result<Optio
     .bind(&subject.namespace)
     .bind(&subject.name)
     .bind(subject.uid)
-    .fetch_optional(tx.connection())
+    .fetch_optional(executor)
     .await?)
 }
 
