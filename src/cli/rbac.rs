@@ -88,7 +88,7 @@ const ROLES: &[Role] = &[
             // The certificate of the run API.
             Rule("", &["secrets"], &["create"]),
             // Runs.
-            Rule("batch", &["jobs"], &["get", "list", "create", "delete"]),
+            Rule("batch", &["jobs"], &["get", "list", "watch", "create", "delete"]),
             Rule("", &["pods"], &["get", "list", "watch", "delete"]),
             // Why a pod does not begin.
             Rule("", &["events"], &["list"]),

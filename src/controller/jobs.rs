@@ -51,7 +51,7 @@ pub(super) async fn begin(
         engines,
         of.executor.stop_grace_seconds,
         serving.authorities,
-        Box::new(move |namespace, name| waker.wake(ObjectKind::TerraformDeployment, namespace, name)),
+        Arc::new(move |namespace, name| waker.wake(ObjectKind::TerraformDeployment, namespace, name)),
     ))
 }
 

@@ -5,6 +5,7 @@ mod local;
 mod placement;
 mod pod;
 mod settings;
+mod watched;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use crate::api::{EngineKind, Reason};
 use crate::run::protocol::{Holder, ResourceEvent, RunSpec, SecretText};
 use crate::{Error, Result};
 
-pub use job::{Jobs, Tell};
+pub use job::Jobs;
 pub use local::Local;
 pub use placement::Placement;
 pub use pod::job_name;
 pub use settings::EngineSettings;
+pub use watched::Tell;
 
 /// The executor of an installation.
 #[derive(Debug)]

@@ -80,7 +80,7 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
     allows(User::Controller, &namespace, &yes, &no).await;
     let yes = [
         "create batch:jobs",
-        "list batch:jobs",
+        "watch batch:jobs",
         "delete batch:jobs",
         "list :pods",
         "delete :pods",
@@ -88,14 +88,7 @@ async fn the_controller_may_do_what_it_does_and_no_more() {
         "create :configmaps",
         "update coordination.k8s.io:leases",
     ];
-    let no = [
-        "patch batch:jobs",
-        "watch batch:jobs",
-        "create :pods",
-        "create :pods/exec",
-        "get :pods/log",
-        "update :configmaps",
-    ];
+    let no = ["patch batch:jobs", "create :pods", "create :pods/exec", "get :pods/log", "update :configmaps"];
     allows(User::Controller, "landfall-system", &yes, &no).await;
 }
 

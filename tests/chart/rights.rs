@@ -92,7 +92,7 @@ pub(crate) const OWN: Rights = &[
     ("coordination.k8s.io:leases", "get,create,update,patch"),
     (":configmaps", "get,create"),
     (":secrets", "create"),
-    ("batch:jobs", "get,list,create,delete"),
+    ("batch:jobs", "get,list,watch,create,delete"),
     (":pods", "get,list,watch,delete"),
     (":events", "list"),
 ];

@@ -1,23 +1,18 @@
 //! Runs as Jobs of the cluster, in Landfall's own namespace: one Job a run, under the run's name, so that a second start finds
-//! the first. Pods are watched; what nobody has told lately is asked of the API server itself.
+//! the first. Jobs and pods are watched; what a watch does not know is asked of the API server itself.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::pod::{self, Making};
+use super::watched::{Tell, Watched};
 use super::{EngineSettings, Hitch, Start};
 use crate::access::{self, Redactor, text};
 use crate::api::{FIELD_MANAGER, Reason};
@@ -36,9 +31,6 @@ const UNHEARD: SignedDuration = SignedDuration::from_secs(30);
 /// What a pod has of its image, and not of the controller's.
 const OF_ITS_IMAGE: [&str; 3] = ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
-/// Told namespace and name of the deployment whose run's pod has changed.
-pub type Tell = Box<dyn Fn(&str, &str) + Send + Sync>;
-
 /// The executor of an installation on a cluster.
 pub struct Jobs {
     client: kube::Client,
@@ -48,10 +40,8 @@ pub struct Jobs {
     grace: u64,
     /// The run API's CAs, PEM.
     authorities: watch::Receiver<String>,
-    pods: Store<Pod>,
-    /// Whether the store is kept up to date.
-    watched: Arc<AtomicBool>,
-    watching: JoinHandle<()>,
+    watched_jobs: Watched<Job>,
+    watched_pods: Watched<Pod>,
 }
 
 impl std::fmt::Debug for Jobs {
@@ -60,14 +50,8 @@ impl std::fmt::Debug for Jobs {
     }
 }
 
-impl Drop for Jobs {
-    fn drop(&mut self) {
-        self.watching.abort();
-    }
-}
-
 impl Jobs {
-    /// Jobs in `namespace`. Begins to watch its pods, so it must be called within a tokio runtime.
+    /// Jobs in `namespace`. Begins to watch them and their pods, so it must be called within a tokio runtime.
     pub fn new(
         client: kube::Client,
         namespace: String,
@@ -77,13 +61,9 @@ impl Jobs {
         authorities: watch::Receiver<String>,
         tell: Tell,
     ) -> Self {
-        let (pods, writer) = reflector::store();
-        let watched = Arc::new(AtomicBool::new(false));
-        let watching =
-            watcher(Api::namespaced(client.clone(), &namespace), watcher::Config::default().labels(pod::RUN));
-        let watching = watching.modify(|pod: &mut Pod| pod.metadata.managed_fields = None).default_backoff();
-        let watching = tokio::spawn(follow(watching.reflect(writer).touched_objects(), watched.clone(), tell));
-        Self { client, namespace, settings, engines, grace, authorities, pods, watched, watching }
+        let watched_jobs = Watched::new(&client, &namespace, tell.clone());
+        let watched_pods = Watched::new(&client, &namespace, tell);
+        Self { client, namespace, settings, engines, grace, authorities, watched_jobs, watched_pods }
     }
 
     fn jobs(&self) -> Api<Job> {
@@ -140,7 +120,7 @@ impl Jobs {
 
     /// Whether a run's Job has neither begun nor ended, and would be made otherwise now.
     pub(super) async fn is_outdated(&self, start: &Start<'_>) -> Result<bool> {
-        match self.jobs().get_opt(&pod::job_name(start.run)).await?.filter(|there| !pod::has_ended(there)) {
+        match self.going(start.run).await? {
             Some(there) => self.is_superseded(start.run, &there, &self.job(start)?).await,
             None => Ok(false),
         }
@@ -189,19 +169,25 @@ impl Jobs {
 
     /// Whether a run's Job has not ended.
     pub(super) async fn is_under_way(&self, run: Uuid) -> Result<bool> {
-        Ok(self.jobs().get_opt(&pod::job_name(run)).await?.is_some_and(|job| !pod::has_ended(&job)))
+        Ok(self.going(run).await?.is_some())
+    }
+
+    /// A run's Job that has not ended. Where the watch knows of none there may be one all the same, made a moment ago.
+    async fn going(&self, run: Uuid) -> Result<Option<Arc<Job>>> {
+        if let Some(job) = self.watched_jobs.of(run).filter(|job| !pod::has_ended(job)) {
+            return Ok(Some(job));
+        }
+        let asked = self.jobs().get_opt(&pod::job_name(run)).await?;
+        Ok(asked.filter(|job| !pod::has_ended(job)).map(Arc::new))
     }
 
     /// Whether the very pod runs, or may run: on a node of which nothing is heard nobody can tell, and it counts until the
     /// cluster has given it up.
     pub(super) async fn lives(&self, holder: &PodIdentity) -> Result<bool> {
         let is = |pod: &Pod| pod.metadata.uid.as_deref() == Some(holder.pod_uid.as_str());
-        let key = reflector::ObjectRef::new(&holder.pod).within(&self.namespace);
-        let watched = self.watched.load(Ordering::Relaxed);
-        if let Some(seen) = self.pods.get(&key).filter(|pod| watched && is(pod)) {
+        if let Some(seen) = self.watched_pods.find(is) {
             return Ok(!pod::is_over(&seen));
         }
-        // The watch may be behind, or broken.
         Ok(self.api_of_pods().get_opt(&holder.pod).await?.is_some_and(|pod| is(&pod) && !pod::is_over(&pod)))
     }
 
@@ -210,14 +196,13 @@ impl Jobs {
         Ok(self.api_of_pods().list(&of).await?.items)
     }
 
-    fn pod_of(&self, run: Uuid) -> Option<std::sync::Arc<Pod>> {
-        self.pods.find(|pod| pod::run(pod.metadata.labels.as_ref()) == Some(run))
-    }
-
     /// Why a run's pod does not begin, or does not take its run. Where neither pod nor node says why, the newest warning of Job
     /// or pod. `waited` is for how long the run has been waiting.
     pub(super) async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Result<Option<Hitch>> {
-        let pod = self.pod_of(run);
+        let pod = match self.watched_pods.of(run) {
+            None if waited >= SILENT => self.pods_of(run).await?.into_iter().next().map(Arc::new),
+            known => known,
+        };
         if let Some(pod) = &pod {
             if let Some(why) = pod::hitch(pod) {
                 return Ok(Some(Hitch { why, stuck: true }));
@@ -234,15 +219,10 @@ impl Jobs {
         if waited < SILENT {
             return Ok(None);
         }
-        // The watch may be behind, or broken.
+        let stuck = pod.is_none();
         let uid = match pod {
             Some(pod) => pod.metadata.uid.clone(),
-            None => self.pods_of(run).await?.into_iter().next().and_then(|pod| pod.metadata.uid),
-        };
-        let stuck = uid.is_none();
-        let uid = match uid {
-            None => self.jobs().get_opt(&pod::job_name(run)).await?.and_then(|job| job.metadata.uid),
-            known => known,
+            None => self.going(run).await?.and_then(|job| job.metadata.uid.clone()),
         };
         let Some(uid) = uid else { return Ok(None) };
         let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
@@ -315,54 +295,9 @@ impl Jobs {
     }
 }
 
-/// Tells of each change, and whether the watch goes on.
-async fn follow(pods: impl Stream<Item = watcher::Result<Pod>>, watched: Arc<AtomicBool>, tell: Tell) {
-    let mut pods = pin!(pods);
-    let mut broken = false;
-    while let Some(event) = pods.next().await {
-        match event {
-            Ok(pod) => {
-                broken = false;
-                watched.store(true, Ordering::Relaxed);
-                if let Some((namespace, name)) = pod::deployment(&pod) {
-                    tell(namespace, name);
-                }
-            }
-            Err(error) if !broken => {
-                broken = true;
-                watched.store(false, Ordering::Relaxed);
-                tracing::warn!(%error, "the pods of runs are not watched; they are looked at one by one");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
 fn absent_is_fine<T>(answer: kube::Result<T>) -> Result<()> {
     match answer {
         Err(error) if !access::is_not_found(&error) => Err(error.into()),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::stream::iter;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn the_store_is_believed_while_the_watch_goes_on() {
-        let watched = Arc::new(AtomicBool::new(false));
-        let broken = || Err(watcher::Error::NoResourceVersion);
-        for (events, expected) in [
-            (vec![Ok(Pod::default())], true),
-            (vec![Ok(Pod::default()), broken()], false),
-            (vec![broken()], false),
-            (vec![broken(), broken(), Ok(Pod::default())], true),
-        ] {
-            follow(iter(events), watched.clone(), Box::new(|_, _| {})).await;
-            assert_eq!(watched.load(Ordering::Relaxed), expected);
-        }
     }
 }

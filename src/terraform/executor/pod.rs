@@ -192,9 +192,9 @@ pub(super) fn is_over(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Namespace and name of the deployment whose run's pod this is.
-pub(super) fn deployment(pod: &Pod) -> Option<(&str, &str)> {
-    pod.metadata.annotations.as_ref()?.get(DEPLOYMENT)?.split_once('/')
+/// Namespace and name of the deployment whose run's Job or pod has these annotations.
+pub(super) fn deployment(annotations: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+    annotations.get(DEPLOYMENT)?.split_once('/')
 }
 
 /// The run whose pod this is.
