@@ -24,6 +24,13 @@ async fn the_deletion_waits_while_a_deployment_refers_to_the_credential() {
         message(&object, "Ready")
     );
     assert_eq!(object.status.unwrap().used_by, Some(1));
+    // What waits for it needs a key that is right, whoever rotates it meanwhile.
+    world.secret("pdns", json!({"api_key": "wrong"})).await;
+    world.valid("pdns", PLENTY, "False", "InvalidCredentials").await;
+    world.secret("pdns", json!({"api_key": env("PDNS_API_KEY")})).await;
+    world.valid("pdns", PLENTY, "True", "Valid").await;
+    let object = world.condition("pdns", PLENTY, "Ready", "False", "InUse").await;
+    assert_eq!(object.status.unwrap().used_by, Some(1));
     let deployments = world.api::<TerraformDeployment>();
     harness::wait_until(PLENTY, "the deployment to be deleted", async || {
         // Its own controller may hold it for a moment; this test is not about that.

@@ -49,7 +49,7 @@ pub(super) async fn act(cx: &Context, object: &CloudCredential, seen: &Seen, ste
         Step::Discard { command, why } => {
             commands::discard(cx, object, &seen.subject, command, why).await.map(Done::Told)
         }
-        Step::Hold | Step::Rest { .. } => Ok(Done::Nothing),
+        Step::Rest { .. } => Ok(Done::Nothing),
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::observe::{Facts, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialSpec, DurationText, Identity, Reason, ZoneSeen};
+use crate::kinds::in_use::InUse;
 use crate::ledger::CredentialFact;
 use crate::providers::{Attempt, Finding, ProbeResult, Provider};
 use crate::reconcile::backoff::share;
@@ -16,8 +17,6 @@ use crate::reconcile::finalizer;
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// It is being deleted, and somebody refers to it.
-    Hold,
     /// It is being deleted, and nobody does.
     LetGo,
     /// Move a command from its annotations to the ledger.
@@ -82,12 +81,11 @@ impl Verdict {
 }
 
 pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> Step {
-    if object.metadata.deletion_timestamp.is_some() {
-        return match (finalizer::is_set(object), seen.in_use.count()) {
-            (false, _) => Step::Rest { until: None },
-            (true, 0) => Step::LetGo,
-            (true, _) => Step::Hold,
-        };
+    if object.metadata.deletion_timestamp.is_some() && !finalizer::is_set(object) {
+        return Step::Rest { until: None };
+    }
+    if object.metadata.deletion_timestamp.is_some() && !is_held(object, &seen.in_use) {
+        return Step::LetGo;
     }
     if let (Some(command), Facts::Known(_)) = (&seen.command, &seen.facts) {
         return commanded(command, seen);
@@ -106,6 +104,11 @@ pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> S
         }
         _ => Step::Rest { until: due.into_iter().chain(verdict.stands_until(&object.spec)).min() },
     }
+}
+
+/// Whether its deletion waits for who refers to it. They need what works until then: it is probed, and obeys.
+pub(super) fn is_held(object: &CloudCredential, in_use: &InUse) -> bool {
+    object.metadata.deletion_timestamp.is_some() && finalizer::is_set(object) && in_use.count() > 0
 }
 
 fn commanded(command: &Command, seen: &Seen) -> Step {

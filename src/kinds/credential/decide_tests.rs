@@ -122,7 +122,7 @@ fn a_deletion_waits_for_users_and_for_nothing_else() {
     assert_eq!(step(&ours, &seen()), "LetGo");
     assert_eq!(step(&object(deleted.clone(), json!({"suspend": true})), &seen()), "LetGo");
     for in_use in [InUse { own: vec!["web".into()], others: 0 }, InUse { own: vec![], others: 1 }] {
-        assert_eq!(step(&ours, &Seen { in_use, ..seen() }), "Hold");
+        assert_eq!(step(&ours, &Seen { in_use, ..seen() }), "Probe", "who uses it needs what works");
     }
     let mut foreign = deleted;
     foreign.as_object_mut().unwrap().insert("finalizers".into(), json!(["other"]));
@@ -134,7 +134,8 @@ fn a_deletion_waits_for_users_and_for_nothing_else() {
 fn a_held_deletion_looks_again() {
     let seen = Seen { in_use: InUse { own: vec!["web".into()], others: 0 }, ..seen() };
     let object = object(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"}), json!({}));
-    let report = super::super::report::report(&object, &seen, &Step::Hold, Ok(&Done::Nothing), at(NOW));
+    let rest = Step::Rest { until: Some(at(NOW + 3600)) };
+    let report = super::super::report::report(&object, &seen, &rest, Ok(&Done::Nothing), at(NOW));
     assert_eq!(report.next, Next::After(Duration::from_secs(30)));
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::decide::is_held;
 use crate::access::{self, SecretBytes};
 use crate::api::{CloudCredential, Reason};
 use crate::kinds::Context;
@@ -80,15 +81,18 @@ pub(super) async fn observe(cx: &Context, object: &CloudCredential) -> Result<Se
     let subject = subject_in(organization, cx.cluster, ObjectKind::CloudCredential, object)
         .ok_or_else(|| Error::Integrity("metadata.uid is no UUID".into()))?;
     let deleted = object.metadata.deletion_timestamp.is_some();
-    let (proof, bytes) =
-        if deleted { (missing(Reason::NotProbed, "it is being deleted"), None) } else { read(cx, object).await? };
+    let in_use = in_use(cx, object, subject.uid, deleted).await?;
+    let (proof, bytes) = if deleted && !is_held(object, &in_use) {
+        (missing(Reason::NotProbed, "it is being deleted"), None)
+    } else {
+        read(cx, object).await?
+    };
     let (facts, taken) = match known(cx, &subject).await {
         Ok((fact, taken)) => (Facts::Known(fact.map(Box::new)), taken),
         // A deletion needs the ledger; a probe does not.
         Err(error) if !deleted && error.reason() == Reason::LedgerUnavailable => (Facts::Away, Vec::new()),
         Err(error) => return Err(error),
     };
-    let in_use = in_use(cx, object, subject.uid, deleted).await?;
     let command = Command::read(object.metadata.annotations.as_ref());
     let gate = match &command {
         Some(_) => commands::objection(cx, object, command.as_ref()).await?,

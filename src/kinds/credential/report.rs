@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::act::Done;
-use super::decide::{Step, Verdict, verdict};
+use super::decide::{Step, Verdict, is_held, verdict};
 use super::observe::{Facts, Proof, Seen};
 use crate::api::{CloudCredential, CloudCredentialStatus, Reason, SecretSeen};
 use crate::kinds::in_use::InUse;
@@ -40,8 +40,8 @@ pub(super) fn report(
     let before = conditions::get(&status.conditions, "Valid").cloned();
     let held_before = conditions::get(&status.conditions, "Ready").is_some_and(|c| c.reason == Reason::InUse.as_str());
     let generation = object.metadata.generation;
-    let held = *step == Step::Hold;
-    if object.metadata.deletion_timestamp.is_none() {
+    let held = is_held(object, &seen.in_use);
+    if object.metadata.deletion_timestamp.is_none() || held {
         let verdict = verdict(&object.spec, seen, attempt, now);
         show(&mut status, object, seen, &verdict, now);
     }
@@ -51,7 +51,7 @@ pub(super) fn report(
     }
     status.observed_generation = generation;
     conditions::follow_ready(&mut status.conditions, now);
-    let report = Report::new(&status, next(seen, step, outcome, now));
+    let report = Report::new(&status, next(seen, step, outcome, held, now));
     let turned = conditions::get(&status.conditions, "Valid");
     let words = (Reason::NotProbed, Reason::Valid);
     let report = report.announce_turn(before.as_ref(), turned, words, "Probe");
@@ -71,15 +71,15 @@ pub(super) fn unobserved(object: &CloudCredential, error: &Error, now: Timestamp
 }
 
 /// When to look again.
-fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, now: Timestamp) -> Next {
+fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, held: bool, now: Timestamp) -> Next {
     let until = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
     match (step, outcome) {
         (_, Err(error)) if error.class() == Class::Terminal => Next::AwaitChange,
         (_, Err(_)) => Next::Backoff,
         (Step::Probe | Step::Record(_) | Step::Take(_) | Step::Discard { .. }, Ok(_)) => Next::Now,
         (Step::Rest { .. }, Ok(_)) if seen.facts == Facts::Away => Next::Backoff,
+        (Step::Rest { until: at }, Ok(_)) if held => Next::After(at.map_or(HELD, until).min(HELD)),
         (Step::Rest { until: Some(at) }, Ok(_)) => Next::After(until(*at)),
-        (Step::Hold, Ok(_)) => Next::After(HELD),
         (Step::LetGo | Step::Rest { until: None }, Ok(_)) => Next::AwaitChange,
     }
 }

@@ -74,5 +74,5 @@ fn every_strange_object_is_decided_on_and_told() {
         vec![Done::Nothing, Done::Probed(probed)]
     };
     let steps = each_is_decided_on_and_told::<Credential>(any_object, any_seen, outcomes, at(NOW));
-    assert_eq!(steps.len(), 5, "{steps:?}");
+    assert_eq!(steps.len(), 4, "{steps:?}");
 }
