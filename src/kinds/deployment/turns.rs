@@ -60,36 +60,37 @@ pub(super) fn order(
     room: Option<Room>,
 ) -> Vec<usize> {
     let (mut lines, mut turns) = (lines(waiting), Vec::new());
+    let mut served: HashMap<&Organization, u64> = served.iter().map(|(of, at)| (of, *at)).collect();
     let mut last = served.values().max().copied().unwrap_or_default();
     let fits = |at: usize, under_way: &UnderWay| match (room, waiting.get(at)) {
         (Some(room), Some(who)) => under_way.limit(room, &who.organization, who.credential).is_none(),
         _ => true,
     };
-    let since = |of: &Organization| served.get(of).copied().unwrap_or_default();
-    let mut heads: BinaryHeap<_> = lines
-        .iter()
-        .filter_map(|(of, line)| Some(Reverse((under_way.of(of), since(of), *line.front()?, *of))))
-        .collect();
-    while let Some(Reverse((runs, since, at, organization))) = heads.pop() {
-        let Some(line) = lines.get_mut(organization) else { continue };
-        // Limits only fill up: for whom there is no place now there will be none.
-        while line.front().is_some_and(|first| !fits(*first, under_way)) {
-            line.pop_front();
-        }
-        match line.front() {
-            None => {}
-            Some(first) if *first != at => heads.push(Reverse((runs, since, *first, organization))),
-            Some(_) => {
+    let (mut heads, mut moved) = (BinaryHeap::new(), lines.keys().copied().collect::<Vec<_>>());
+    loop {
+        for organization in moved.drain(..) {
+            let Some(line) = lines.get_mut(organization) else { continue };
+            // Limits only fill up: for whom there is no place now there will be none.
+            while line.front().is_some_and(|at| !fits(*at, under_way)) {
                 line.pop_front();
-                last = last.saturating_add(1);
-                under_way.add(organization, waiting.get(at).and_then(|who| who.credential));
-                turns.push(at);
-                let next = line.front().map(|next| Reverse((under_way.of(organization), last, *next, organization)));
-                heads.extend(next);
             }
+            let since = served.get(organization).copied().unwrap_or_default();
+            heads.extend(line.front().map(|at| Reverse((under_way.of(organization), since, *at, organization))));
+        }
+        let Some(Reverse((.., at, organization))) = heads.pop() else { return turns };
+        last = last.saturating_add(1);
+        served.insert(organization, last);
+        under_way.add(organization, waiting.get(at).and_then(|who| who.credential));
+        lines.get_mut(organization).and_then(VecDeque::pop_front);
+        turns.push(at);
+        if room.is_some() {
+            // It may have been the last place of a credential that others have, too.
+            heads.clear();
+            moved.extend(lines.keys());
+        } else {
+            moved.push(organization);
         }
     }
-    turns
 }
 
 /// Those of each organization, the first first.

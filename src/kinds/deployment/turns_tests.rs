@@ -100,7 +100,45 @@ fn any_room() -> impl Strategy<Value = Room> {
     })
 }
 
+/// The rule, word for word: of those for whom there is a place the organization with the fewest runs, of several the one that was
+/// served longest ago, then who came first; inside an organization by rank.
+fn by_the_rule(waiting: &[Candidate], mut under_way: UnderWay, mut served: Served, room: Option<Room>) -> Vec<usize> {
+    let (mut left, mut turns): (Vec<usize>, _) = ((0..waiting.len()).collect(), Vec::new());
+    loop {
+        let fits = |at: &usize| {
+            room.is_none_or(|room| under_way.limit(room, &waiting[*at].organization, waiting[*at].credential).is_none())
+        };
+        let of = |at: usize| waiting[at].organization.clone();
+        let first = |at: &usize| {
+            let line = left.iter().filter(|other| fits(other) && of(**other) == of(*at));
+            line.min_by_key(|other| (waiting[**other].rank, **other)) == Some(at)
+        };
+        let since = |at: usize| served.get(&of(at)).copied().unwrap_or_default();
+        let heads = left.iter().filter(|at| fits(at) && first(at));
+        let Some(next) = heads.min_by_key(|at| (under_way.of(&of(**at)), since(**at), **at)).copied() else {
+            return turns;
+        };
+        let last = served.values().max().copied().unwrap_or_default();
+        served.insert(of(next), last + 1);
+        under_way.add(&of(next), waiting[next].credential);
+        left.retain(|at| *at != next);
+        turns.push(next);
+    }
+}
+
 proptest! {
+    #[test]
+    fn turns_go_by_the_rule(
+        waiting in prop::collection::vec(any_candidate(), 0..20), before in prop::collection::vec(any_candidate(), 0..4),
+        room in any_room(), limited in any::<bool>()
+    ) {
+        let (mut under_way, room) = (UnderWay::default(), limited.then_some(room));
+        before.iter().for_each(|run| under_way.add(&run.organization, run.credential));
+        let served = Served::from([(organization(0), 2), (organization(1), 1)]);
+        let told = order(&waiting.iter().collect::<Vec<_>>(), &mut under_way.clone(), &served, room);
+        prop_assert_eq!(told, by_the_rule(&waiting, under_way, served, room));
+    }
+
     #[test]
     fn no_limit_is_passed_no_place_is_left_and_nobody_is_served_twice(
         waiting in prop::collection::vec(any_candidate(), 0..60), room in any_room()
