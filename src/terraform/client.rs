@@ -16,6 +16,12 @@ use crate::run::protocol::{
     Artifact, Attach, Claim, Control, Progress, ResourceEvent, RunResult, RunSpec, SHA256, SecretText,
 };
 
+/// After so many answers of 500 to one call the answer is taken as meant: the server tells what is away by 503.
+const MISHAPS: u32 = 8;
+
+/// After so long without an answer, and each minute from then on, the log says so.
+const UNHEARD: Duration = Duration::from_secs(5);
+
 /// The longest pause that the run API can ask for.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
@@ -83,6 +89,8 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: Url,
     token: SecretText,
+    /// Whether a 500 is never taken as meant.
+    outlasts: bool,
 }
 
 impl Client {
@@ -101,7 +109,13 @@ impl Client {
             authorities.map_or(Ok(Vec::new()), |pem| reqwest::Certificate::from_pem_bundle(pem.as_bytes()));
         let http = http.tls_certs_only(authorities.map_err(|e| unusable(&e))?);
         let http = http.build().map_err(|e| unusable(&e))?;
-        Ok(Self { http, base, token })
+        Ok(Self { http, base, token, outlasts: false })
+    }
+
+    /// The same for what only this runner has: what a ledger in disorder does not take now it may take later.
+    #[must_use]
+    pub(super) fn outlasting(&self) -> Self {
+        Self { outlasts: true, ..self.clone() }
     }
 
     /// One try.
@@ -129,7 +143,7 @@ impl Client {
             };
         }
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        let again = matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error();
+        let again = matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
         if again {
             let rest = Duration::from_secs(rest.unwrap_or_default()).min(LONGEST_REST);
             Err(Miss { error: CallError::Unanswered(format!("{status} {body}")), rest })
@@ -139,11 +153,19 @@ impl Client {
     }
 
     /// Tries until there is an answer or the time is up; the waits grow to five seconds, with jitter, or to what the run API
-    /// asks for. An error of the server's own is none: what a ledger in disorder cannot take now it may take later.
+    /// asks for. A 500 counts only when it keeps coming.
     async fn call(&self, method: Method, path: &str, body: Bytes, until: Instant) -> Answer<Bytes> {
-        let mut wait = Duration::from_millis(100);
+        let (mut wait, mut mishaps) = (Duration::from_millis(100), 0);
+        let mut silence = Instant::now() + UNHEARD;
         loop {
             let miss = match timeout_at(until, self.attempt(&method, path, &body)).await {
+                Ok(Err(miss))
+                    if miss.error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR)
+                        && (mishaps < MISHAPS || self.outlasts) =>
+                {
+                    mishaps += 1;
+                    miss
+                }
                 Ok(Err(miss @ Miss { error: CallError::Unanswered(_), .. })) => miss,
                 Ok(answer) => return answer.map_err(|miss| miss.error),
                 Err(_) => CallError::Unanswered("the time is up".into()).into(),
@@ -153,7 +175,10 @@ impl Client {
             if Instant::now() + pause >= until {
                 return Err(error);
             }
-            tracing::debug!(path, %error, "run API: again");
+            if Instant::now() > silence {
+                silence = Instant::now() + Duration::from_secs(60);
+                tracing::warn!(path, %error, "the run API does not answer; it is asked again");
+            }
             sleep(pause).await;
             wait = (wait * 2).min(Duration::from_secs(5));
         }

@@ -45,6 +45,10 @@ pub struct Start<'a> {
     pub placement: &'a Placement,
 }
 
+/// What is to be done where a pod does not begin.
+pub const NOT_STARTED: &str =
+    "; spec.runner and executor.job of landfall.yaml say what its pod asks for, and `landfall cancel` gives the run up";
+
 /// What is in the way of a runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hitch {
@@ -142,9 +146,16 @@ impl Executor {
         }
     }
 
-    /// Whether what a runner has not delivered outlives it, and is found by [`Executor::recover`].
-    pub fn folders_survive(&self) -> bool {
-        matches!(self, Self::Local(_))
+    /// Whether what a run's holder has not delivered is nowhere else, and may still come: its pod lives, and nobody has given it
+    /// up. A folder outlives its runner, and [`Executor::recover`] finds it there.
+    ///
+    /// # Errors
+    /// Where nobody can tell.
+    pub async fn may_deliver(&self, holder: Option<&Holder>) -> Result<bool> {
+        match (self, holder) {
+            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.may_deliver(pod).await,
+            _ => Ok(false),
+        }
     }
 
     /// Why the runner of a run that nobody has claimed for `waited` does not begin, where something is in its way. Where nobody

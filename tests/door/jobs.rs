@@ -231,11 +231,12 @@ async fn a_job_that_gets_no_pod_is_named_and_one_that_outstays_its_run_goes() {
     // Something in its pod goes on that is none of Landfall's.
     stage.world.deployment("meshed", spec).await;
     let (run, pod) = stage.takes("meshed", "Plan").await;
-    stage.status(&pod, json!({"phase": "Running"})).await;
     let failed = json!({"phase": "Failed", "reason": "PlanFailed", "message": "it failed", "exit_code": 1});
     stage.say(run, "result", failed).await;
-    let earlier = "UPDATE terraform_runs SET phase_at = phase_at - interval '10 minutes' WHERE run_id = $1";
-    sqlx::query(earlier).bind(run).execute(&mut sql).await.unwrap();
+    let container = |name: &str, state: Value| json!({"name": name, "image": "x", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+    let ended = container("runner", json!({"terminated": {"exitCode": 0}}));
+    let goes_on = container("proxy", json!({"running": {"startedAt": Timestamp::now()}}));
+    stage.status(&pod, json!({"phase": "Running", "containerStatuses": [ended, goes_on]})).await;
     // Each leadership begins with a sweep.
     let home = stage.world.controller.stop().await;
     stage.world.controller = home.start().await;

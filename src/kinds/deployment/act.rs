@@ -112,7 +112,7 @@ async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Out
         }
         ApprovalTaken::Applied(run) => {
             record(cx, seen, command, "approve").await?;
-            told(format!("{} was already applied by run {run}", command.value))
+            told(format!("{} was already taken up by run {run}", command.value))
         }
         ApprovalTaken::Stale => {
             record(cx, seen, command, REFUSED).await?;

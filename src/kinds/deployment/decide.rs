@@ -16,6 +16,7 @@ use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
 use crate::run::protocol::{RunKind, RunPhase};
+use crate::terraform::executor::NOT_STARTED;
 
 /// A waiting plan older than this is made anew.
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
@@ -45,10 +46,6 @@ pub enum Untaken {
     /// Its object is deleted.
     Deleted,
 }
-
-/// What is to be done where a pod does not begin.
-pub(super) const NOT_STARTED: &str =
-    "; spec.runner and executor.job of landfall.yaml say what its pod asks for, and `landfall cancel` gives the run up";
 
 /// One step, with at most one effect.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,11 +161,11 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
             Step::GiveUp(run.id, Untaken::Refused)
         }
         (RunPhase::Pending, Liveness::Absent) => begin(run, object, seen),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains, seen.survives) {
+        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains, seen.may_deliver) {
             Some(Overdue { measure: Measure::Wait, why }) => Step::Rest(Standing::undelivered(run, &why)),
             Some(Overdue { measure, why }) => {
                 let why = [Some(why), seen.hitch.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
-                let standing = Standing::overdue(run, measure, &why, seen.survives);
+                let standing = Standing::overdue(run, measure, &why);
                 Step::Stop { run: run.id, kill: measure.kills(), standing }
             }
             None if seen.outdated => begin(run, object, seen),

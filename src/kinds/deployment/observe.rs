@@ -62,8 +62,8 @@ pub struct Observed {
     pub placement: Result<Placement, (Reason, String)>,
     /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
     pub remains: Option<Duration>,
-    /// Whether what a runner has not delivered outlives it.
-    pub survives: bool,
+    /// Whether what its runner has not delivered is nowhere else, and may still come.
+    pub may_deliver: bool,
     /// The runs that have a place.
     pub under_way: UnderWay,
     /// As what it would want one.
@@ -217,6 +217,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         _ => false,
     };
     let remains = active.map_or(Ok(None), |run| cx.executor.remains(run.id))?;
+    let may_deliver = cx.executor.may_deliver(active.and_then(|run| run.holder.as_ref())).await?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let secret = if retained { None } else { outputs::find(cx, object).await? };
     let (values, hidden) = match (&state, active) {
@@ -275,7 +276,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         outdated,
         placement,
         remains,
-        survives: cx.executor.folders_survive(),
+        may_deliver,
         turn: cx.queue.turn(&key_of(object.as_ref()), &candidate, &under_way, Instant::now()),
         candidate,
         under_way,

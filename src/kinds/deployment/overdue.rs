@@ -42,9 +42,9 @@ pub(super) struct Overdue {
 /// `remains`: for how long only what its engine had started was left of it. The grace that an engine has to stop, it has, too;
 /// then it is killed, since there is nobody to be told.
 ///
-/// `survives`: whether what a runner has not delivered outlives it. Where it does not, an apply is waited for as long as its
-/// runner tries to deliver: one that the run API does not hear looks like one that hangs.
-pub(super) fn overdue(run: &Run, remains: Option<Duration>, survives: bool) -> Option<Overdue> {
+/// `may_deliver`: whether what its runner has not delivered is nowhere else, and may still come. An apply is waited for then, as
+/// long as its runner tries: one that the run API does not hear looks like one that hangs.
+pub(super) fn overdue(run: &Run, remains: Option<Duration>, may_deliver: bool) -> Option<Overdue> {
     let limits = run.limits;
     if let Some(alone) = remains.filter(|alone| alone.as_secs() >= limits.grace) {
         let why = format!("runner and engine are gone, and what they had started lives on for {} s", alone.as_secs());
@@ -73,8 +73,8 @@ pub(super) fn overdue(run: &Run, remains: Option<Duration>, survives: bool) -> O
     }
     let allowed = allowed(run.phase, limits);
     let (passed, why) = exceeded(run.phase_at, allowed, format!("it entered {:?}", run.phase))?;
-    let delivers = matches!(run.phase, RunPhase::Apply | RunPhase::Finishing) && passed <= end(allowed, margin);
-    Some(Overdue { measure: if delivers && !survives { Measure::Wait } else { Measure::Terminate }, why })
+    let tries = matches!(run.phase, RunPhase::Apply | RunPhase::Finishing) && passed <= end(allowed, margin);
+    Some(Overdue { measure: if tries && may_deliver { Measure::Wait } else { Measure::Terminate }, why })
 }
 
 /// How long a runner may take for a phase by its own time, its calls of the run API included.

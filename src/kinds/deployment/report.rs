@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::act::Outcome;
 use super::announce::events;
-use super::decide::{NOT_STARTED, Step, phase_of};
+use super::decide::{Step, phase_of};
 use super::history::LastApplied;
 use super::observe::{Observed, REFUSED};
 use super::outputs;
@@ -93,8 +93,7 @@ pub(super) fn unobserved(object: &TerraformDeployment, error: &Error, now: Times
 }
 
 fn failing(error: &Error) -> Standing {
-    let next = if error.reason() == Reason::RunnerNotStarted { NOT_STARTED } else { "" };
-    Standing::blocked(error.reason(), format!("{error}{next}"))
+    Standing::blocked(error.reason(), error.to_string())
 }
 
 /// The phase where a step was not done. What may pass by itself changes nothing.

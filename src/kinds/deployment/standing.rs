@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::overdue::Measure;
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, Reason};
 use crate::ledger::runs::{Limit, Obstacle, Others, Run};
-use crate::run::protocol::{RunKind, RunPhase};
+use crate::run::protocol::{Holder, RunKind, RunPhase};
 use crate::terraform::executor::job_name;
 
 /// How long to rest.
@@ -124,10 +124,10 @@ impl Standing {
     }
 
     /// A run should have ended, and is being stopped.
-    pub(super) fn overdue(run: &Run, measure: Measure, why: &str, survives: bool) -> Self {
+    pub(super) fn overdue(run: &Run, measure: Measure, why: &str) -> Self {
         let what = if measure.kills() { "its processes are killed" } else { "its runner is told to stop" };
         // A pod that stays when it is to be killed is on a node that does not hear.
-        let vain = (measure == Measure::KillInVain && !survives).then(|| {
+        let vain = (measure == Measure::KillInVain && matches!(run.holder, Some(Holder::Pod(_)))).then(|| {
             let pod = format!("`kubectl delete pod --force -l landfall.dev/run={}` in Landfall's namespace", run.id);
             format!(", which its node does not hear: when that is off for certain, delete the Node, or {pod}")
         });
@@ -145,8 +145,8 @@ impl Standing {
     pub fn undelivered(run: &Run, why: &str) -> Self {
         let message = format!(
             "run {id} ({:?}) should have ended: {why}. Its pod may hold states that it cannot deliver: see the log of Job {} in \
-             Landfall's namespace, and its way to the run API. It is waited for; `landfall cancel` ends it sooner, and what \
-             it holds is lost then",
+             Landfall's namespace, its node, and its way to the run API. It is waited for; `landfall cancel` ends it sooner, and \
+             what it holds is lost then",
             run.phase,
             job_name(run.id),
             id = run.id

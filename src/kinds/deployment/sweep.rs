@@ -12,9 +12,6 @@ use crate::kinds::Context;
 use crate::ledger::runs::Run;
 use crate::{Error, Result};
 
-/// How long a pod may live on when its run is over, beyond an engine's grace.
-const TO_GO: Duration = Duration::from_secs(120);
-
 /// How often, beside the beginning of each leadership.
 const INTERVAL: Duration = Duration::from_secs(120);
 
@@ -37,7 +34,7 @@ pub(in crate::kinds) async fn run(cx: Context) {
 /// Once over all. One run or folder that cannot be looked at holds no other one up.
 async fn sweep(cx: &Context, told: &mut HashSet<Uuid>) -> Result<()> {
     for run in cx.ledger.active_runs(cx.cluster).await? {
-        tell(run.id, orphan(cx, &run).await)?;
+        tell(run.id, orphan(cx, &run, told).await)?;
     }
     for id in cx.executor.left().await? {
         tell(id, folder(cx, id, told).await)?;
@@ -58,15 +55,23 @@ fn tell(run: Uuid, result: Result<()>) -> Result<()> {
 
 /// A run whose object went without its finalizer: while it lives it goes on; dead, it would hold its lock and its place
 /// for ever.
-async fn orphan(cx: &Context, run: &Run) -> Result<()> {
+async fn orphan(cx: &Context, run: &Run, told: &mut HashSet<Uuid>) -> Result<()> {
     let uid = run.subject.uid.to_string();
     let present = cx.stores.deployments.state().iter().any(|o| o.metadata.uid.as_deref() == Some(uid.as_str()));
     if present {
         return Ok(());
     }
     if liveness(cx, run).await? == Liveness::Alive {
-        return match overdue(run, cx.executor.remains(run.id)?, cx.executor.folders_survive()) {
-            Some(Overdue { measure: Measure::Wait, .. }) | None => Ok(()),
+        let delivers = cx.executor.may_deliver(run.holder.as_ref()).await?;
+        return match overdue(run, cx.executor.remains(run.id)?, delivers) {
+            Some(Overdue { measure: Measure::Wait, why }) => {
+                if told.insert(run.id) {
+                    tracing::warn!(run = %run.id, why, "its object is gone, and its pod may hold states that it cannot deliver: \
+                        it is waited for until its Job is deleted");
+                }
+                Ok(())
+            }
+            None => Ok(()),
             Some(Overdue { measure, why }) => stop(cx, run.id, measure.kills(), &why).await,
         };
     }
@@ -78,20 +83,12 @@ async fn orphan(cx: &Context, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Whether a pod that still lives has had its time to end since its run did: what is left in it is none of ours, as a sidecar.
-fn outstays(cx: &Context, run: &Run) -> bool {
-    let grace = Duration::from_secs(run.limits.grace).saturating_add(TO_GO);
-    let since = Duration::try_from(run.read_at.duration_since(run.phase_at)).unwrap_or_default();
-    !cx.executor.folders_survive() && since > grace
-}
-
 /// A folder goes when its run is over, nothing of it lives, and the ledger has its states. Else it stays, for a person. A Job
 /// goes by itself when it has ended; one whose run was given up, or cancelled before it was taken, goes here.
 async fn folder(cx: &Context, id: Uuid, told: &mut HashSet<Uuid>) -> Result<()> {
     let why = match cx.ledger.run(id).await? {
         None => "the ledger knows no such run",
-        Some(run) if !run.phase.is_final() => return Ok(()),
-        Some(run) if !outstays(cx, &run) && cx.executor.lingers(id, run.holder.as_ref()).await? => return Ok(()),
+        Some(run) if !run.phase.is_final() || cx.executor.lingers(id, run.holder.as_ref()).await? => return Ok(()),
         Some(run) => {
             let mut known = true;
             for state in cx.executor.states_left(id)? {

@@ -178,7 +178,7 @@ fn world(runs: Vec<Run>) -> Observed {
         outdated: false,
         placement: Ok(Placement::default()),
         remains: None,
-        survives: true,
+        may_deliver: false,
         under_way: UnderWay::default(),
         candidate: Candidate { organization: subject().organization, credential: None, rank: Rank::New },
         turn: Turn::Now,

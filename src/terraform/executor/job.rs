@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::pod::{self, Making};
 use super::watched::{Tell, Watched};
-use super::{EngineSettings, Hitch, Start};
+use super::{EngineSettings, Hitch, NOT_STARTED, Start};
 use crate::access::{self, Redactor, text};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::installation::JobSettings;
@@ -137,7 +137,11 @@ impl Jobs {
             kube::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 409 | 429) => {
                 Error::condition(
                     Reason::RunnerNotStarted,
-                    format!("no Job can be made in namespace {}: {}", self.namespace, text::line(&status.message, 300)),
+                    format!(
+                        "no Job can be made in namespace {}: {}{NOT_STARTED}",
+                        self.namespace,
+                        text::line(&status.message, 300)
+                    ),
                 )
             }
             _ => error.into(),
@@ -184,11 +188,21 @@ impl Jobs {
     /// Whether the very pod runs, or may run: on a node of which nothing is heard nobody can tell, and it counts until the
     /// cluster has given it up.
     pub(super) async fn lives(&self, holder: &PodIdentity) -> Result<bool> {
+        Ok(self.living(holder).await?.is_some())
+    }
+
+    /// Whether it lives, and nobody has deleted it.
+    pub(super) async fn may_deliver(&self, holder: &PodIdentity) -> Result<bool> {
+        Ok(self.living(holder).await?.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none()))
+    }
+
+    async fn living(&self, holder: &PodIdentity) -> Result<Option<Arc<Pod>>> {
         let is = |pod: &Pod| pod.metadata.uid.as_deref() == Some(holder.pod_uid.as_str());
-        if let Some(seen) = self.watched_pods.find(is) {
-            return Ok(!pod::is_over(&seen));
-        }
-        Ok(self.api_of_pods().get_opt(&holder.pod).await?.is_some_and(|pod| is(&pod) && !pod::is_over(&pod)))
+        let known = match self.watched_pods.find(is) {
+            None => self.api_of_pods().get_opt(&holder.pod).await?.filter(is).map(Arc::new),
+            known => known,
+        };
+        Ok(known.filter(|pod| !pod::is_over(pod)))
     }
 
     async fn pods_of(&self, run: Uuid) -> Result<Vec<Pod>> {
@@ -211,7 +225,7 @@ impl Jobs {
                 let unheard = Timestamp::now().duration_since(since) > UNHEARD;
                 return Ok(unheard.then(|| {
                     let (name, url) = (pod.metadata.name.as_deref().unwrap_or_default(), &self.settings.url);
-                    let why = format!("pod {name} runs and has not reached the run API at {url}: look at its log, at DNS and NetworkPolicies");
+                    let why = format!("pod {name} runs and has not taken its run from the run API at {url}: look at its log, at DNS and NetworkPolicies");
                     Hitch { why, stuck: false }
                 }));
             }
@@ -220,16 +234,18 @@ impl Jobs {
             return Ok(None);
         }
         let stuck = pod.is_none();
-        let uid = match pod {
-            Some(pod) => pod.metadata.uid.clone(),
-            None => self.going(run).await?.and_then(|job| job.metadata.uid.clone()),
+        let (uid, made) = match pod {
+            Some(pod) => (pod.metadata.uid.clone(), None),
+            None => self.going(run).await?.map_or((None, None), |job| {
+                (job.metadata.uid.clone(), job.metadata.creation_timestamp.as_ref().map(|time| time.0))
+            }),
         };
         let Some(uid) = uid else { return Ok(None) };
         let of = ListParams::default().fields(&format!("involvedObject.uid={uid},type=Warning"));
         let mut warnings = self.events().list(&of).await?.items;
         // The pod has its node by now.
         warnings.retain(|event| stuck || event.reason.as_deref() != Some("FailedScheduling"));
-        let unmade = (stuck && waited > UNHEARD).then(|| {
+        let unmade = made.filter(|made| Timestamp::now().duration_since(*made) > UNHEARD).map(|_| {
             let (job, namespace) = (pod::job_name(run), &self.namespace);
             format!("Job {job} has no pod, and nobody says why; see `kubectl describe job {job} -n {namespace}`")
         });

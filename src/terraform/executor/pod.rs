@@ -15,6 +15,8 @@ use crate::run::digest::sha256_hex;
 use crate::run::protocol::AUDIENCE;
 use crate::{Error, Result};
 
+/// The name of the container.
+const RUNNER: &str = "runner";
 /// The label that names a run.
 pub(super) const RUN: &str = "landfall.dev/run";
 /// The annotation that names its deployment, as `namespace/name`.
@@ -151,7 +153,7 @@ fn container(of: &Making<'_>) -> Value {
             .map(|(at, volume)| json!({"name": volume_name(at), "mountPath": volume.mount_path, "readOnly": true})),
     );
     json!({
-        "name": "runner",
+        "name": RUNNER,
         "image": of.settings.image,
         "imagePullPolicy": of.settings.image_pull_policy,
         "command": ["landfall"],
@@ -186,10 +188,11 @@ pub(super) fn has_ended(job: &Job) -> bool {
     conditions.into_iter().flatten().any(|c| c.status == "True" && ends.contains(&c.type_.as_str()))
 }
 
-/// Whether nothing of a pod runs any more, as the node's kubelet told.
+/// Whether nothing of a pod's runner runs any more, as the node's kubelet told: beside it a mesh's proxy may go on.
 pub(super) fn is_over(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
+    let mut states = containers(pod).filter_map(|status| status.state.as_ref());
+    matches!(phase, Some("Succeeded" | "Failed")) || states.any(|state| state.terminated.is_some())
 }
 
 /// Namespace and name of the deployment whose run's Job or pod has these annotations.
@@ -202,8 +205,10 @@ pub(super) fn run(labels: Option<&BTreeMap<String, String>>) -> Option<Uuid> {
     labels?.get(RUN)?.parse().ok()
 }
 
+/// The runner's.
 fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
-    pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten()
+    let all = pod.status.iter().filter_map(|status| status.container_statuses.as_ref()).flatten();
+    all.filter(|status| status.name == RUNNER)
 }
 
 /// Why a pod does not begin: no node takes it, its image does not come, its container cannot be made.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::run::protocol::{Holder, PodIdentity};
 
 #[test]
 fn a_run_that_was_committed_and_never_started_is_started() {
@@ -97,9 +98,10 @@ fn an_apply_whose_pod_may_hold_states_is_waited_for_and_a_person_may_end_it() {
     ] {
         let mut hung = run(RunKind::Apply, phase, since);
         (hung.cancel_requested_at, hung.terminated_at) = (cancelled.map(ago), told.map(ago));
+        hung.holder = Some(Holder::Pod(PodIdentity { pod: "p".into(), pod_uid: "1".into() }));
         let id = hung.id;
         let mut seen = world(vec![hung]);
-        (seen.liveness, seen.survives) = (Liveness::Alive, false);
+        (seen.liveness, seen.may_deliver) = (Liveness::Alive, true);
         let found = match next(&object(), &seen) {
             Step::Stop { kill: false, .. } => stop,
             Step::Stop { standing, .. } if standing.message.contains(&format!("landfall.dev/run={id}")) => "in vain",
