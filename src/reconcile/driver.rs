@@ -15,6 +15,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::{Store, store};
 use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Failures, rest};
@@ -35,6 +36,8 @@ use crate::{Error, Result};
 const AT_ONCE: Duration = Duration::from_millis(20);
 /// The finalizer's own change wakes the object; this is for the case that it is missed.
 const SOON: Duration = Duration::from_secs(5);
+/// How long an Event is waited for.
+const COURTESY: Duration = Duration::from_secs(5);
 /// Longest note of an Event that the API server takes, bytes.
 const NOTE_LIMIT: usize = 1024;
 
@@ -172,7 +175,7 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
     let began = Instant::now();
     let cx = &driver.cx;
     let limit = Duration::from_secs(cx.installation.limits.reconcile_timeout_seconds);
-    let (report, mut ended) = match tokio::time::timeout(limit, pass::<K>(cx, &object)).await {
+    let (report, mut ended) = match timeout(limit, pass::<K>(cx, &object)).await {
         Ok((report, error)) => (report, if error { ReconcileResult::Failed } else { ReconcileResult::Done }),
         Err(_) => {
             let message =
@@ -185,13 +188,7 @@ async fn reconcile<K: Kind>(object: Arc<K::Object>, driver: Arc<Driver<K>>) -> R
     if cx.deposed.is_cancelled() {
         return Ok(driver.schedule(&object, Next::AwaitChange));
     }
-    let published = tokio::time::timeout(limit, driver.publish(&object, &report)).await;
-    let late = |_| {
-        let message =
-            format!("the API server did not take the status within {} s; it is written again", limit.as_secs());
-        Err(Error::condition(Reason::Timeout, message))
-    };
-    let next = match published.unwrap_or_else(late) {
+    let next = match driver.publish(&object, &report, limit).await {
         Ok(written) => {
             if written == Written::Conflict {
                 ended = ReconcileResult::Conflict;
@@ -264,9 +261,16 @@ fn tell<K: Kind>(cx: &Context, object: &K::Object, error: &Error) {
 
 impl<K: Kind> Driver<K> {
     /// Status, where it differs, then the Events that go with it.
-    async fn publish(&self, object: &K::Object, report: &Report) -> Result<Written> {
+    async fn publish(&self, object: &K::Object, report: &Report, limit: Duration) -> Result<Written> {
+        let late = |_| {
+            let seconds = limit.as_secs();
+            let message = format!("the API server did not take the status within {seconds} s; it is written again");
+            Err(Error::condition(Reason::Timeout, message))
+        };
         let written = match &report.status {
-            Some(status) => patch::status(&self.cx.client, object, status).await?,
+            Some(status) => {
+                timeout(limit, patch::status(&self.cx.client, object, status)).await.unwrap_or_else(late)?
+            }
             None => Written::Same,
         };
         if written == Written::Changed {
@@ -283,8 +287,10 @@ impl<K: Kind> Driver<K> {
                     secondary: None,
                 };
                 // An Event is a courtesy: it must not hold up what it tells of.
-                if let Err(error) = self.recorder.publish(&event, &reference).await {
-                    tracing::debug!(%error, "an Event was not taken");
+                match timeout(COURTESY, self.recorder.publish(&event, &reference)).await {
+                    Ok(Err(error)) => tracing::debug!(%error, "an Event was not taken"),
+                    Err(_) => tracing::debug!("an Event was not taken in time"),
+                    Ok(Ok(())) => {}
                 }
             }
         }
