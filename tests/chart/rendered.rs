@@ -92,15 +92,17 @@ fn the_controller_takes_its_landfall_yaml() {
     }
 }
 
-/// YAML takes such a name for a number.
+/// YAML takes such names for numbers.
 #[test]
-fn landfall_s_own_namespace_may_be_all_digits() {
-    let mut template = helm(&["template", "landfall"]);
+fn names_of_namespace_and_release_may_be_all_digits() {
+    let mut template = helm(&["template", "1e3"]);
     template.arg(top().join("charts/landfall")).args(["--set", "database.bundled.enabled=true", "--namespace", "2024"]);
     let objects = objects(template.output().unwrap()).unwrap();
     for object in &objects {
         let namespace = &object["metadata"]["namespace"];
         assert!(namespace.is_null() || namespace == "2024", "{}: {namespace:?}", object["kind"]);
+        let release = &object["metadata"]["labels"]["app.kubernetes.io/instance"];
+        assert!(release.is_null() || release == "1e3", "{}: {release:?}", object["kind"]);
     }
     assert_eq!(installation(&objects)["namespace"], "2024");
     let environment = &find(&objects, "Deployment", "landfall")["spec"]["template"]["spec"]["containers"][0]["env"];

@@ -89,7 +89,7 @@ fn a_value_that_makes_no_sense_is_refused_by_name() {
         ("runs/maxPerOrganization", json!(0), "maxPerOrganization"),
         ("runs/stopGraceSeconds", json!(0), "stopGraceSeconds"),
         ("runs/scratch", json!("2 GB"), "scratch"),
-        ("runs/ttlSecondsAfterFinished", json!(29), "ttlSecondsAfterFinished"),
+        ("runs/ttlSecondsAfterFinished", json!(-1), "ttlSecondsAfterFinished"),
         ("runs/resources", json!({"cpu": 1}), "resources"),
         ("runs/tolerations", json!([{"effect": "Never"}]), "tolerations"),
         ("runs/permittedTolerations", json!([{"key": "spot"}]), "permittedTolerations"),

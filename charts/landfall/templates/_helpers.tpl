@@ -1,7 +1,7 @@
 {{- define "landfall.labels" -}}
 app.kubernetes.io/name: landfall
 app.kubernetes.io/part-of: landfall
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
