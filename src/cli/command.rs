@@ -130,7 +130,9 @@ fn already(before: &ApprovalStatus, json: bool) -> String {
         return line(&json!({"approved": digest, "by": by, "already": true, "at": at, "appliedBy": run_id}));
     }
     match run_id {
-        Some(run) => format!("{digest} was already applied by run {run}; {by} approved it at {at}\n"),
+        Some(run) => format!(
+            "{digest} was already taken up by run {run}, and `landfall runs` says what it came to; {by} approved it at {at}\n"
+        ),
         None => format!("{digest} was already approved by {by} at {at}\n"),
     }
 }

@@ -182,7 +182,10 @@ async fn a_plan_that_somebody_approved_before_is_no_failure() {
     }
     let (code, out, ..) = landfall(1, applied, &["approve", "tfd/web"]).await;
     assert_eq!(code, 0);
-    assert!(out.contains("was already applied by run r2; bob approved it"), "{out}");
+    assert!(
+        out.contains("was already taken up by run r2, and `landfall runs` says what it came to; bob approved it"),
+        "{out}"
+    );
     let (_, out, ..) = landfall(1, applied, &["approve", "tfd/web", "--json"]).await;
     let told: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&told["by"], &told["already"], &told["appliedBy"]), (&json!("bob"), &json!(true), &json!("r2")));

@@ -4,7 +4,7 @@ use serde_json::json;
 use sqlx::Connection;
 
 use crate::harness::{User, env, grant, wait_until};
-use crate::world::{Fake, PLENTY, SOON, World, aws_spec, condition, message, powerdns_spec};
+use crate::world::{FIVE, Fake, PLENTY, SOON, World, aws_spec, condition, message, powerdns_spec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_powerdns_key_is_proved_by_the_server() {
@@ -91,14 +91,14 @@ async fn a_secret_that_comes_later_or_changes_is_probed_within_five_seconds() {
     let object = world.valid("pdns", PLENTY, "False", "SecretNotFound").await;
     assert!(message(&object, "Valid").contains("\"late\""));
     world.secret("late", json!({"wrong_key": "x"})).await;
-    let object = world.valid("pdns", SOON, "False", "SecretKeyMissing").await;
+    let object = world.valid("pdns", FIVE, "False", "SecretKeyMissing").await;
     assert!(message(&object, "Valid").contains("key \"api_key\" is missing"), "{}", message(&object, "Valid"));
     world.secret("late", json!({"api_key": format!("{}\n", env("PDNS_API_KEY"))})).await;
-    world.valid("pdns", SOON, "True", "Valid").await;
+    world.valid("pdns", FIVE, "True", "Valid").await;
     world.secret("late", json!({"api_key": "rotated-to-nonsense"})).await;
-    world.valid("pdns", SOON, "False", "InvalidCredentials").await;
+    world.valid("pdns", FIVE, "False", "InvalidCredentials").await;
     world.secret("late", json!({"api_key": env("PDNS_API_KEY")})).await;
-    world.valid("pdns", SOON, "True", "Valid").await;
+    world.valid("pdns", FIVE, "True", "Valid").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

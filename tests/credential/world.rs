@@ -17,6 +17,8 @@ use crate::controller::{Controller, Home};
 use crate::database::Database;
 use crate::harness::{self, User, env, namespace, wait_until};
 
+/// What the requirements give a probe after a Secret has come or changed.
+pub(crate) const FIVE: Duration = Duration::from_secs(5);
 /// What is woken by a change, and not by a clock, whatever else this machine does: a Secret is read again after minutes.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Time for everything else.

@@ -252,7 +252,7 @@ impl Controller {
     pub async fn stop(mut self) -> Home {
         self.shutdown.cancel();
         let task = self.task.take().expect("it runs");
-        tokio::time::timeout(Duration::from_secs(60), task)
+        tokio::time::timeout(Duration::from_secs(40), task)
             .await
             .expect("an end in time")
             .unwrap()

@@ -34,12 +34,12 @@ async fn an_organization_with_many_runs_keeps_another_from_no_place() {
     };
     wait_until(PLENTY, "the other organization's to be seen", begun_or_queued).await;
     let seen = world.count(runs).await;
-    assert!(seen < WAITING, "all have begun before the other organization's was seen");
+    assert!(seen + 4 < WAITING, "all have begun before the other organization's was seen");
     beside.ready("one", "ApprovalRequired").await;
     let before = format!("{runs} WHERE created_at < (SELECT created_at FROM terraform_runs WHERE name = 'one')");
     let before = world.count(&before).await;
-    // One may have been on its way then.
-    assert!(before <= seen + 1, "{seen} runs had begun when it was seen, and {} more before its own", before - seen);
+    // All places may have become free at once then, with others on their way into them.
+    assert!(before <= seen + 4, "{seen} runs had begun when it was seen, and {} more before its own", before - seen);
     for name in names {
         world.ready(&name, "ApprovalRequired").await;
     }
