@@ -137,6 +137,10 @@ fn a_held_deletion_looks_again() {
     let rest = Step::Rest { until: Some(at(NOW + 3600)) };
     let report = super::super::report::report(&object, &seen, &rest, Ok(&Done::Nothing), at(NOW));
     assert_eq!(report.next, Next::After(Duration::from_secs(30)));
+    let mut shown = object;
+    shown.status = Some(serde_json::from_value(report.status.clone().unwrap()).unwrap());
+    let later = super::super::report::report(&shown, &seen, &rest, Ok(&Done::Nothing), at(NOW + 30));
+    assert_eq!(later.status, report.status, "nothing is written while nothing changes");
 }
 
 #[test]

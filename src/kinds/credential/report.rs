@@ -43,7 +43,7 @@ pub(super) fn report(
     let held = is_held(object, &seen.in_use);
     if object.metadata.deletion_timestamp.is_none() || held {
         let verdict = verdict(&object.spec, seen, attempt, now);
-        show(&mut status, object, seen, &verdict, now);
+        show(&mut status, object, seen, &verdict, held, now);
     }
     show_use(&mut status, &seen.in_use, held, generation, now);
     if let Err(error) = outcome {
@@ -84,7 +84,14 @@ fn next(seen: &Seen, step: &Step, outcome: Result<&Done, &Error>, held: bool, no
     }
 }
 
-fn show(status: &mut CloudCredentialStatus, object: &CloudCredential, seen: &Seen, verdict: &Verdict, now: Timestamp) {
+fn show(
+    status: &mut CloudCredentialStatus,
+    object: &CloudCredential,
+    seen: &Seen,
+    verdict: &Verdict,
+    held: bool,
+    now: Timestamp,
+) {
     let generation = object.metadata.generation;
     let before = (status.identity.clone(), status.secret.clone(), reason_of(status));
     if verdict.identity.is_some() {
@@ -111,7 +118,10 @@ fn show(status: &mut CloudCredentialStatus, object: &CloudCredential, seen: &See
         (false, Truth::True) if verdict.reason == Reason::Valid => (Reason::Ready, verdict.message.clone()),
         (false, _) => (verdict.reason, verdict.message.clone()),
     };
-    conditions::set(&mut status.conditions, "Ready", verdict.truth, reason, message, generation, now);
+    // Of one whose deletion waits, `Ready` says that.
+    if !held {
+        conditions::set(&mut status.conditions, "Ready", verdict.truth, reason, message, generation, now);
+    }
     let changed = before != (status.identity.clone(), status.secret.clone(), reason_of(status));
     move_time(&mut status.last_probe_time, verdict.checked_at, changed);
     move_time(&mut status.last_success_time, verdict.succeeded_at, changed);
