@@ -250,7 +250,7 @@ async fn read(State(shared): State<Arc<Shared>>) -> Response {
     let state = match (spooled, known) {
         (Some(state), _) => Some(state),
         (None, Some(known)) => known,
-        (None, None) => match shared.client.state(Instant::now() + PATIENCE).await {
+        (None, None) => match shared.client.outlasting().state(Instant::now() + PATIENCE).await {
             Ok(state) => state,
             Err(error) => return shared.refuse(&error),
         },
@@ -288,7 +288,7 @@ async fn lock(State(shared): State<Arc<Shared>>, info: Bytes) -> Response {
         }
         *shared.held() = Held::default();
     }
-    match shared.client.lock(info.clone(), until).await {
+    match shared.client.outlasting().lock(info.clone(), until).await {
         Ok(()) => {
             *shared.held() = Held { lock: Some(info), ..Held::default() };
             StatusCode::OK.into_response()

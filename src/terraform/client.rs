@@ -143,7 +143,8 @@ impl Client {
             };
         }
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        let again = matches!(status.as_u16(), 408 | 425 | 429 | 502..=504);
+        let failing = status == StatusCode::INTERNAL_SERVER_ERROR && !self.outlasts;
+        let again = matches!(status.as_u16(), 408 | 425 | 429) || status.is_server_error() && !failing;
         if again {
             let rest = Duration::from_secs(rest.unwrap_or_default()).min(LONGEST_REST);
             Err(Miss { error: CallError::Unanswered(format!("{status} {body}")), rest })
@@ -160,8 +161,7 @@ impl Client {
         loop {
             let miss = match timeout_at(until, self.attempt(&method, path, &body)).await {
                 Ok(Err(miss))
-                    if miss.error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR)
-                        && (mishaps < MISHAPS || self.outlasts) =>
+                    if miss.error.status() == Some(StatusCode::INTERNAL_SERVER_ERROR) && mishaps < MISHAPS =>
                 {
                     mishaps += 1;
                     miss
@@ -266,10 +266,27 @@ fn found(answer: Answer<Bytes>) -> Answer<Option<Bytes>> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use axum::Router;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+
+    /// What only this run has must not be taken for refused, however long the server fails.
+    #[tokio::test]
+    async fn a_server_that_fails_refuses_nothing_of_who_outlasts_it() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::INSUFFICIENT_STORAGE] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let api = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+            let served = Router::new().fallback(move || async move { status });
+            tokio::spawn(async move { axum::serve(listener, served).await });
+            let client = Client::new(&api, Uuid::nil(), SecretText::new("t"), None).unwrap().outlasting();
+            let told = client.put_state(Bytes::new(), Instant::now() + Duration::from_secs(2)).await;
+            assert!(matches!(told, Err(CallError::Unanswered(_))), "{told:?}");
+        }
+    }
 
     #[tokio::test]
     async fn a_call_comes_again_when_the_run_api_has_said_so_and_not_before() {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, interval_at, sleep, timeout_at};
 use url::Url;
 use uuid::Uuid;
 
@@ -30,8 +30,6 @@ use crate::{Error, Result};
 
 /// How long a claim is repeated while nobody answers.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(600);
-/// How long the end of the log is sent for when all else has been told.
-const LOG_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the runner is told on its command line: nothing secret.
 #[derive(Clone, Debug)]
@@ -152,13 +150,7 @@ async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<(
 /// First the states, then the lock, then the result: whoever sees the result sees all before it.
 async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<()> {
     let until = Instant::now() + DELIVERY;
-    let (settled, rest) = oneshot::channel();
-    let told = async {
-        let ((), states) = tokio::join!(tell_finishing(work, until), work.loopback.finish(until));
-        let _ = settled.send(());
-        states
-    };
-    let (states, ()) = tokio::join!(told, log.finish(rest));
+    let ((), states, ()) = tokio::join!(tell_finishing(work, until), work.loopback.finish(until), log.finish(until));
     let complete = states.is_ok();
     if let Err(reason) = states {
         result = work.failed(state_refused(work.spec.id, &reason));
@@ -257,20 +249,12 @@ impl LogShipper {
         Self { task: tokio::spawn(ship(client, transcript, over)), last }
     }
 
-    /// The result does not depend on the log, but the files from which it is made go with the run: it has its time when the rest
-    /// is settled.
-    async fn finish(mut self, rest: oneshot::Receiver<()>) {
+    /// The result does not depend on the log, but the files from which it is made go with the run.
+    async fn finish(mut self, until: Instant) {
         self.last.send_replace(true);
-        let late = async {
-            let _ = rest.await;
-            sleep(LOG_PATIENCE).await;
-        };
-        tokio::select! {
-            _ = &mut self.task => {}
-            () = late => {
-                self.task.abort();
-                tracing::warn!("the end of the log was not sent");
-            }
+        if timeout_at(until, &mut self.task).await.is_err() {
+            self.task.abort();
+            tracing::warn!("the end of the log was not sent");
         }
     }
 }

@@ -259,7 +259,7 @@ impl Jobs {
             return self.remove(run, None).await;
         }
         for pod in pods {
-            let Some(name) = pod.metadata.name.as_deref().filter(|_| !pod::is_over(&pod)) else { continue };
+            let Some(name) = pod.metadata.name.as_deref().filter(|_| !pod::is_empty(&pod)) else { continue };
             let params = DeleteParams { grace_period_seconds: within, ..DeleteParams::default() };
             absent_is_fine(self.api_of_pods().delete(name, &params).await)?;
         }

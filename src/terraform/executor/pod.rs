@@ -188,11 +188,16 @@ pub(super) fn has_ended(job: &Job) -> bool {
     conditions.into_iter().flatten().any(|c| c.status == "True" && ends.contains(&c.type_.as_str()))
 }
 
-/// Whether nothing of a pod's runner runs any more, as the node's kubelet told: beside it a mesh's proxy may go on.
-pub(super) fn is_over(pod: &Pod) -> bool {
+/// Whether nothing of a pod runs any more, as the node's kubelet told.
+pub(super) fn is_empty(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether nothing of its runner does: beside it a mesh's proxy may go on.
+pub(super) fn is_over(pod: &Pod) -> bool {
     let mut states = containers(pod).filter_map(|status| status.state.as_ref());
-    matches!(phase, Some("Succeeded" | "Failed")) || states.any(|state| state.terminated.is_some())
+    is_empty(pod) || states.any(|state| state.terminated.is_some())
 }
 
 /// Namespace and name of the deployment whose run's Job or pod has these annotations.
