@@ -1,5 +1,6 @@
 //! `landfall approve`, `cancel`, `retry`, `renew`, `revoke`: commands as annotations, in the caller's own name.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use crate::api::{
     ApprovalStatus, Change, DeploymentPhase, PlanStatus, Reason, RunStatus, TerraformDeployment, annotation,
 };
 use crate::reconcile::commands::Verb;
+use crate::reconcile::conditions;
 use crate::{Error, Result};
 
 /// `landfall approve`.
@@ -104,11 +106,9 @@ fn stale(read: &str, current: Option<&str>) -> Error {
 }
 
 fn gone(object: &TerraformDeployment) -> Error {
-    let name = object.name_any();
-    Error::condition(
-        Reason::Progressing,
-        format!("tfd/{name} was deleted meanwhile; `landfall history tfd/{name}` tells what became of it"),
-    )
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let told = format!("`landfall history tfd/{name} -n {namespace}` tells what became of it");
+    Error::condition(Reason::Progressing, format!("tfd/{name} was deleted meanwhile; {told}"))
 }
 
 fn approval_of<'a>(object: &'a TerraformDeployment, digest: &str) -> Option<&'a ApprovalStatus> {
@@ -153,6 +153,9 @@ pub(super) fn line(value: &Value) -> String {
 fn waiting(object: &TerraformDeployment) -> Result<&PlanStatus> {
     if let Some(why) = object.never_applied() {
         return Err(Error::condition(Reason::Planned, format!("nothing was approved: {why}")));
+    }
+    if let Some(held) = ready(object).filter(|ready| ready.reason == Reason::GuardrailBreached.to_string()) {
+        return Err(Error::condition(Reason::GuardrailBreached, format!("nothing was approved: {}", held.message)));
     }
     let plan = object.status.as_ref().and_then(|s| s.plan.as_ref());
     plan.ok_or_else(|| {
@@ -264,10 +267,13 @@ fn retriable(object: &TerraformDeployment, run: &RunStatus) -> Result<()> {
     Ok(())
 }
 
+fn ready(object: &TerraformDeployment) -> Option<&Condition> {
+    conditions::get(&object.status.as_ref()?.conditions, "Ready")
+}
+
 /// `it is Pending, SourceNotFound: …`.
 fn standing(object: &TerraformDeployment) -> String {
-    let ready = object.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == "Ready"));
-    match ready {
+    match ready(object) {
         Some(ready) => format!("it stands at {}: {}", ready.reason, ready.message),
         None => "the controller has not looked at it yet".to_owned(),
     }
@@ -295,5 +301,23 @@ mod tests {
         assert_eq!(refused.to_string(), "nothing was approved: spec.approval is PlanOnly, nothing is applied");
         assert!(waiting(&object("PlanOnly", json!("2026-11-20T12:00:00Z"))).is_ok());
         assert!(waiting(&object("Manual", Value::Null)).is_ok());
+    }
+
+    #[test]
+    fn what_a_guardrail_stops_is_not_approved() {
+        let stands = |reason: &str| -> TerraformDeployment {
+            let ready = json!({"type": "Ready", "status": "False", "reason": reason, "message": "destroys 2 of 2",
+                               "lastTransitionTime": "2026-11-20T12:00:00Z"});
+            let plan = json!({"digest": "d", "runId": "r", "createdAt": "t", "kind": "Apply",
+                              "summary": PlanSummary::default()});
+            serde_json::from_value(json!({
+                "apiVersion": "landfall.dev/v1alpha1", "kind": "TerraformDeployment", "metadata": {"name": "web"},
+                "spec": {"source": {"inline": {"main.tf": ""}}}, "status": {"plan": plan, "conditions": [ready]},
+            }))
+            .unwrap()
+        };
+        let refused = waiting(&stands("GuardrailBreached")).unwrap_err();
+        assert_eq!(refused.to_string(), "nothing was approved: destroys 2 of 2");
+        assert!(waiting(&stands("ApprovalRequired")).is_ok());
     }
 }

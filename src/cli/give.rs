@@ -181,19 +181,20 @@ impl<K: Commanded> World<K> {
     }
 
     fn unanswered(&self, wish: Wish<'_>) -> Error {
-        let (name, seconds) = (self.object.name_any(), wish.patience.timeout.as_secs());
+        let (name, namespace) = (self.object.name_any(), self.object.namespace().unwrap_or_default());
+        let seconds = wish.patience.timeout.as_secs();
         let kind = K::WORD;
         let annotation = wish.verb.annotation();
         let text = if stands(wish.verb, wish.value, &self.object) {
             format!(
                 "not handled yet: no controller has taken it within {seconds} s. It stands and counts until \
-                 `kubectl annotate {kind} {name} {annotation}- {}-` takes it back; see whether `landfall controller` runs and is ready",
+                 `kubectl annotate -n {namespace} {kind} {name} {annotation}- {}-` takes it back; see whether `landfall controller` runs and is ready",
                 annotation::COMMAND_BY
             )
         } else {
             format!(
                 "not known: the annotation is gone, and status has not told of it within {seconds} s; somebody took it back, \
-                 or see `landfall history {kind}/{name}`"
+                 or see `landfall history {kind}/{name} -n {namespace}`"
             )
         };
         Error::condition(Reason::Timeout, text)

@@ -146,7 +146,7 @@ impl Loopback {
         self.shared.drain(until).await?;
         let lock = self.shared.held().lock.clone();
         let Some(lock) = lock else { return Ok(()) };
-        match self.shared.client.outlasting().unlock(lock, until).await {
+        match self.shared.client.unlock(lock, until).await {
             Ok(()) => {
                 self.shared.held().lock = None;
                 Ok(())
@@ -216,7 +216,7 @@ async fn forward_pending(shared: &Shared) -> std::result::Result<(), String> {
     for number in shared.spool.pending().map_err(|e| e.to_string())? {
         let state = Bytes::from(shared.spool.read(number).map_err(|e| e.to_string())?);
         loop {
-            match shared.client.outlasting().put_state(state.clone(), Instant::now() + PATIENCE).await {
+            match shared.client.put_state(state.clone(), Instant::now() + PATIENCE).await {
                 Ok(()) => break,
                 Err(error @ CallError::Unanswered(_)) => {
                     tracing::warn!(%error, "the run API is away; the states wait on disk")
@@ -250,7 +250,7 @@ async fn read(State(shared): State<Arc<Shared>>) -> Response {
     let state = match (spooled, known) {
         (Some(state), _) => Some(state),
         (None, Some(known)) => known,
-        (None, None) => match shared.client.outlasting().state(Instant::now() + PATIENCE).await {
+        (None, None) => match shared.client.state(Instant::now() + PATIENCE).await {
             Ok(state) => state,
             Err(error) => return shared.refuse(&error),
         },
@@ -283,12 +283,12 @@ async fn lock(State(shared): State<Arc<Shared>>, info: Bytes) -> Response {
         if let Err(reason) = shared.drain(until).await {
             return away(&reason);
         }
-        if let Err(error @ CallError::Unanswered(_)) = shared.client.outlasting().unlock(former, until).await {
+        if let Err(error @ CallError::Unanswered(_)) = shared.client.unlock(former, until).await {
             return shared.refuse(&error);
         }
         *shared.held() = Held::default();
     }
-    match shared.client.outlasting().lock(info.clone(), until).await {
+    match shared.client.lock(info.clone(), until).await {
         Ok(()) => {
             *shared.held() = Held { lock: Some(info), ..Held::default() };
             StatusCode::OK.into_response()

@@ -112,7 +112,7 @@ impl Client {
         Ok(Self { http, base, token, outlasts: false })
     }
 
-    /// The same for what only this runner has: what a ledger in disorder does not take now it may take later.
+    /// The same, for whom no failure of the server is an answer: what a ledger in disorder does not take now it may take later.
     #[must_use]
     pub(super) fn outlasting(&self) -> Self {
         Self { outlasts: true, ..self.clone() }

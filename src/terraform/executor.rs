@@ -20,7 +20,7 @@ use crate::{Error, Result};
 pub use job::Jobs;
 pub use local::Local;
 pub use placement::Placement;
-pub use pod::job_name;
+pub use pod::{job_name, selector};
 pub use settings::EngineSettings;
 pub use watched::Tell;
 
@@ -48,6 +48,21 @@ pub struct Start<'a> {
 /// What is to be done where a pod does not begin.
 pub const NOT_STARTED: &str =
     "; spec.runner and executor.job of landfall.yaml say what its pod asks for, and `landfall cancel` gives the run up";
+
+/// What lives of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// Nothing, or there has been nothing yet.
+    Absent,
+    /// Its runner. `holds`: what it has not delivered is nowhere else, and may still come: it is in a pod that nobody has given
+    /// up. A folder outlives its runner, and [`Executor::recover`] finds it there.
+    Alive {
+        /// Whether.
+        holds: bool,
+    },
+    /// Not its runner, for so long: what its engine had started, or what stands beside it in its pod.
+    Remains(Duration),
+}
 
 /// What is in the way of a runner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,23 +118,27 @@ impl Executor {
         })
     }
 
-    /// Whether anything of a run lives that this holder holds, or that nobody has claimed yet.
+    /// What lives of a run that this holder holds, or that nobody has claimed yet.
     ///
     /// # Errors
     /// Where nobody can tell: then no lock may be broken.
-    pub async fn lives(&self, run: Uuid, holder: Option<&Holder>) -> Result<bool> {
+    pub async fn liveness(&self, run: Uuid, holder: Option<&Holder>) -> Result<Liveness> {
+        let alive = |lives| if lives { Liveness::Alive { holds: false } } else { Liveness::Absent };
         match (self, holder) {
-            (Self::Local(local), None) => Ok(local.is_child(run)),
-            (Self::Local(local), Some(Holder::Process(process))) => local.lives(process),
-            (Self::Job(jobs), None) => jobs.is_under_way(run).await,
-            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.lives(pod).await,
+            (Self::Local(local), None) => Ok(alive(local.is_child(run))),
+            (Self::Local(local), Some(Holder::Process(process))) => match local.remains(run)? {
+                Some(alone) => Ok(Liveness::Remains(alone)),
+                None => Ok(alive(local.lives(process)?)),
+            },
+            (Self::Job(jobs), None) => Ok(alive(jobs.is_under_way(run).await?)),
+            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.liveness(pod).await,
             (Self::Local(_), Some(Holder::Pod(_))) => Err(begun_elsewhere(run, "job")),
             (Self::Job(_), Some(Holder::Process(_))) => Err(begun_elsewhere(run, "local")),
         }
     }
 
     /// Whether anything lives of a run that is over, also when the ledger was not told who held it. A Job whose run nobody holds
-    /// can take it no more.
+    /// can take it no more, and what stands beside a runner that has ended goes with its Job.
     ///
     /// # Errors
     /// Where nobody can tell.
@@ -129,32 +148,10 @@ impl Executor {
                 let claimed = local.claimed_by(run).map_or(Ok(false), |process| local.lives(&process))?;
                 Ok(claimed || local.is_child(run))
             }
-            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.lives(pod).await,
+            (Self::Job(jobs), Some(Holder::Pod(pod))) => {
+                Ok(matches!(jobs.liveness(pod).await?, Liveness::Alive { .. }))
+            }
             (Self::Job(_), _) => Ok(false),
-        }
-    }
-
-    /// For how long nothing was seen of a run but what its engine had started; see [`Local::remains`]. A pod ends with its
-    /// runner.
-    ///
-    /// # Errors
-    /// Where nobody can tell.
-    pub fn remains(&self, run: Uuid) -> Result<Option<Duration>> {
-        match self {
-            Self::Local(local) => local.remains(run),
-            Self::Job(_) => Ok(None),
-        }
-    }
-
-    /// Whether what a run's holder has not delivered is nowhere else, and may still come: its pod lives, and nobody has given it
-    /// up. A folder outlives its runner, and [`Executor::recover`] finds it there.
-    ///
-    /// # Errors
-    /// Where nobody can tell.
-    pub async fn may_deliver(&self, holder: Option<&Holder>) -> Result<bool> {
-        match (self, holder) {
-            (Self::Job(jobs), Some(Holder::Pod(pod))) => jobs.may_deliver(pod).await,
-            _ => Ok(false),
         }
     }
 

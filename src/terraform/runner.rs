@@ -124,7 +124,7 @@ fn unusable(error: CallError) -> Error {
 async fn carry_out(args: &RunnerArgs, client: Client, spec: RunSpec) -> Result<()> {
     let layout = args.layout();
     layout.make()?;
-    let loopback = Loopback::start(client.clone(), Spool::open(layout.spool())?, spec.kind).await?;
+    let loopback = Loopback::start(client.outlasting(), Spool::open(layout.spool())?, spec.kind).await?;
     let ours = [
         ("LANDFALL_RUN_ID", spec.id.to_string()),
         ("LANDFALL_CHANGE", format!("{:?}", spec.change)),
@@ -158,7 +158,9 @@ async fn finish(work: &Work, mut result: RunResult, log: LogShipper) -> Result<(
     if result.phase == RunPhase::Interrupted {
         tell_events(work, until).await;
     }
-    work.client.outlasting().result(&result, until).await.map_err(|e| Error::Integrity(e.to_string()))?;
+    // A plan that does not get there is made anew.
+    let client = if work.spec.kind == RunKind::Apply { work.client.outlasting() } else { work.client.clone() };
+    client.result(&result, until).await.map_err(|e| Error::Integrity(e.to_string()))?;
     if complete { work.layout.sweep() } else { Err(Error::Integrity(result.message.unwrap_or_default())) }
 }
 

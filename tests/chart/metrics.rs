@@ -9,6 +9,7 @@ use landfall::metrics::{Metrics, ReconcileResult};
 use serde_json::{Value, json};
 
 use crate::harness::top;
+use crate::helm::{combinations, find, render};
 
 /// Each metric as a query names it, with the labels that it has.
 fn counted() -> BTreeMap<String, BTreeSet<String>> {
@@ -85,16 +86,13 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
 /// An alert, the series that raise it with a value for each minute, and the minutes at which it is silent yet and fires.
 struct Raised(&'static str, &'static [(&'static str, &'static str)], u32, u32);
 
-const LEADS: (&str, &str) = ("landfall_leading{pod=\"a\"}", "1x60");
+const LEADS: (&str, &str) = ("landfall_leading{namespace=\"landfall-system\",pod=\"a\"}", "1x60");
+const STANDS_BY: (&str, &str) = ("landfall_leading{namespace=\"landfall-system\",pod=\"b\"}", "0x60");
+const ANOTHER_LEADS: (&str, &str) = ("landfall_leading{namespace=\"another\",pod=\"a\"}", "1x60");
 
 const RAISED: &[Raised] = &[
-    Raised(
-        "LandfallNobodyLeads",
-        &[("landfall_leading{pod=\"a\"}", "0x60"), ("landfall_leading{pod=\"b\"}", "0x60")],
-        4,
-        6,
-    ),
-    Raised("LandfallNobodyLeads", &[], 4, 6),
+    Raised("LandfallNobodyLeads", &[STANDS_BY, ANOTHER_LEADS], 4, 6),
+    Raised("LandfallNobodyLeads", &[ANOTHER_LEADS], 4, 6),
     Raised("LandfallActivityLogLostEvents", &[LEADS, ("landfall_anchors_lost", "0 0 2x60")], 1, 3),
     Raised("LandfallWatchUnlisted", &[LEADS, ("landfall_watches_unlisted{resource=\"secrets\"}", "1x60")], 9, 11),
     Raised("LandfallMirrorBehind", &[LEADS, ("landfall_mirror_pending{kind=\"DnsRecord\"}", "3x60")], 14, 16),
@@ -123,7 +121,8 @@ const RAISED: &[Raised] = &[
 /// What is counted while all is well.
 const WELL: &[(&str, &str)] = &[
     LEADS,
-    ("landfall_leading{pod=\"b\"}", "0x60"),
+    STANDS_BY,
+    ANOTHER_LEADS,
     ("landfall_anchors_lost", "0x60"),
     ("landfall_watches_unlisted{resource=\"secrets\"}", "0x60"),
     ("landfall_mirror_pending{kind=\"DnsRecord\"}", "0 5 0x60"),
@@ -135,10 +134,14 @@ const WELL: &[(&str, &str)] = &[
     ("landfall_state_lock_oldest_seconds", "3600x60"),
 ];
 
-/// The rules as Prometheus reads them.
+/// The rules as Prometheus has them from the chart.
 #[test]
 fn each_alert_fires_when_it_should_and_none_while_all_is_well() {
-    let rules = top().join("charts/landfall/files/alerts.yaml");
+    let (_, values) = combinations().pop().unwrap();
+    let rendered = render(&values).unwrap();
+    let alerts = &find(&rendered, "PrometheusRule", "landfall")["spec"];
+    let rules = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(rules.path(), alerts.to_string()).unwrap();
     let fires = |minute: u32, alert: Option<&str>| {
         let samples = alert.map(|alert| json!({"labels": format!("{{alertname={alert:?}}}"), "value": 1}));
         json!({"expr": "count by (alertname) (ALERTS{alertstate=\"firing\"})", "eval_time": format!("{minute}m"),
@@ -154,11 +157,10 @@ fn each_alert_fires_when_it_should_and_none_while_all_is_well() {
     });
     let groups: Vec<_> = raised.chain([group(WELL, vec![fires(60, None)])]).collect();
     let tests = tempfile::NamedTempFile::new().unwrap();
-    let whole = json!({"rule_files": [rules], "evaluation_interval": "1m", "tests": groups});
+    let whole = json!({"rule_files": [rules.path()], "evaluation_interval": "1m", "tests": groups});
     std::fs::write(tests.path(), whole.to_string()).unwrap();
     let output = Command::new("promtool").args(["test", "rules"]).arg(tests.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let alerts: Value = serde_yaml::from_str(&std::fs::read_to_string(&rules).unwrap()).unwrap();
     let named: BTreeSet<_> =
         alerts["groups"][0]["rules"].as_array().unwrap().iter().map(|of| of["alert"].as_str().unwrap()).collect();
     assert_eq!(named, RAISED.iter().map(|raised| raised.0).collect());

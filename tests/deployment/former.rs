@@ -76,6 +76,24 @@ async fn a_new_object_waits_for_the_former_one_s_run_and_takes_nothing_over_unas
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_former_object_s_run_is_cancelled_by_whoever_may_cancel_the_new_one_s() {
+    let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
+    world.deployment("web", first(files.path())).await;
+    runner(&world.controller, files.path()).await;
+    tear_out(&world, "web").await;
+    world.deployment("web", second(files.path())).await;
+    let said = message(&world.ready("web", "StateLocked").await);
+    let (_, rest) = said.split_once("landfall.dev/cancel: ").unwrap_or_else(|| panic!("{said}"));
+    world.command("web", "cancel", rest.split_once(' ').unwrap().0).await;
+    world.ready("web", "StateFound").await;
+    let cancelled = "SELECT count(*) FROM terraform_runs WHERE kind = 'Apply' AND phase = 'Cancelled'";
+    assert_eq!(world.count(cancelled).await, 1);
+    let asked = "SELECT count(*) FROM activity_log WHERE action = 'run.cancel-requested' AND actor = 'alice'";
+    assert_eq!(world.count(asked).await, 1);
+    world.controller.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_former_object_s_dead_run_left_needs_a_person_and_is_settled_by_what_follows() {
     let (world, files) = (World::new().await, tempfile::tempdir().unwrap());
     world.deployment("web", first(files.path())).await;

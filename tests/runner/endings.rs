@@ -202,7 +202,9 @@ async fn a_providers_plugin_that_dies_in_the_middle_of_a_create_interrupts_the_r
         assert_eq!((result.phase, result.reason), (RunPhase::Interrupted, Some(Reason::Interrupted)), "{result:?}");
         assert_eq!(result.exit_code, Some(1), "it is no engine that a signal ended");
         let message = result.message.unwrap();
-        for part in ["did not respond", "time_sleep.long", "person"] {
+        // The one where the engine sees the connection go, the other where it sees the process go first.
+        assert!(["did not respond", "Request cancelled"].iter().any(|words| message.contains(words)), "{message}");
+        for part in ["time_sleep.long", "person"] {
             assert!(message.contains(part), "{part}: {message}");
         }
         let state = world.state()["resources"].to_string();

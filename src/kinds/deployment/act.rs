@@ -124,10 +124,11 @@ async fn approve(cx: &Context, seen: &Observed, command: &Command) -> Result<Out
 
 async fn cancel(cx: &Context, seen: &Observed, command: &Command) -> Result<String> {
     record(cx, seen, command, "cancel").await?;
-    match seen.history.active().filter(|r| Some(r.id) == command.run()) {
+    let under_way = [seen.history.active().map(|run| run.id), seen.former_run.map(|(run, _)| run)];
+    match under_way.into_iter().flatten().find(|run| Some(*run) == command.run()) {
         Some(run) => {
-            cx.ledger.request_cancel(run.id, &Actor::User(command.by.clone())).await?;
-            Ok(format!("{} cancels run {}", command.by, run.id))
+            cx.ledger.request_cancel(run, &Actor::User(command.by.clone())).await?;
+            Ok(format!("{} cancels run {run}", command.by))
         }
         None => Ok(format!("run {:?} is not under way; nothing was cancelled", command.value)),
     }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::history::{Current, Progress};
 use super::inputs;
-use super::observe::{Liveness, Observed, Ownership};
+use super::observe::{Observed, Ownership};
 use super::overdue::{self, Measure, Overdue};
 use super::standing::Standing;
 use super::turns::Turn;
@@ -16,7 +16,7 @@ use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::reconcile::finalizer;
 use crate::run::plan::guardrail;
 use crate::run::protocol::{RunKind, RunPhase};
-use crate::terraform::executor::NOT_STARTED;
+use crate::terraform::executor::{Liveness, NOT_STARTED};
 
 /// A waiting plan older than this is made anew.
 pub(super) const PLAN_LIFE: SignedDuration = SignedDuration::from_hours(24);
@@ -107,7 +107,7 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
         return Step::Rest(Standing::gone(object.spec.deletion_policy));
     }
     match (&seen.command, &seen.gate) {
-        (Some(command), None) => return obey(command, object),
+        (Some(command), None) => return obey(command, object, seen),
         (Some(command), Some(why)) => {
             return Step::Discard { command: command.clone(), why: Refusal::Gate(why.clone()) };
         }
@@ -128,7 +128,7 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     }
     match seen.former_run {
         Some((run, Liveness::Absent)) => return Step::Recover(run),
-        Some((run, Liveness::Alive)) => return Step::Rest(Standing::former(run)),
+        Some((run, _)) => return Step::Rest(Standing::former(run)),
         None => {}
     }
     match hindrance(object, seen) {
@@ -137,11 +137,19 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
     }
 }
 
-/// An approval of what is never applied is none.
-fn obey(command: &Command, object: &TerraformDeployment) -> Step {
+/// An approval of what is not applied, whoever approves it, is none: no approval lies ready for the day when a limit is raised.
+fn obey(command: &Command, object: &TerraformDeployment, seen: &Observed) -> Step {
+    let breached = || {
+        let plan = seen.history.planned(&command.value)?;
+        breach(plan.change, object, seen, plan)
+    };
+    let pointless = match command.verb {
+        Verb::Approve => object.never_applied().map(str::to_owned).or_else(breached),
+        _ => None,
+    };
     let command = command.clone();
-    match object.never_applied().filter(|_| command.verb == Verb::Approve) {
-        Some(why) => Step::Discard { command, why: Refusal::Pointless(why.to_owned()) },
+    match pointless {
+        Some(why) => Step::Discard { command, why: Refusal::Pointless(why) },
         None => Step::Take(command),
     }
 }
@@ -161,7 +169,8 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
             Step::GiveUp(run.id, Untaken::Refused)
         }
         (RunPhase::Pending, Liveness::Absent) => begin(run, object, seen),
-        (RunPhase::Pending, _) | (_, Liveness::Alive) => match overdue::overdue(run, seen.remains, seen.may_deliver) {
+        (_, Liveness::Absent) => Step::Recover(run.id),
+        _ => match overdue::overdue(run, seen.liveness) {
             Some(Overdue { measure: Measure::Wait, why }) => Step::Rest(Standing::undelivered(run, &why)),
             Some(Overdue { measure, why }) => {
                 let why = [Some(why), seen.hitch.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
@@ -174,7 +183,6 @@ fn under_way(run: &Run, object: &TerraformDeployment, seen: &Observed) -> Step {
                 None => Standing::running(run),
             }),
         },
-        (_, Liveness::Absent) => Step::Recover(run.id),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a deployment looks at before it decides. No effects.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::history::History;
 use super::inputs::{self, Inputs};
 use super::outputs::{self, Outputs};
-use super::recovery::liveness;
 use super::turns::{Candidate, Rank, Turn};
 use crate::access::SecretText;
 use crate::api::{ApprovalMode, Organization, Reason, TerraformDeployment};
@@ -26,7 +25,7 @@ use crate::reconcile::wake::key_of;
 use crate::run::protocol::{RunKind, RunPhase};
 use crate::run::secrets;
 use crate::run::state::state_outputs;
-use crate::terraform::executor::{Placement, Start};
+use crate::terraform::executor::{Liveness, Placement, Start};
 use crate::{Error, Result, access};
 
 /// The command under which a refused approval is kept.
@@ -50,7 +49,7 @@ pub struct Observed {
     pub history: History,
     /// What all runs say, not only those that were read.
     pub past: Past,
-    /// Whether the process of the run under way lives.
+    /// What lives of the run under way.
     pub liveness: Liveness,
     /// Why the runner of a run that nobody has claimed does not begin.
     pub hitch: Option<String>,
@@ -60,10 +59,6 @@ pub struct Observed {
     pub outdated: bool,
     /// How the pod of a run stands, or why no run is permitted.
     pub placement: Result<Placement, (Reason, String)>,
-    /// For how long nothing but what its engine had started was left of that run; see [`super::overdue`].
-    pub remains: Option<Duration>,
-    /// Whether what its runner has not delivered is nowhere else, and may still come.
-    pub may_deliver: bool,
     /// The runs that have a place.
     pub under_way: UnderWay,
     /// As what it would want one.
@@ -76,7 +71,7 @@ pub struct Observed {
     pub state: Option<StateHead>,
     /// Of an object that is being deleted: addresses of what a run that died may have left, and no state knows.
     pub leftovers: Vec<String>,
-    /// A run of a former object of this name that is under way, and whether its process lives.
+    /// A run of a former object of this name that is under way, and what lives of it.
     pub former_run: Option<(Uuid, Liveness)>,
     /// A state that a former object left under this name.
     pub found_state: Option<FoundState>,
@@ -103,15 +98,6 @@ pub struct Observed {
     pub hidden: Vec<SecretText>,
     /// A Secret that has outputs, and that the spec does not name any more.
     pub former_outputs: Option<String>,
-}
-
-/// Whether the process of a run lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Liveness {
-    /// It does.
-    Alive,
-    /// It does not, or there has been none yet.
-    Absent,
 }
 
 /// How the outputs' Secret stands to the outputs.
@@ -195,7 +181,7 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
     let state = cx.ledger.state_head(&subject.organization, &state_key(&subject)).await?;
     let former_run = former_run(cx, cx.ledger.former_run(&subject).await?).await?;
     let liveness = match active {
-        Some(run) => liveness(cx, run).await?,
+        Some(run) => cx.executor.liveness(run.id, run.holder.as_ref()).await?,
         None => Liveness::Absent,
     };
     let hitch = match active {
@@ -216,8 +202,6 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         (_, hitch, Err(_)) => hitch.is_some(),
         _ => false,
     };
-    let remains = active.map_or(Ok(None), |run| cx.executor.remains(run.id))?;
-    let may_deliver = cx.executor.may_deliver(active.and_then(|run| run.holder.as_ref())).await?;
     // What is let go as it stands needs neither values nor inputs, and must not wait for a key that is lost.
     let secret = if retained { None } else { outputs::find(cx, object).await? };
     let (values, hidden) = match (&state, active) {
@@ -275,8 +259,6 @@ pub(super) async fn observe(cx: &Context, object: &Arc<TerraformDeployment>) -> 
         yields,
         outdated,
         placement,
-        remains,
-        may_deliver,
         turn: cx.queue.turn(&key_of(object.as_ref()), &candidate, &under_way, Instant::now()),
         candidate,
         under_way,
@@ -341,7 +323,7 @@ async fn gate(
 async fn former_run(cx: &Context, run: Option<Uuid>) -> Result<Option<(Uuid, Liveness)>> {
     let Some(id) = run else { return Ok(None) };
     let Some(run) = cx.ledger.run(id).await? else { return Ok(None) };
-    Ok(Some((id, liveness(cx, &run).await?)))
+    Ok(Some((id, cx.executor.liveness(id, run.holder.as_ref()).await?)))
 }
 
 async fn read_state(cx: &Context, subject: &Subject) -> Result<(Outputs, Vec<SecretText>)> {

@@ -1,12 +1,11 @@
 //! When a run under way should have ended: each runner keeps its own time, and a runner that hangs keeps none.
 
-use std::time::Duration;
-
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::decide::CLAIM_LIFE;
 use crate::ledger::runs::Run;
 use crate::run::protocol::{DELIVERY, Limits, RunPhase};
+use crate::terraform::executor::Liveness;
 
 /// What is to be done about a run that should have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,19 +38,21 @@ pub(super) struct Overdue {
 /// Past all that its runner may take, a run is told to stop, and again at each look: who put that on record may have died
 /// before it was sent. When that has not helped for as long again, it is killed. All by Postgres's clock.
 ///
-/// `remains`: for how long only what its engine had started was left of it. The grace that an engine has to stop, it has, too;
-/// then it is killed, since there is nobody to be told.
+/// What remains without its runner has the grace that an engine has to stop; then it is killed, since there is nobody to be
+/// told. An apply whose runner holds what is nowhere else is waited for as long as its runner tries: one that the run API does
+/// not hear looks like one that hangs.
 ///
-/// `may_deliver`: whether what its runner has not delivered is nowhere else, and may still come. An apply is waited for then, as
-/// long as its runner tries: one that the run API does not hear looks like one that hangs.
-pub(super) fn overdue(run: &Run, remains: Option<Duration>, may_deliver: bool) -> Option<Overdue> {
+/// What it says does not change from look to look, for it stands in the status.
+pub(super) fn overdue(run: &Run, liveness: Liveness) -> Option<Overdue> {
     let limits = run.limits;
-    if let Some(alone) = remains.filter(|alone| alone.as_secs() >= limits.grace) {
-        let why = format!("runner and engine are gone, and what they had started lives on for {} s", alone.as_secs());
-        return Some(Overdue { measure: Measure::Kill, why });
+    let margin = margin(limits);
+    if let Liveness::Remains(alone) = liveness {
+        let (alone, grace) = (seconds(alone.as_secs()), seconds(limits.grace));
+        let vain = alone > grace.saturating_add(margin).saturating_add(margin);
+        let measure = if vain { Measure::KillInVain } else { Measure::Kill };
+        let why = "its runner is gone, and what was started with it lives on".to_owned();
+        return (alone >= grace).then_some(Overdue { measure, why });
     }
-    // What a runner needs to stop its engine, to kill it, and to tell the rest.
-    let margin = seconds(limits.grace.saturating_add(30));
     if let Some(told) = run.terminated_at {
         let why = format!("it was told to stop at {told:.0} and lives on");
         let passed = run.read_at.duration_since(told);
@@ -62,19 +63,21 @@ pub(super) fn overdue(run: &Run, remains: Option<Duration>, may_deliver: bool) -
         };
         return Some(Overdue { measure, why });
     }
-    let exceeded = |since: jiff::Timestamp, allowed: SignedDuration, what: String| {
-        let passed = run.read_at.duration_since(since);
-        let late = passed > allowed.saturating_add(margin);
-        late.then(|| (passed, format!("{} s have passed since {what}", passed.as_secs())))
-    };
-    let cancelled = run.cancel_requested_at.and_then(|at| exceeded(at, SignedDuration::ZERO, "its cancel".to_owned()));
-    if let Some((_, why)) = cancelled {
-        return Some(Overdue { measure: Measure::Terminate, why });
+    let passed = |since: Timestamp| run.read_at.duration_since(since);
+    if let Some(at) = run.cancel_requested_at.filter(|at| passed(*at) > margin) {
+        return Some(Overdue { measure: Measure::Terminate, why: format!("its cancel was requested at {at:.0}") });
     }
-    let allowed = allowed(run.phase, limits);
-    let (passed, why) = exceeded(run.phase_at, allowed, format!("it entered {:?}", run.phase))?;
-    let tries = matches!(run.phase, RunPhase::Apply | RunPhase::Finishing) && passed <= end(allowed, margin);
-    Some(Overdue { measure: if tries && may_deliver { Measure::Wait } else { Measure::Terminate }, why })
+    let (since, allowed) = (run.phase_at, allowed(run.phase, limits).saturating_add(margin));
+    let given_up = allowed.saturating_add(seconds(DELIVERY.as_secs()));
+    let holds =
+        liveness == Liveness::Alive { holds: true } && matches!(run.phase, RunPhase::Apply | RunPhase::Finishing);
+    let measure = if holds && passed(since) <= given_up { Measure::Wait } else { Measure::Terminate };
+    (passed(since) > allowed).then(|| Overdue { measure, why: format!("it entered {:?} at {since:.0}", run.phase) })
+}
+
+/// What a runner needs to stop its engine, to kill it, and to tell the rest.
+pub(super) fn margin(limits: Limits) -> SignedDuration {
+    seconds(limits.grace.saturating_add(30))
 }
 
 /// How long a runner may take for a phase by its own time, its calls of the run API included.
@@ -89,11 +92,6 @@ fn allowed(phase: RunPhase, limits: Limits) -> SignedDuration {
             seconds(calls)
         }
     }
-}
-
-/// When a runner has given up to deliver.
-fn end(allowed: SignedDuration, margin: SignedDuration) -> SignedDuration {
-    allowed.saturating_add(margin).saturating_add(seconds(DELIVERY.as_secs()))
 }
 
 fn seconds(count: u64) -> SignedDuration {

@@ -2,26 +2,17 @@
 
 use uuid::Uuid;
 
-use super::observe::Liveness;
 use crate::api::Reason;
 use crate::kinds::Context;
 use crate::ledger::runs::{Heard, Refusal, Run, Stopping};
 use crate::ledger::states::Recovery;
 use crate::run::protocol::{EVENT_BATCH, ResourceEvent, RunKind, RunSpec};
 use crate::run::state;
+use crate::terraform::executor::Liveness;
 use crate::{Error, Result};
 
 /// What is said where the engine's events are not all known.
 const LOST: &str = "What it had not told went with it, so all that its plan would make may be there";
-
-/// Whether the process or the pod of a run lives.
-///
-/// # Errors
-/// Where nobody can tell.
-pub(super) async fn liveness(cx: &Context, run: &Run) -> Result<Liveness> {
-    let alive = cx.executor.lives(run.id, run.holder.as_ref()).await?;
-    Ok(if alive { Liveness::Alive } else { Liveness::Absent })
-}
 
 /// Ends a run that should have ended by itself. What it leaves is taken in when nothing of it lives.
 ///
@@ -43,7 +34,7 @@ pub(super) async fn stop(cx: &Context, run: Uuid, kill: bool, why: &str) -> Resu
 /// What may pass by itself.
 pub(super) async fn recover(cx: &Context, run: Uuid) -> Result<bool> {
     let Some(run) = cx.ledger.run(run).await?.filter(|run| !run.phase.is_final()) else { return Ok(false) };
-    if liveness(cx, &run).await? == Liveness::Alive {
+    if cx.executor.liveness(run.id, run.holder.as_ref()).await? != Liveness::Absent {
         return Ok(false);
     }
     let found = cx.executor.recover(run.id, inputs(cx, &run).await?.as_ref()).await?;

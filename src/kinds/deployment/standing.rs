@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
-use super::overdue::Measure;
+use super::overdue::{Measure, margin};
 use crate::api::{ApprovalMode, Change, DeletionPolicy, DeploymentPhase, Organization, Reason};
 use crate::ledger::runs::{Limit, Obstacle, Others, Run};
 use crate::run::protocol::{Holder, RunKind, RunPhase};
-use crate::terraform::executor::job_name;
+use crate::terraform::executor::{job_name, selector};
 
 /// How long to rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ impl Standing {
         let what = if measure.kills() { "its processes are killed" } else { "its runner is told to stop" };
         // A pod that stays when it is to be killed is on a node that does not hear.
         let vain = (measure == Measure::KillInVain && matches!(run.holder, Some(Holder::Pod(_)))).then(|| {
-            let pod = format!("`kubectl delete pod --force -l landfall.dev/run={}` in Landfall's namespace", run.id);
+            let pod = format!("`kubectl delete pod --force -l {}` in Landfall's namespace", selector(run.id));
             format!(", which its node does not hear: when that is off for certain, delete the Node, or {pod}")
         });
         let message = format!(
@@ -142,16 +142,24 @@ impl Standing {
     }
 
     /// An apply should have ended, and what its runner has not delivered would go with its pod.
-    pub fn undelivered(run: &Run, why: &str) -> Self {
+    pub(super) fn undelivered(run: &Run, why: &str) -> Self {
+        let end = match run.cancel_requested_at {
+            None => "It is waited for; `landfall cancel` ends it sooner, and what it holds is lost then".to_owned(),
+            Some(at) => {
+                let margin = margin(run.limits).as_secs();
+                format!(
+                    "Its cancel was requested at {at:.0}; {margin} s later its pod is ended, and what it holds is lost"
+                )
+            }
+        };
         let message = format!(
             "run {id} ({:?}) should have ended: {why}. Its pod may hold states that it cannot deliver: see the log of Job {} in \
-             Landfall's namespace, its node, and its way to the run API. It is waited for; `landfall cancel` ends it sooner, and \
-             what it holds is lost then",
+             Landfall's namespace, its node, and its way to the run API. {end}",
             run.phase,
             job_name(run.id),
             id = run.id
         );
-        Self { message, wait: Wait::AtMost(SELDOM), ..Self::running(run) }
+        Self { message, action_required: true, wait: Wait::AtMost(SELDOM), ..Self::running(run) }
     }
 
     /// A run is being started.
@@ -182,8 +190,10 @@ impl Standing {
 
     /// A run of a former object of this name is under way.
     pub fn former(run: Uuid) -> Self {
-        let message =
-            format!("run {run} of a former object of this name is under way; what it leaves is looked at when it ends");
+        let message = format!(
+            "run {run} of a former object of this name is under way; what it leaves is looked at when it ends, and \
+             landfall.dev/cancel: {run} stops it"
+        );
         let phase = Some(DeploymentPhase::Pending);
         Self { working: true, ..Self::not_ready(phase, Reason::StateLocked, message, Wait::AtMost(GLANCE)) }
     }

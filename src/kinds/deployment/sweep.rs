@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::observe::Liveness;
 use super::overdue::{Measure, Overdue, overdue};
-use super::recovery::{liveness, recover, stop};
+use super::recovery::{recover, stop};
 use crate::kinds::Context;
 use crate::ledger::runs::Run;
+use crate::terraform::executor::Liveness;
 use crate::{Error, Result};
 
 /// How often, beside the beginning of each leadership.
@@ -61,13 +61,13 @@ async fn orphan(cx: &Context, run: &Run, told: &mut HashSet<Uuid>) -> Result<()>
     if present {
         return Ok(());
     }
-    if liveness(cx, run).await? == Liveness::Alive {
-        let delivers = cx.executor.may_deliver(run.holder.as_ref()).await?;
-        return match overdue(run, cx.executor.remains(run.id)?, delivers) {
+    let liveness = cx.executor.liveness(run.id, run.holder.as_ref()).await?;
+    if liveness != Liveness::Absent {
+        return match overdue(run, liveness) {
             Some(Overdue { measure: Measure::Wait, why }) => {
                 if told.insert(run.id) {
                     tracing::warn!(run = %run.id, why, "its object is gone, and its pod may hold states that it cannot deliver: \
-                        it is waited for until its Job is deleted");
+                        it is waited for until its Job is deleted, or a new object of its name cancels it");
                 }
                 Ok(())
             }

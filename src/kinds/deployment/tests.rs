@@ -12,7 +12,7 @@ use super::act::Outcome;
 use super::decide::{Step, Untaken, decide, pause};
 use super::history::History;
 use super::inputs::Inputs;
-use super::observe::{FoundState, Liveness, Observed, Ownership};
+use super::observe::{FoundState, Observed, Ownership};
 use super::outputs::Outputs;
 use super::report::report;
 use super::standing::Wait;
@@ -29,7 +29,7 @@ use crate::ledger::{ObjectKind, Subject};
 use crate::reconcile::Report;
 use crate::reconcile::commands::{Command, Refusal, Verb};
 use crate::run::protocol::{Limits, RunKind, RunPhase};
-use crate::terraform::executor::Placement;
+use crate::terraform::executor::{Liveness, Placement};
 
 mod endings;
 mod failures;
@@ -41,6 +41,7 @@ mod strange;
 mod way;
 
 const GENERATION: i64 = 3;
+const ALIVE: Liveness = Liveness::Alive { holds: false };
 const LIMITS: Limits = Limits { init: 300, plan: 600, apply: 3600, grace: 300 };
 
 fn now() -> Timestamp {
@@ -177,8 +178,6 @@ fn world(runs: Vec<Run>) -> Observed {
         yields: false,
         outdated: false,
         placement: Ok(Placement::default()),
-        remains: None,
-        may_deliver: false,
         under_way: UnderWay::default(),
         candidate: Candidate { organization: subject().organization, credential: None, rank: Rank::New },
         turn: Turn::Now,

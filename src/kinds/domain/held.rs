@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::api::{DomainHeld, OrganizationDomain, OrganizationDomainStatus, Reason};
@@ -54,10 +55,10 @@ fn message(object: &OrganizationDomain, held: &Held) -> String {
     let named: Vec<String> = held.sets().take(NAMED).map(|(name, kind, _)| format!("{name} {kind}")).collect();
     let more = count.saturating_sub(named.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
     format!(
         "of {} sets of ours {going} would go and {} be replaced within ten minutes: {}{more}; that is held until somebody who \
-         may approve lets it pass: `landfall approve orgdomain/{name} --digest {}`",
+         may approve lets it pass: `landfall approve orgdomain/{name} -n {namespace} --digest {}`",
         held.owned,
         count.saturating_sub(going),
         named.join(", "),

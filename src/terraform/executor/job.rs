@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::pod::{self, Making};
 use super::watched::{Tell, Watched};
-use super::{EngineSettings, Hitch, NOT_STARTED, Start};
+use super::{EngineSettings, Hitch, Liveness, NOT_STARTED, Start};
 use crate::access::{self, Redactor, text};
 use crate::api::{FIELD_MANAGER, Reason};
 use crate::installation::JobSettings;
@@ -61,8 +61,8 @@ impl Jobs {
         authorities: watch::Receiver<String>,
         tell: Tell,
     ) -> Self {
-        let watched_jobs = Watched::new(&client, &namespace, tell.clone());
-        let watched_pods = Watched::new(&client, &namespace, tell);
+        let watched_jobs = Watched::new(&client, &namespace, |job: &mut Job| job.spec = None, tell.clone());
+        let watched_pods = Watched::new(&client, &namespace, |pod: &mut Pod| pod.spec = None, tell);
         Self { client, namespace, settings, engines, grace, authorities, watched_jobs, watched_pods }
     }
 
@@ -110,7 +110,7 @@ impl Jobs {
             made => return made.map(drop).map_err(|error| self.refused(error)),
         }
         if let Some(there) = self.jobs().get_opt(&pod::job_name(start.run)).await? {
-            if !pod::has_ended(&there) && !self.is_superseded(start.run, &there, &job).await? {
+            if !self.is_over(&there) && !self.is_superseded(start.run, &there, &job).await? {
                 return Ok(());
             }
             self.remove_at_once(start.run, &there).await?;
@@ -178,35 +178,38 @@ impl Jobs {
 
     /// A run's Job that has not ended. Where the watch knows of none there may be one all the same, made a moment ago.
     async fn going(&self, run: Uuid) -> Result<Option<Arc<Job>>> {
-        if let Some(job) = self.watched_jobs.of(run).filter(|job| !pod::has_ended(job)) {
+        if let Some(job) = self.watched_jobs.of(run).filter(|job| !self.is_over(job)) {
             return Ok(Some(job));
         }
         let asked = self.jobs().get_opt(&pod::job_name(run)).await?;
-        Ok(asked.filter(|job| !pod::has_ended(job)).map(Arc::new))
+        Ok(asked.filter(|job| !self.is_over(job)).map(Arc::new))
     }
 
-    /// Whether the very pod runs, or may run: on a node of which nothing is heard nobody can tell, and it counts until the
+    /// Whether a Job has ended, or its runner has: beside a mesh's proxy the Job goes on.
+    fn is_over(&self, job: &Job) -> bool {
+        let runner = |pod: &Pod| pod::is_of(pod, job) && pod::over_since(pod).is_some();
+        pod::has_ended(job) || self.watched_pods.find(runner).is_some()
+    }
+
+    /// What lives of the very pod, or may live: on a node of which nothing is heard nobody can tell, and it counts until the
     /// cluster has given it up.
-    pub(super) async fn lives(&self, holder: &PodIdentity) -> Result<bool> {
-        Ok(self.living(holder).await?.is_some())
-    }
-
-    /// Whether it lives, and nobody has deleted it.
-    pub(super) async fn may_deliver(&self, holder: &PodIdentity) -> Result<bool> {
-        Ok(self.living(holder).await?.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none()))
-    }
-
-    async fn living(&self, holder: &PodIdentity) -> Result<Option<Arc<Pod>>> {
+    pub(super) async fn liveness(&self, holder: &PodIdentity) -> Result<Liveness> {
         let is = |pod: &Pod| pod.metadata.uid.as_deref() == Some(holder.pod_uid.as_str());
         let known = match self.watched_pods.find(is) {
             None => self.api_of_pods().get_opt(&holder.pod).await?.filter(is).map(Arc::new),
             known => known,
         };
-        Ok(known.filter(|pod| !pod::is_over(pod)))
+        Ok(match known.filter(|pod| !pod::is_empty(pod)) {
+            None => Liveness::Absent,
+            Some(pod) => match pod::over_since(&pod) {
+                None => Liveness::Alive { holds: pod.metadata.deletion_timestamp.is_none() },
+                Some(ended) => Liveness::Remains(Timestamp::now().duration_since(ended).try_into().unwrap_or_default()),
+            },
+        })
     }
 
     async fn pods_of(&self, run: Uuid) -> Result<Vec<Pod>> {
-        let of = ListParams::default().labels(&format!("{}={run}", pod::RUN));
+        let of = ListParams::default().labels(&pod::selector(run));
         Ok(self.api_of_pods().list(&of).await?.items)
     }
 

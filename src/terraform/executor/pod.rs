@@ -58,6 +58,11 @@ pub fn job_name(run: Uuid) -> String {
     format!("landfall-run-{run}")
 }
 
+/// The label by which a run's Job and pods are found.
+pub fn selector(run: Uuid) -> String {
+    format!("{RUN}={run}")
+}
+
 /// The Job. No secret stands in it: its pod shows who it is, and the run API answers with what it needs.
 pub(super) fn job(of: &Making<'_>) -> Result<Job> {
     let own = [("app.kubernetes.io/part-of", "landfall"), ("app.kubernetes.io/component", "runner")];
@@ -194,10 +199,16 @@ pub(super) fn is_empty(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Whether nothing of its runner does: beside it a mesh's proxy may go on.
-pub(super) fn is_over(pod: &Pod) -> bool {
-    let mut states = containers(pod).filter_map(|status| status.state.as_ref());
-    is_empty(pod) || states.any(|state| state.terminated.is_some())
+/// Since when its runner has ended, if it has: beside it a mesh's proxy may go on.
+pub(super) fn over_since(pod: &Pod) -> Option<Timestamp> {
+    let ended = containers(pod).find_map(|status| status.state.as_ref()?.terminated.as_ref())?;
+    Some(ended.finished_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+}
+
+/// Whether this Job made a pod.
+pub(super) fn is_of(pod: &Pod, job: &Job) -> bool {
+    let mut owners = pod.metadata.owner_references.iter().flatten();
+    owners.any(|owner| Some(&owner.uid) == job.metadata.uid.as_ref())
 }
 
 /// Namespace and name of the deployment whose run's Job or pod has these annotations.

@@ -211,12 +211,23 @@ fn how_a_pod_ended_is_told_with_the_last_that_it_said() {
 
 #[test]
 fn a_pod_is_over_and_a_job_has_ended_when_the_cluster_says_so_and_not_before() {
-    for (phase, over) in
+    for (phase, empty) in
         [("Pending", false), ("Running", false), ("Unknown", false), ("Succeeded", true), ("Failed", true)]
     {
-        assert_eq!(is_over(&pod_with(json!({"phase": phase}))), over, "{phase}");
+        assert_eq!(is_empty(&pod_with(json!({"phase": phase}))), empty, "{phase}");
     }
-    assert!(!is_over(&pod_with(json!({}))));
+    assert!(!is_empty(&pod_with(json!({}))));
+    let beside = |name: &str, state: Value| {
+        let container =
+            json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        over_since(&pod_with(json!({"phase": "Running", "containerStatuses": [container]})))
+    };
+    let at = "2026-11-20T12:00:00Z";
+    let ended = json!({"terminated": {"exitCode": 0, "finishedAt": at}});
+    assert_eq!(beside("runner", ended.clone()), Some(at.parse().unwrap()));
+    assert_eq!(beside("runner", json!({"terminated": {"exitCode": 137}})), Some(Timestamp::UNIX_EPOCH));
+    assert_eq!(beside("runner", json!({"running": {"startedAt": at}})), None);
+    assert_eq!(beside("proxy", ended), None, "another's end is not its runner's");
     let job = |kind: &str, status: &str| -> Job {
         serde_json::from_value(json!({"status": {"conditions": [{"type": kind, "status": status}]}})).unwrap()
     };

@@ -44,12 +44,21 @@ where
         + Sync
         + 'static,
 {
-    /// Begins to watch; must be called within a tokio runtime.
-    pub(super) fn new(client: &kube::Client, namespace: &str, tell: Tell) -> Self {
+    /// Begins to watch; must be called within a tokio runtime. `slim` takes away what nobody reads of an object.
+    pub(super) fn new(
+        client: &kube::Client,
+        namespace: &str,
+        slim: impl Fn(&mut K) + Send + 'static,
+        tell: Tell,
+    ) -> Self {
         let (store, writer) = reflector::store();
         let current = Arc::new(AtomicBool::new(false));
         let events = watcher(Api::namespaced(client.clone(), namespace), watcher::Config::default().labels(pod::RUN));
-        let events = events.modify(|object: &mut K| object.meta_mut().managed_fields = None).default_backoff();
+        let slim = move |object: &mut K| {
+            object.meta_mut().managed_fields = None;
+            slim(object);
+        };
+        let events = events.modify(slim).default_backoff();
         let watching = tokio::spawn(follow(events.reflect(writer).touched_objects(), current.clone(), tell));
         Self { store, current, watching }
     }

@@ -122,6 +122,30 @@ fn an_approval_under_plan_only_is_discarded_and_told_why() {
 }
 
 #[test]
+fn an_approval_of_what_a_guardrail_stops_is_discarded_and_told_why() {
+    let mut object = object();
+    object.spec.guardrails = Some(Guardrails { max_destroy: Some(IntOrString::Int(0)) });
+    let mut seen = world(vec![plan(1)]);
+    seen.history.0[0].summary = Some(PlanSummary { destroy: 1, ..PlanSummary::default() });
+    let digest = seen.history.0[0].digest.clone().unwrap();
+    let command = Command { verb: Verb::Approve, value: digest, by: "alice".into() };
+    seen.command = Some(command.clone());
+    match next(&object, &seen) {
+        Step::Discard { command: discarded, why: Refusal::Pointless(why) } => {
+            assert_eq!(discarded, command);
+            assert!(why.contains("spec.guardrails.maxDestroy"), "{why}");
+        }
+        step => panic!("{step:?}"),
+    }
+    object.spec.guardrails = None;
+    assert_eq!(next(&object, &seen), Step::Take(command.clone()));
+    seen.ceiling = Some(IntOrString::Int(0));
+    assert!(matches!(next(&object, &seen), Step::Discard { .. }), "nor does one lie ready for a higher ceiling");
+    seen.command = Some(Command { value: "sha256:x".into(), ..command });
+    assert!(matches!(next(&object, &seen), Step::Take(_)), "the ledger answers for other digests");
+}
+
+#[test]
 fn after_an_interrupted_apply_even_automatic_waits_for_a_person() {
     let mut object = object();
     object.spec.approval = ApprovalMode::Automatic;

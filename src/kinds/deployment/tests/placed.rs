@@ -71,7 +71,7 @@ fn a_run_that_does_not_begin_is_started_anew_when_its_place_is_mended() {
     let pending = run(RunKind::Apply, RunPhase::Pending, 1);
     let id = pending.id;
     let mut seen = world(vec![pending]);
-    (seen.liveness, seen.hitch) = (Liveness::Alive, Some("no node takes it".into()));
+    (seen.liveness, seen.hitch) = (ALIVE, Some("no node takes it".into()));
     assert_eq!(reason(&next(&object(), &seen)), Reason::RunnerNotStarted);
     seen.outdated = true;
     assert_eq!(next(&object(), &seen), Step::Start(id));
@@ -98,7 +98,7 @@ fn a_run_stays_with_the_service_account_of_its_plan() {
         ] {
             seen.liveness = Liveness::Absent;
             assert_eq!(next(&object, &seen), expected, "{what}");
-            (seen.liveness, seen.outdated) = (Liveness::Alive, false);
+            (seen.liveness, seen.outdated) = (ALIVE, false);
             assert_eq!(reason(&next(&object, &seen)), Reason::Progressing, "{what}: it may begin at any moment");
             (seen.hitch, seen.outdated) = (Some("no such account".into()), true);
             assert_eq!(next(&object, &seen), expected, "{what}");

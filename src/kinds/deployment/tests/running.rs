@@ -11,7 +11,7 @@ fn a_run_that_was_committed_and_never_started_is_started() {
     let id = pending.id;
     let mut seen = world(vec![pending]);
     assert_eq!(next(&object(), &seen), Step::Start(id));
-    seen.liveness = Liveness::Alive;
+    seen.liveness = ALIVE;
     assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing);
 }
 
@@ -29,7 +29,7 @@ fn a_run_whose_process_is_gone_is_recovered_in_every_phase() {
         let id = dead.id;
         let mut seen = world(vec![dead]);
         assert_eq!(next(&object(), &seen), Step::Recover(id), "{phase:?}");
-        seen.liveness = Liveness::Alive;
+        seen.liveness = ALIVE;
         assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "{phase:?}");
     }
 }
@@ -61,7 +61,7 @@ fn a_run_that_hangs_is_told_to_stop_and_then_killed() {
         hung.cancel_requested_at = cancelled.map(ago);
         hung.terminated_at = told.map(ago);
         let mut seen = world(vec![hung]);
-        seen.liveness = Liveness::Alive;
+        seen.liveness = ALIVE;
         let step = next(&object(), &seen);
         let found = match &step {
             Step::Stop { kill, standing, .. } => {
@@ -101,12 +101,20 @@ fn an_apply_whose_pod_may_hold_states_is_waited_for_and_a_person_may_end_it() {
         hung.holder = Some(Holder::Pod(PodIdentity { pod: "p".into(), pod_uid: "1".into() }));
         let id = hung.id;
         let mut seen = world(vec![hung]);
-        (seen.liveness, seen.may_deliver) = (Liveness::Alive, true);
+        seen.liveness = Liveness::Alive { holds: true };
         let found = match next(&object(), &seen) {
             Step::Stop { kill: false, .. } => stop,
             Step::Stop { standing, .. } if standing.message.contains(&format!("landfall.dev/run={id}")) => "in vain",
             Step::Stop { .. } => kill,
-            Step::Rest(standing) if standing.message.contains("`landfall cancel` ends it sooner") => waits,
+            Step::Rest(standing) if standing.message.contains("should have ended") => {
+                let says = if cancelled.is_none() {
+                    "`landfall cancel` ends it sooner"
+                } else {
+                    "Its cancel was requested at"
+                };
+                assert!(standing.action_required && standing.message.contains(says), "{}", standing.message);
+                waits
+            }
             Step::Rest(_) => "runs",
             other => panic!("{other:?}"),
         };
@@ -115,15 +123,47 @@ fn an_apply_whose_pod_may_hold_states_is_waited_for_and_a_person_may_end_it() {
 }
 
 #[test]
+fn what_is_said_of_an_overdue_run_stays_the_same_until_something_is_done() {
+    let since = |liveness: Liveness, phase: RunPhase, later: i64| {
+        let mut hung = run(RunKind::Apply, phase, 120);
+        (hung.id, hung.read_at) = (Uuid::nil(), hung.read_at + SignedDuration::from_secs(later));
+        let mut seen = world(vec![hung]);
+        seen.liveness = liveness;
+        match next(&object(), &seen) {
+            Step::Rest(standing) | Step::Stop { standing, .. } => standing,
+            other => panic!("{other:?}"),
+        }
+    };
+    for phase in [RunPhase::Init, RunPhase::Apply, RunPhase::Finishing] {
+        for holds in [true, false] {
+            let alive = Liveness::Alive { holds };
+            assert_eq!(since(alive, phase, 0), since(alive, phase, 30), "{phase:?} {holds}");
+        }
+        let remains = |seconds| since(Liveness::Remains(Duration::from_secs(seconds)), phase, 0);
+        assert_eq!(remains(400), remains(430), "{phase:?}");
+    }
+}
+
+#[test]
 fn what_outlives_runner_and_engine_is_killed_after_a_grace() {
-    let left = run(RunKind::Apply, RunPhase::Apply, 1);
+    let mut left = run(RunKind::Apply, RunPhase::Apply, 1);
+    left.holder = Some(Holder::Pod(PodIdentity { pod: "p".into(), pod_uid: "1".into() }));
     let (id, grace) = (left.id, left.limits.grace);
     let mut seen = world(vec![left]);
-    seen.liveness = Liveness::Alive;
-    for (remains, killed) in [(None, false), (Some(0), false), (Some(grace - 1), false), (Some(grace), true)] {
-        seen.remains = remains.map(Duration::from_secs);
-        let step = next(&object(), &seen);
-        assert_eq!(matches!(step, Step::Stop { run, kill: true, .. } if run == id), killed, "{remains:?}: {step:?}");
+    let vain = grace + 2 * (grace + 30);
+    for (remains, expected) in
+        [(0, "waits"), (grace - 1, "waits"), (grace, "killed"), (vain, "killed"), (vain + 1, "in vain")]
+    {
+        seen.liveness = Liveness::Remains(Duration::from_secs(remains));
+        let found =
+            match next(&object(), &seen) {
+                Step::Stop { run, kill: true, standing } if run == id => {
+                    if standing.message.contains("delete the Node") { "in vain" } else { "killed" }
+                }
+                Step::Rest(_) => "waits",
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(found, expected, "{remains} s");
     }
 }
 
@@ -136,7 +176,7 @@ fn a_run_that_ends_each_of_its_runners_is_given_up() {
     assert_eq!(next(&object(), &seen), Step::Start(id));
     seen.history.0[0].handed_over = 3;
     assert_eq!(next(&object(), &seen), Step::GiveUp(id, Untaken::Refused));
-    seen.liveness = Liveness::Alive;
+    seen.liveness = ALIVE;
     assert_eq!(reason(&next(&object(), &seen)), Reason::Progressing, "the third may still take it");
 }
 
@@ -148,7 +188,7 @@ fn a_plan_of_which_nothing_is_on_its_way_gives_its_place_to_others_that_wait() {
         (RunKind::Plan, 3, false, false),
         (RunKind::Apply, 3, true, false),
     ] {
-        for liveness in [Liveness::Absent, Liveness::Alive] {
+        for liveness in [Liveness::Absent, ALIVE] {
             let mut seen = world(vec![run(kind, RunPhase::Pending, minutes)]);
             let id = seen.history.0[0].id;
             (seen.yields, seen.liveness) = (yields, liveness);
@@ -177,7 +217,7 @@ fn a_place_that_was_given_up_is_no_failure_until_it_has_been_again_and_again() {
 #[test]
 fn what_does_not_begin_is_told_with_the_next_step() {
     let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, 1)]);
-    (seen.hitch, seen.liveness) = (Some("no node takes it".into()), Liveness::Alive);
+    (seen.hitch, seen.liveness) = (Some("no node takes it".into()), ALIVE);
     let Step::Rest(standing) = next(&object(), &seen) else { panic!("rested was expected") };
     assert_eq!(standing.reason, Reason::RunnerNotStarted);
     for part in ["no node takes it", "spec.runner", "landfall cancel"] {
@@ -187,7 +227,7 @@ fn what_does_not_begin_is_told_with_the_next_step() {
 
 #[test]
 fn a_deletion_gives_up_what_no_runner_has_taken_and_waits_for_what_one_has() {
-    for liveness in [Liveness::Absent, Liveness::Alive] {
+    for liveness in [Liveness::Absent, ALIVE] {
         let mut seen = world(vec![run(RunKind::Plan, RunPhase::Pending, 1)]);
         seen.liveness = liveness;
         let id = seen.history.0[0].id;
@@ -198,7 +238,7 @@ fn a_deletion_gives_up_what_no_runner_has_taken_and_waits_for_what_one_has() {
         assert!(!matches!(next(&leaving(DeletionPolicy::Destroy), &seen), Step::GiveUp(..)), "{liveness:?}");
     }
     let mut seen = world(vec![run(RunKind::Plan, RunPhase::Plan, 1)]);
-    seen.liveness = Liveness::Alive;
+    seen.liveness = ALIVE;
     let Step::Rest(standing) = next(&leaving(DeletionPolicy::Retain), &seen) else { panic!("rested was expected") };
     assert!(standing.message.contains("the deletion waits for its end, and `landfall cancel`"), "{}", standing.message);
 }

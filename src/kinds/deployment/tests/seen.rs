@@ -68,7 +68,7 @@ fn standings() -> Vec<Row> {
         let first = plan(9);
         vec![plan(7), apply_of(&first, RunPhase::Interrupted, 8), first]
     };
-    let running = |kind| changed(|seen| seen.liveness = Liveness::Alive, vec![run(kind, RunPhase::Apply, 1)]);
+    let running = |kind| changed(|seen| seen.liveness = ALIVE, vec![run(kind, RunPhase::Apply, 1)]);
     let missing = |seen: &mut Observed| seen.inputs = Err((Reason::SecretNotFound, "no Secret".into()));
     let mut gone = leaving(DeletionPolicy::Destroy);
     gone.metadata.finalizers = None;

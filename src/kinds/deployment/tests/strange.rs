@@ -1,5 +1,7 @@
 //! Strange objects in strange worlds: each is decided on, and told, without a panic.
 
+use std::time::Duration;
+
 use super::*;
 use crate::kinds::deployment::Deployment;
 use crate::kinds::objects::{Dice, any};
@@ -67,7 +69,8 @@ fn any_world(dice: &mut Dice) -> Observed {
     let command = Command { verb, value: format!("{value:x}\u{0}"), by: String::new() };
     seen.command = dice.chance(10).then_some(command);
     seen.gate = dice.chance(20).then(|| "policy landfall-commands is missing".to_owned());
-    seen.liveness = *dice.pick(&[Liveness::Alive, Liveness::Absent]);
+    seen.liveness =
+        *dice.pick(&[ALIVE, Liveness::Alive { holds: true }, Liveness::Absent, Liveness::Remains(Duration::MAX)]);
     seen.turn = if dice.chance(70) { Turn::Now } else { FULL };
     if dice.chance(25) {
         let reason = *dice.pick(&[Reason::SourceInvalid, Reason::CredentialNotReady, Reason::SecretKeyMissing]);
