@@ -185,8 +185,15 @@ pub(super) async fn retry(arguments: &OnRun) -> Result<String> {
 
 async fn on_run(arguments: &OnRun, verb: Verb) -> Result<String> {
     let mut world = World::of(arguments.target.namespace.as_ref(), &arguments.target.object.0).await?;
-    let run = newest(&world.object, arguments.run.as_deref())?.id.clone();
+    let named = arguments.run.as_deref().filter(|run| verb == Verb::Cancel && waits_for(&world.object, run));
+    let run = match named {
+        Some(former) => former.to_owned(),
+        None => newest(&world.object, arguments.run.as_deref())?.id.clone(),
+    };
     let needed = |object: &TerraformDeployment| {
+        if named.is_some() && waits_for(object, &run) {
+            return Ok(true);
+        }
         let newest = newest(object, Some(&run))?;
         match verb {
             Verb::Cancel => cancellable(newest)?,
@@ -222,7 +229,14 @@ async fn on_run(arguments: &OnRun, verb: Verb) -> Result<String> {
     })
 }
 
-/// The newest run, which is the only one that a command may name.
+/// Whether it waits for this run, of a former object of its name, of which nothing else tells.
+fn waits_for(object: &TerraformDeployment, run: &str) -> bool {
+    let locked = Reason::StateLocked.to_string();
+    ready(object)
+        .is_some_and(|ready| ready.reason == locked && ready.message.contains(&format!("run {run} of a former object")))
+}
+
+/// The newest run, which is the only other one that a command may name.
 fn newest<'a>(object: &'a TerraformDeployment, named: Option<&str>) -> Result<&'a RunStatus> {
     let name = object.name_any();
     let Some(run) = object.status.as_ref().and_then(|s| s.last_run.as_ref()) else {

@@ -54,14 +54,19 @@ pub const NOT_STARTED: &str =
 pub enum Liveness {
     /// Nothing, or there has been nothing yet.
     Absent,
-    /// Its runner. `holds`: what it has not delivered is nowhere else, and may still come: it is in a pod that nobody has given
-    /// up. A folder outlives its runner, and [`Executor::recover`] finds it there.
+    /// Its runner.
     Alive {
-        /// Whether.
+        /// What it has not delivered is nowhere else, and may still come: it is in a pod that nobody has given up. A folder
+        /// outlives its runner, and [`Executor::recover`] finds it there.
         holds: bool,
     },
-    /// Not its runner, for so long: what its engine had started, or what stands beside it in its pod.
+    /// What its engine had started, for so long without runner and engine.
     Remains(Duration),
+    /// What stands beside its runner in its pod; the engine has ended with the runner's container.
+    Shell {
+        /// For how long the pod should have been gone, where it was told to go.
+        late: Option<Duration>,
+    },
 }
 
 /// What is in the way of a runner.

@@ -122,7 +122,7 @@ const RAISED: &[Raised] = &[
 const WELL: &[(&str, &str)] = &[
     LEADS,
     STANDS_BY,
-    ANOTHER_LEADS,
+    ("landfall_leading{namespace=\"another\",pod=\"a\"}", "0x60"),
     ("landfall_anchors_lost", "0x60"),
     ("landfall_watches_unlisted{resource=\"secrets\"}", "0x60"),
     ("landfall_mirror_pending{kind=\"DnsRecord\"}", "0 5 0x60"),

@@ -9,7 +9,7 @@ use crate::world::{World, digest, status};
 const DATA: &str = "resource \"terraform_data\" \"a\" {}";
 
 /// Exit code, standard output, standard error.
-async fn alice(world: &World, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn alice(world: &World, arguments: &[&str]) -> (i32, String, String) {
     let mut command = world.controller.home.landfall(arguments);
     let output =
         command.args(["-n", &world.namespace]).env("KUBECONFIG", User::Alice.kubeconfig()).output().await.unwrap();

@@ -162,8 +162,7 @@ async fn a_provisioner_that_outlives_runner_and_engine_is_ended_and_the_run_reco
         kill_process(dead, Signal::KILL).unwrap();
     }
     world.ready("web", "Interrupted").await;
-    let killed =
-        "SELECT count(*) FROM activity_log WHERE action = 'run.killed' AND details->>'why' LIKE '%its runner is gone%'";
+    let killed = "SELECT count(*) FROM activity_log WHERE action = 'run.killed' AND details->>'why' LIKE '%runner and engine are gone%'";
     assert_eq!(world.count(killed).await, 1);
     let left = "SELECT count(*) FROM v_resources WHERE address = 'terraform_data.count' AND standing = 'Leftover'";
     assert_eq!(world.count(left).await, 1, "what was being made is named");

@@ -5,6 +5,7 @@ use std::path::Path;
 use rustix::process::{Signal, kill_process_group};
 use serde_json::{Value, json};
 
+use crate::commanded::alice;
 use crate::deaths::runner;
 use crate::harness::wait_until;
 use crate::orphans::tear_out;
@@ -83,8 +84,9 @@ async fn a_former_object_s_run_is_cancelled_by_whoever_may_cancel_the_new_one_s(
     tear_out(&world, "web").await;
     world.deployment("web", second(files.path())).await;
     let said = message(&world.ready("web", "StateLocked").await);
-    let (_, rest) = said.split_once("landfall.dev/cancel: ").unwrap_or_else(|| panic!("{said}"));
-    world.command("web", "cancel", rest.split_once(' ').unwrap().0).await;
+    let (_, rest) = said.split_once("`landfall cancel --run ").unwrap_or_else(|| panic!("{said}"));
+    let (code, out, err) = alice(&world, &["cancel", "tfd/web", "--run", rest.split_once('`').unwrap().0]).await;
+    assert!(code == 0 && out.starts_with("alice cancels run"), "{out}{err}");
     world.ready("web", "StateFound").await;
     let cancelled = "SELECT count(*) FROM terraform_runs WHERE kind = 'Apply' AND phase = 'Cancelled'";
     assert_eq!(world.count(cancelled).await, 1);

@@ -139,9 +139,10 @@ pub(super) fn decide(object: &TerraformDeployment, seen: &Observed) -> Step {
 
 /// An approval of what is not applied, whoever approves it, is none: no approval lies ready for the day when a limit is raised.
 fn obey(command: &Command, object: &TerraformDeployment, seen: &Observed) -> Step {
+    let change = super::wanted_change(object);
     let breached = || {
-        let plan = seen.history.planned(&command.value)?;
-        breach(plan.change, object, seen, plan)
+        let plan = seen.history.newest_plan(change).filter(|_| seen.history.waits(change))?;
+        breach(change, object, seen, plan).filter(|_| plan.digest.as_deref() == Some(&command.value))
     };
     let pointless = match command.verb {
         Verb::Approve => object.never_applied().map(str::to_owned).or_else(breached),

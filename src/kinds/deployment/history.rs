@@ -85,11 +85,6 @@ impl History {
         self.0.iter().find(|r| r.kind == RunKind::Plan && r.change == change && r.phase == RunPhase::Succeeded)
     }
 
-    /// The newest plan of this digest.
-    pub fn planned(&self, digest: &str) -> Option<&Run> {
-        self.0.iter().find(|r| r.kind == RunKind::Plan && r.digest.as_deref() == Some(digest))
-    }
-
     /// Whether the newest run of this change is a plan that could be applied.
     pub fn waits(&self, change: Change) -> bool {
         let newest = self.0.iter().find(|r| r.change == change);

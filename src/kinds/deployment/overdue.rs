@@ -38,20 +38,25 @@ pub(super) struct Overdue {
 /// Past all that its runner may take, a run is told to stop, and again at each look: who put that on record may have died
 /// before it was sent. When that has not helped for as long again, it is killed. All by Postgres's clock.
 ///
-/// What remains without its runner has the grace that an engine has to stop; then it is killed, since there is nobody to be
-/// told. An apply whose runner holds what is nowhere else is waited for as long as its runner tries: one that the run API does
+/// What remains of it has the grace that an engine has to stop; then it is killed, since there is nobody to be told. Of a pod without
+/// its runner nothing remains that is waited for. An apply whose runner holds what is nowhere else is waited for as long as its runner tries: one that the run API does
 /// not hear looks like one that hangs.
 ///
 /// What it says does not change from look to look, for it stands in the status.
 pub(super) fn overdue(run: &Run, liveness: Liveness) -> Option<Overdue> {
     let limits = run.limits;
     let margin = margin(limits);
-    if let Liveness::Remains(alone) = liveness {
-        let (alone, grace) = (seconds(alone.as_secs()), seconds(limits.grace));
-        let vain = alone > grace.saturating_add(margin).saturating_add(margin);
-        let measure = if vain { Measure::KillInVain } else { Measure::Kill };
-        let why = "its runner is gone, and what was started with it lives on".to_owned();
-        return (alone >= grace).then_some(Overdue { measure, why });
+    match liveness {
+        Liveness::Remains(alone) => {
+            let why = "runner and engine are gone, and what they had started lives on".to_owned();
+            return (alone.as_secs() >= limits.grace).then_some(Overdue { measure: Measure::Kill, why });
+        }
+        Liveness::Shell { late } => {
+            let vain = late.is_some_and(|late| seconds(late.as_secs()) > margin);
+            let measure = if vain { Measure::KillInVain } else { Measure::Kill };
+            return Some(Overdue { measure, why: "its runner is gone, and its pod goes on".to_owned() });
+        }
+        Liveness::Alive { .. } | Liveness::Absent => {}
     }
     if let Some(told) = run.terminated_at {
         let why = format!("it was told to stop at {told:.0} and lives on");

@@ -192,7 +192,7 @@ impl Standing {
     pub fn former(run: Uuid) -> Self {
         let message = format!(
             "run {run} of a former object of this name is under way; what it leaves is looked at when it ends, and \
-             landfall.dev/cancel: {run} stops it"
+             `landfall cancel --run {run}` stops it"
         );
         let phase = Some(DeploymentPhase::Pending);
         Self { working: true, ..Self::not_ready(phase, Reason::StateLocked, message, Wait::AtMost(GLANCE)) }

@@ -128,7 +128,8 @@ impl Jobs {
 
     /// A pod that has begun may take its run at any moment, and what its Job was made of is what counts.
     async fn is_superseded(&self, run: Uuid, there: &Job, wanted: &Job) -> Result<bool> {
-        Ok(!pod::are_alike(there, wanted) && !self.pods_of(run).await?.iter().any(pod::has_begun))
+        Ok(!pod::are_alike(there, wanted)
+            && !self.pods_of(run).await?.iter().any(|pod| pod::has_begun(pod) && !pod::is_over(pod)))
     }
 
     /// What the API server has against a Job is for whoever installed Landfall: a quota, a policy, a right that is missing.
@@ -178,7 +179,7 @@ impl Jobs {
 
     /// A run's Job that has not ended. Where the watch knows of none there may be one all the same, made a moment ago.
     async fn going(&self, run: Uuid) -> Result<Option<Arc<Job>>> {
-        if let Some(job) = self.watched_jobs.of(run).filter(|job| !self.is_over(job)) {
+        if let Some(job) = self.watched_jobs.of(run, |job| !self.is_over(job)) {
             return Ok(Some(job));
         }
         let asked = self.jobs().get_opt(&pod::job_name(run)).await?;
@@ -187,8 +188,8 @@ impl Jobs {
 
     /// Whether a Job has ended, or its runner has: beside a mesh's proxy the Job goes on.
     fn is_over(&self, job: &Job) -> bool {
-        let runner = |pod: &Pod| pod::is_of(pod, job) && pod::over_since(pod).is_some();
-        pod::has_ended(job) || self.watched_pods.find(runner).is_some()
+        let its = |pod: &Pod| pod::is_of(pod, job) && pod::is_over(pod);
+        pod::has_ended(job) || self.watched_pods.find(its).is_some()
     }
 
     /// What lives of the very pod, or may live: on a node of which nothing is heard nobody can tell, and it counts until the
@@ -199,13 +200,13 @@ impl Jobs {
             None => self.api_of_pods().get_opt(&holder.pod).await?.filter(is).map(Arc::new),
             known => known,
         };
-        Ok(match known.filter(|pod| !pod::is_empty(pod)) {
-            None => Liveness::Absent,
-            Some(pod) => match pod::over_since(&pod) {
-                None => Liveness::Alive { holds: pod.metadata.deletion_timestamp.is_none() },
-                Some(ended) => Liveness::Remains(Timestamp::now().duration_since(ended).try_into().unwrap_or_default()),
-            },
-        })
+        let Some(pod) = known.filter(|pod| !pod::is_empty(pod)) else { return Ok(Liveness::Absent) };
+        let goes = pod.metadata.deletion_timestamp.as_ref();
+        if !pod::is_over(&pod) {
+            return Ok(Liveness::Alive { holds: goes.is_none() });
+        }
+        let late = goes.map(|by| Timestamp::now().duration_since(by.0).try_into().unwrap_or_default());
+        Ok(Liveness::Shell { late })
     }
 
     async fn pods_of(&self, run: Uuid) -> Result<Vec<Pod>> {
@@ -216,8 +217,11 @@ impl Jobs {
     /// Why a run's pod does not begin, or does not take its run. Where neither pod nor node says why, the newest warning of Job
     /// or pod. `waited` is for how long the run has been waiting.
     pub(super) async fn hitch(&self, run: Uuid, waited: SignedDuration) -> Result<Option<Hitch>> {
-        let pod = match self.watched_pods.of(run) {
-            None if waited >= SILENT => self.pods_of(run).await?.into_iter().next().map(Arc::new),
+        // One whose runner has ended may take long to go, and its successor is what counts.
+        let pod = match self.watched_pods.of(run, |pod| !pod::is_over(pod)) {
+            None if waited >= SILENT => {
+                self.pods_of(run).await?.into_iter().find(|pod| !pod::is_over(pod)).map(Arc::new)
+            }
             known => known,
         };
         if let Some(pod) = &pod {

@@ -199,10 +199,9 @@ pub(super) fn is_empty(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Since when its runner has ended, if it has: beside it a mesh's proxy may go on.
-pub(super) fn over_since(pod: &Pod) -> Option<Timestamp> {
-    let ended = containers(pod).find_map(|status| status.state.as_ref()?.terminated.as_ref())?;
-    Some(ended.finished_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
+/// Whether its runner's container has ended: beside it a mesh's proxy may go on.
+pub(super) fn is_over(pod: &Pod) -> bool {
+    containers(pod).filter_map(|status| status.state.as_ref()).any(|state| state.terminated.is_some())
 }
 
 /// Whether this Job made a pod.

@@ -220,14 +220,12 @@ fn a_pod_is_over_and_a_job_has_ended_when_the_cluster_says_so_and_not_before() {
     let beside = |name: &str, state: Value| {
         let container =
             json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
-        over_since(&pod_with(json!({"phase": "Running", "containerStatuses": [container]})))
+        is_over(&pod_with(json!({"phase": "Running", "containerStatuses": [container]})))
     };
-    let at = "2026-11-20T12:00:00Z";
-    let ended = json!({"terminated": {"exitCode": 0, "finishedAt": at}});
-    assert_eq!(beside("runner", ended.clone()), Some(at.parse().unwrap()));
-    assert_eq!(beside("runner", json!({"terminated": {"exitCode": 137}})), Some(Timestamp::UNIX_EPOCH));
-    assert_eq!(beside("runner", json!({"running": {"startedAt": at}})), None);
-    assert_eq!(beside("proxy", ended), None, "another's end is not its runner's");
+    let ended = json!({"terminated": {"exitCode": 137}});
+    assert!(beside("runner", ended.clone()));
+    assert!(!beside("proxy", ended), "another's end is not its runner's");
+    assert!(!beside("runner", json!({"running": {}})));
     let job = |kind: &str, status: &str| -> Job {
         serde_json::from_value(json!({"status": {"conditions": [{"type": kind, "status": status}]}})).unwrap()
     };

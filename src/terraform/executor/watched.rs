@@ -68,9 +68,9 @@ where
         self.current.load(Ordering::Relaxed).then(|| self.store.find(is)).flatten()
     }
 
-    /// The one of a run.
-    pub(super) fn of(&self, run: Uuid) -> Option<Arc<K>> {
-        self.find(|object| pod::run(object.meta().labels.as_ref()) == Some(run))
+    /// The one of a run that this is true of.
+    pub(super) fn of(&self, run: Uuid, is: impl Fn(&K) -> bool) -> Option<Arc<K>> {
+        self.find(|object| pod::run(object.meta().labels.as_ref()) == Some(run) && is(object))
     }
 }
 

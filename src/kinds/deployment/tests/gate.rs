@@ -141,8 +141,14 @@ fn an_approval_of_what_a_guardrail_stops_is_discarded_and_told_why() {
     assert_eq!(next(&object, &seen), Step::Take(command.clone()));
     seen.ceiling = Some(IntOrString::Int(0));
     assert!(matches!(next(&object, &seen), Step::Discard { .. }), "nor does one lie ready for a higher ceiling");
-    seen.command = Some(Command { value: "sha256:x".into(), ..command });
+    let of = |digest: &str| Some(Command { value: digest.to_owned(), ..command.clone() });
+    seen.command = of("sha256:x");
     assert!(matches!(next(&object, &seen), Step::Take(_)), "the ledger answers for other digests");
+    seen.command = of(&command.value);
+    let mut mended = plan(0);
+    mended.digest = Some(format!("sha256:{:064x}", 2));
+    seen.history.0.insert(0, mended);
+    assert!(matches!(next(&object, &seen), Step::Take(_)), "and for a plan that is not the newest any more");
 }
 
 #[test]

@@ -141,29 +141,37 @@ fn what_is_said_of_an_overdue_run_stays_the_same_until_something_is_done() {
         }
         let remains = |seconds| since(Liveness::Remains(Duration::from_secs(seconds)), phase, 0);
         assert_eq!(remains(400), remains(430), "{phase:?}");
+        let shell = |late| since(Liveness::Shell { late }, phase, 0);
+        assert_eq!(shell(None), shell(Some(Duration::from_secs(30))), "{phase:?}");
     }
 }
 
 #[test]
 fn what_outlives_runner_and_engine_is_killed_after_a_grace() {
-    let mut left = run(RunKind::Apply, RunPhase::Apply, 1);
-    left.holder = Some(Holder::Pod(PodIdentity { pod: "p".into(), pod_uid: "1".into() }));
+    let left = run(RunKind::Apply, RunPhase::Apply, 1);
     let (id, grace) = (left.id, left.limits.grace);
     let mut seen = world(vec![left]);
-    let vain = grace + 2 * (grace + 30);
-    for (remains, expected) in
-        [(0, "waits"), (grace - 1, "waits"), (grace, "killed"), (vain, "killed"), (vain + 1, "in vain")]
-    {
+    for (remains, killed) in [(0, false), (grace - 1, false), (grace, true)] {
         seen.liveness = Liveness::Remains(Duration::from_secs(remains));
-        let found =
-            match next(&object(), &seen) {
-                Step::Stop { run, kill: true, standing } if run == id => {
-                    if standing.message.contains("delete the Node") { "in vain" } else { "killed" }
-                }
-                Step::Rest(_) => "waits",
-                other => panic!("{other:?}"),
-            };
-        assert_eq!(found, expected, "{remains} s");
+        let step = next(&object(), &seen);
+        assert_eq!(matches!(step, Step::Stop { run, kill: true, .. } if run == id), killed, "{remains}: {step:?}");
+    }
+}
+
+#[test]
+fn a_pod_without_its_runner_is_killed_at_once_and_its_node_is_blamed_only_when_it_should_have_heard() {
+    let mut left = run(RunKind::Apply, RunPhase::Apply, 1);
+    left.holder = Some(Holder::Pod(PodIdentity { pod: "p".into(), pod_uid: "1".into() }));
+    let (id, margin) = (left.id, left.limits.grace + 30);
+    let mut seen = world(vec![left]);
+    for (late, vain) in [(None, false), (Some(0), false), (Some(margin), false), (Some(margin + 1), true)] {
+        seen.liveness = Liveness::Shell { late: late.map(Duration::from_secs) };
+        match next(&object(), &seen) {
+            Step::Stop { run, kill: true, standing } => {
+                assert_eq!((run, standing.message.contains("delete the Node")), (id, vain), "{late:?}");
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -69,8 +69,13 @@ fn any_world(dice: &mut Dice) -> Observed {
     let command = Command { verb, value: format!("{value:x}\u{0}"), by: String::new() };
     seen.command = dice.chance(10).then_some(command);
     seen.gate = dice.chance(20).then(|| "policy landfall-commands is missing".to_owned());
-    seen.liveness =
-        *dice.pick(&[ALIVE, Liveness::Alive { holds: true }, Liveness::Absent, Liveness::Remains(Duration::MAX)]);
+    seen.liveness = *dice.pick(&[
+        ALIVE,
+        Liveness::Alive { holds: true },
+        Liveness::Absent,
+        Liveness::Remains(Duration::MAX),
+        Liveness::Shell { late: Some(Duration::MAX) },
+    ]);
     seen.turn = if dice.chance(70) { Turn::Now } else { FULL };
     if dice.chance(25) {
         let reason = *dice.pick(&[Reason::SourceInvalid, Reason::CredentialNotReady, Reason::SecretKeyMissing]);
