@@ -185,13 +185,13 @@ pub(super) async fn retry(arguments: &OnRun) -> Result<String> {
 
 async fn on_run(arguments: &OnRun, verb: Verb) -> Result<String> {
     let mut world = World::of(arguments.target.namespace.as_ref(), &arguments.target.object.0).await?;
-    let named = arguments.run.as_deref().filter(|run| verb == Verb::Cancel && waits_for(&world.object, run));
-    let run = match named {
-        Some(former) => former.to_owned(),
+    let former = arguments.run.clone().filter(|run| verb == Verb::Cancel && waits_for(&world.object, run));
+    let run = match former {
+        Some(run) => run,
         None => newest(&world.object, arguments.run.as_deref())?.id.clone(),
     };
     let needed = |object: &TerraformDeployment| {
-        if named.is_some() && waits_for(object, &run) {
+        if waits_for(object, &run) {
             return Ok(true);
         }
         let newest = newest(object, Some(&run))?;

@@ -65,7 +65,7 @@ pub enum Liveness {
     /// What stands beside its runner in its pod; the engine has ended with the runner's container.
     Shell {
         /// For how long the pod should have been gone, where it was told to go.
-        late: Option<Duration>,
+        late: Option<SignedDuration>,
     },
 }
 

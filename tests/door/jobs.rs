@@ -151,10 +151,8 @@ async fn an_apply_whose_very_pod_has_ended_or_is_gone_is_interrupted_and_no_othe
     stage.status(&evicted.1, json!({"phase": "Failed", "reason": "Evicted", "message": low})).await;
     stage.is_interrupted("evicted", evicted.0, "Evicted").await;
 
-    let killed = json!({"exitCode": 137, "reason": "OOMKilled"});
-    let container = json!({"name": "runner", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
-        "state": {"terminated": killed}});
-    stage.status(&starved.1, json!({"phase": "Failed", "containerStatuses": [container]})).await;
+    let killed = container("runner", json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}));
+    stage.status(&starved.1, json!({"phase": "Failed", "containerStatuses": [killed]})).await;
     stage.is_interrupted("starved", starved.0, "OOMKilled").await;
 
     // Another pod of its name is not the one that had the run.
@@ -193,8 +191,7 @@ async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() 
     let mut sql = stage.world.database.superuser().await;
     let earlier = "UPDATE terraform_runs SET created_at = created_at - interval '1 second' * $2::int WHERE run_id = $1";
     // What has just begun is left to it, however long it waited before.
-    let begun = json!([{"name": "runner", "image": "x", "imageID": "", "ready": true, "restartCount": 0,
-        "state": {"running": {"startedAt": Timestamp::now()}}}]);
+    let begun = [container("runner", json!({"running": {"startedAt": Timestamp::now()}}))];
     sqlx::query(earlier).bind(stuck[2]).bind(60).execute(&mut sql).await.unwrap();
     stage.status(&pods[2], json!({"phase": "Running", "conditions": null, "containerStatuses": begun})).await;
     stage.world.until("three", "its pod to begin", told("is under way")).await;
@@ -215,9 +212,13 @@ async fn a_run_whose_pod_no_node_takes_keeps_neither_its_place_nor_its_object() 
     stage.world.controller.stop().await;
 }
 
+/// What a kubelet tells of a container.
+fn container(name: &str, state: Value) -> Value {
+    json!({"name": name, "image": "x", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+}
+
 /// A pod whose runner has ended, and which a mesh's proxy keeps up.
 fn beside_a_mesh() -> Value {
-    let container = |name: &str, state: Value| json!({"name": name, "image": "x", "imageID": "", "ready": false, "restartCount": 0, "state": state});
     let ended = container("runner", json!({"terminated": {"exitCode": 2}}));
     let goes_on = container("proxy", json!({"running": {"startedAt": Timestamp::now()}}));
     json!({"phase": "Running", "containerStatuses": [ended, goes_on]})

@@ -81,11 +81,8 @@ impl Verdict {
 }
 
 pub(super) fn decide(object: &CloudCredential, seen: &Seen, now: Timestamp) -> Step {
-    if object.metadata.deletion_timestamp.is_some() && !finalizer::is_set(object) {
-        return Step::Rest { until: None };
-    }
     if object.metadata.deletion_timestamp.is_some() && !is_held(object, &seen.in_use) {
-        return Step::LetGo;
+        return if finalizer::is_set(object) { Step::LetGo } else { Step::Rest { until: None } };
     }
     if let (Some(command), Facts::Known(_)) = (&seen.command, &seen.facts) {
         return commanded(command, seen);

@@ -52,7 +52,7 @@ pub(super) fn overdue(run: &Run, liveness: Liveness) -> Option<Overdue> {
             return (alone.as_secs() >= limits.grace).then_some(Overdue { measure: Measure::Kill, why });
         }
         Liveness::Shell { late } => {
-            let vain = late.is_some_and(|late| seconds(late.as_secs()) > margin);
+            let vain = late.is_some_and(|late| late > margin);
             let measure = if vain { Measure::KillInVain } else { Measure::Kill };
             return Some(Overdue { measure, why: "its runner is gone, and its pod goes on".to_owned() });
         }

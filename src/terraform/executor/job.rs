@@ -205,8 +205,7 @@ impl Jobs {
         if !pod::is_over(&pod) {
             return Ok(Liveness::Alive { holds: goes.is_none() });
         }
-        let late = goes.map(|by| Timestamp::now().duration_since(by.0).try_into().unwrap_or_default());
-        Ok(Liveness::Shell { late })
+        Ok(Liveness::Shell { late: goes.map(|by| Timestamp::now().duration_since(by.0)) })
     }
 
     async fn pods_of(&self, run: Uuid) -> Result<Vec<Pod>> {

@@ -161,11 +161,16 @@ fn pod_with(status: Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
 }
 
+/// Of a pod with one container.
+fn status(phase: &str, container: &str, state: Value) -> Value {
+    json!({"phase": phase, "containerStatuses": [
+        {"name": container, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]})
+}
+
 #[test]
 fn why_a_pod_does_not_begin_is_told_and_one_that_is_on_its_way_is_not() {
     let waits = |reason: &str, message: &str| {
-        json!({"phase": "Pending", "containerStatuses": [{"name": "runner", "image": "i", "imageID": "", "ready": false,
-            "restartCount": 0, "state": {"waiting": {"reason": reason, "message": message}}}]})
+        status("Pending", "runner", json!({"waiting": {"reason": reason, "message": message}}))
     };
     for (status, expected) in [
         (json!({"phase": "Pending"}), None),
@@ -187,8 +192,7 @@ fn why_a_pod_does_not_begin_is_told_and_one_that_is_on_its_way_is_not() {
 #[test]
 fn how_a_pod_ended_is_told_with_the_last_that_it_said() {
     let ended = |reason: &str, code: i32, message: &str| {
-        json!({"phase": "Failed", "containerStatuses": [{"name": "runner", "image": "i", "imageID": "", "ready": false,
-            "restartCount": 0, "state": {"terminated": {"reason": reason, "exitCode": code, "message": message}}}]})
+        status("Failed", "runner", json!({"terminated": {"reason": reason, "exitCode": code, "message": message}}))
     };
     for (status, expected) in [
         (json!({"phase": "Running"}), None),
@@ -217,11 +221,7 @@ fn a_pod_is_over_and_a_job_has_ended_when_the_cluster_says_so_and_not_before() {
         assert_eq!(is_empty(&pod_with(json!({"phase": phase}))), empty, "{phase}");
     }
     assert!(!is_empty(&pod_with(json!({}))));
-    let beside = |name: &str, state: Value| {
-        let container =
-            json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
-        is_over(&pod_with(json!({"phase": "Running", "containerStatuses": [container]})))
-    };
+    let beside = |name: &str, state: Value| is_over(&pod_with(status("Running", name, state)));
     let ended = json!({"terminated": {"exitCode": 137}});
     assert!(beside("runner", ended.clone()));
     assert!(!beside("proxy", ended), "another's end is not its runner's");

@@ -83,12 +83,17 @@ fn automatic_applies_within_the_guardrails() {
     assert_eq!(reason(&next(&object, &seen)), Reason::GuardrailBreached, "the installation's limit cannot be loosened");
 }
 
+/// An object that lets nothing be destroyed, and a plan that destroys.
+fn breached() -> (TerraformDeployment, Observed) {
+    let (mut object, mut seen) = (object(), world(vec![plan(1)]));
+    object.spec.guardrails = Some(Guardrails { max_destroy: Some(IntOrString::Int(0)) });
+    seen.history.0[0].summary = Some(PlanSummary { destroy: 1, ..PlanSummary::default() });
+    (object, seen)
+}
+
 #[test]
 fn an_approval_does_not_lift_a_guardrail() {
-    let mut object = object();
-    object.spec.guardrails = Some(Guardrails { max_destroy: Some(IntOrString::Int(0)) });
-    let mut seen = world(vec![plan(1)]);
-    seen.history.0[0].summary = Some(PlanSummary { destroy: 1, ..PlanSummary::default() });
+    let (object, mut seen) = breached();
     seen.approval = approved();
     assert_eq!(reason(&next(&object, &seen)), Reason::GuardrailBreached);
 }
@@ -123,10 +128,7 @@ fn an_approval_under_plan_only_is_discarded_and_told_why() {
 
 #[test]
 fn an_approval_of_what_a_guardrail_stops_is_discarded_and_told_why() {
-    let mut object = object();
-    object.spec.guardrails = Some(Guardrails { max_destroy: Some(IntOrString::Int(0)) });
-    let mut seen = world(vec![plan(1)]);
-    seen.history.0[0].summary = Some(PlanSummary { destroy: 1, ..PlanSummary::default() });
+    let (mut object, mut seen) = breached();
     let digest = seen.history.0[0].digest.clone().unwrap();
     let command = Command { verb: Verb::Approve, value: digest, by: "alice".into() };
     seen.command = Some(command.clone());

@@ -142,7 +142,7 @@ fn what_is_said_of_an_overdue_run_stays_the_same_until_something_is_done() {
         let remains = |seconds| since(Liveness::Remains(Duration::from_secs(seconds)), phase, 0);
         assert_eq!(remains(400), remains(430), "{phase:?}");
         let shell = |late| since(Liveness::Shell { late }, phase, 0);
-        assert_eq!(shell(None), shell(Some(Duration::from_secs(30))), "{phase:?}");
+        assert_eq!(shell(None), shell(Some(SignedDuration::from_secs(30))), "{phase:?}");
     }
 }
 
@@ -162,10 +162,15 @@ fn what_outlives_runner_and_engine_is_killed_after_a_grace() {
 fn a_pod_without_its_runner_is_killed_at_once_and_its_node_is_blamed_only_when_it_should_have_heard() {
     let mut left = run(RunKind::Apply, RunPhase::Apply, 1);
     left.holder = Some(Holder::Pod(PodIdentity { pod: "p".into(), pod_uid: "1".into() }));
-    let (id, margin) = (left.id, left.limits.grace + 30);
+    let (id, margin) = (left.id, SignedDuration::from_secs(i64::try_from(left.limits.grace).unwrap() + 30));
     let mut seen = world(vec![left]);
-    for (late, vain) in [(None, false), (Some(0), false), (Some(margin), false), (Some(margin + 1), true)] {
-        seen.liveness = Liveness::Shell { late: late.map(Duration::from_secs) };
+    for (late, vain) in [
+        (None, false),
+        (Some(SignedDuration::ZERO), false),
+        (Some(margin), false),
+        (Some(margin + SignedDuration::from_secs(1)), true),
+    ] {
+        seen.liveness = Liveness::Shell { late };
         match next(&object(), &seen) {
             Step::Stop { run, kill: true, standing } => {
                 assert_eq!((run, standing.message.contains("delete the Node")), (id, vain), "{late:?}");

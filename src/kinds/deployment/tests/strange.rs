@@ -74,7 +74,7 @@ fn any_world(dice: &mut Dice) -> Observed {
         Liveness::Alive { holds: true },
         Liveness::Absent,
         Liveness::Remains(Duration::MAX),
-        Liveness::Shell { late: Some(Duration::MAX) },
+        Liveness::Shell { late: Some(SignedDuration::MAX) },
     ]);
     seen.turn = if dice.chance(70) { Turn::Now } else { FULL };
     if dice.chance(25) {
